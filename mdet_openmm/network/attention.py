@@ -1,0 +1,54 @@
+"""Triangular attention: every pair (i, j) attends to the paths i -> l -> j."""
+
+import torch
+from torch import Tensor, nn
+
+
+def triangular_attention(q: Tensor, k: Tensor, v1: Tensor, v2: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention over the middle atom.
+
+    s_ilj = Q_il . K_lj / sqrt(d);  a = softmax of s over l;  o_ij = sum_l a_ilj (V1_il * V2_lj)  (elementwise)
+    (arXiv 2503.01431; Bergen et al., arXiv 2112.00578).
+
+    Parameters
+    ----------
+    q, k, v1, v2
+        (b, n, n, H, d).
+    mask
+        (b, n) bool, True for real atoms; None if all are. Only the middle atom needs it: pairs with a padded end
+        give numbers that nothing reads.
+
+    Returns
+    -------
+    (b, n, n, H, d).
+    """
+    n = q.shape[1]
+    scale = q.shape[-1] ** -0.5
+    # (b, l, H, i, d) @ (b, l, H, d, j) -> (b, l, H, i, j)
+    scores = (q * scale).permute(0, 2, 3, 1, 4) @ k.permute(0, 1, 3, 4, 2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, :, None, None, None], -1e9)
+    weights = torch.softmax(scores, dim=1).permute(0, 1, 3, 4, 2)  # (b, l, i, j, H)
+    if torch.compiler.is_compiling():
+        return (weights.unsqueeze(-1) * v1.transpose(1, 2).unsqueeze(3) * v2.unsqueeze(2)).sum(dim=1)
+    # One rank-one update per middle atom: the n^3 e product is never built.
+    out = weights[:, 0].unsqueeze(-1) * (v1[:, :, 0].unsqueeze(2) * v2[:, 0].unsqueeze(1))
+    for l in range(1, n):  # noqa: E741
+        out = out + weights[:, l].unsqueeze(-1) * (v1[:, :, l].unsqueeze(2) * v2[:, l].unsqueeze(1))
+    return out
+
+
+class TriangularAttention(nn.Module):
+    """Projections around `triangular_attention`; none has a bias."""
+
+    def __init__(self, embd_dim: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkvv = nn.Linear(embd_dim, 4 * embd_dim, bias=False)
+        self.out = nn.Linear(embd_dim, embd_dim, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Map pair features (b, n, n, e) to (b, n, n, e)."""
+        b, n, _, e = x.shape
+        q, k, v1, v2 = self.qkvv(x).view(b, n, n, 4, self.n_heads, e // self.n_heads).unbind(3)
+        return self.out(triangular_attention(q, k, v1, v2, mask).reshape(b, n, n, e))

@@ -1,0 +1,62 @@
+"""From pairs to atoms, and from atoms to forces and energy."""
+
+from torch import Tensor, nn
+
+from mdet_openmm.network.layer import activation_module
+
+
+def _norm_mlp(width_in: int, width: int, activation: str) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(width_in), nn.Linear(width_in, width), activation_module(activation), nn.Linear(width, width)
+    )
+
+
+class Decomposer(nn.Module):
+    """Atom features from pair features.
+
+    pooling: [t1; t2]_ij = M(x_ij), h_i = M'(sum_j t1_ij + t2_ji) over the real atoms j; diagonal: h_i = M'(M(x_ii)).
+    """
+
+    def __init__(self, embd_dim: int, kind: str, activation: str) -> None:
+        super().__init__()
+        self.pooling = kind == "pooling"
+        self.pair_mlp = _norm_mlp(embd_dim, 2 * embd_dim if self.pooling else embd_dim, activation)
+        self.atom_mlp = _norm_mlp(embd_dim, embd_dim, activation)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Map pair features (b, n, n, e) to atom features (b, n, e)."""
+        if self.pooling:
+            first, second = self.pair_mlp(x).chunk(2, dim=-1)
+            terms = first + second.transpose(1, 2)
+            if mask is not None:
+                terms = terms * mask[:, None, :, None].to(terms.dtype)
+            return self.atom_mlp(terms.sum(dim=2))
+        return self.atom_mlp(self.pair_mlp(x.diagonal(dim1=1, dim2=2).transpose(1, 2)))
+
+
+class Head(nn.Module):
+    """A three-layer readout, its last layer without a bias; for atoms, or for their mean."""
+
+    def __init__(self, embd_dim: int, n_out: int, activation: str, project_down: bool) -> None:
+        super().__init__()
+        half, quarter = (embd_dim // 2, embd_dim // 4) if project_down else (embd_dim, embd_dim)
+        self.norm = nn.LayerNorm(embd_dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(embd_dim, half),
+            activation_module(activation),
+            nn.Linear(half, quarter),
+            activation_module(activation),
+            nn.Linear(quarter, n_out, bias=False),
+        )
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map atom features (b, n, e) to (b, n, n_out)."""
+        return self.mlp(self.norm(h))
+
+    def molecule(self, h: Tensor, mask: Tensor | None) -> Tensor:
+        """Map atom features (b, n, e) to one value per molecule (b, n_out) through the mean over real atoms."""
+        h = self.norm(h)
+        if mask is not None:
+            m = mask.unsqueeze(-1).to(h.dtype)
+            return self.mlp((h * m).sum(dim=1) / m.sum(dim=1))
+        return self.mlp(h.mean(dim=1))
