@@ -19,6 +19,11 @@ class GeometryConstants(nn.Module):
         self._exact[name] = value.double()
         self.register_buffer(name, value.double(), persistent=False)
 
+    def set_constant(self, name: str, value: Tensor) -> None:
+        """Replace a constant by another value, such as the one stored beside imported weights."""
+        self._exact[name] = value.double()
+        setattr(self, name, value.double())
+
     def restore_constants(self) -> None:
         """Undo any cast of the constants."""
         for name, value in self._exact.items():

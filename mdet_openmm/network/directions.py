@@ -112,7 +112,9 @@ class FourierDirections(GeometryConstants):
 
     def forward(self, unit: Tensor, radial: Tensor, trunk: torch.dtype) -> Tensor:
         """Embed vectors v/(|v| + 1e-5) of shape (..., 3); the diagonal has azimuth 0 and polar angle pi/2."""
-        azimuth = torch.atan2(unit[..., 1], unit[..., 0]).unsqueeze(-1) * self.azimuthal.to(unit.dtype)
+        # (1, 0, 0) on the diagonal has the same angles as the zero vector, and derivatives that are not NaN.
+        x = unit[..., 0].masked_fill((unit == 0.0).all(dim=-1), 1.0)
+        azimuth = torch.atan2(unit[..., 1], x).unsqueeze(-1) * self.azimuthal.to(unit.dtype)
         polar = torch.acos(unit[..., 2]).unsqueeze(-1) * self.polar.to(unit.dtype)
         features = torch.cat((azimuth.sin(), azimuth.cos(), polar.sin(), polar.cos()), dim=-1)
         return self.project(features.to(trunk))

@@ -108,21 +108,18 @@ class EdgeTransformer(nn.Module):
     def position_pairs(self, positions: Tensor) -> Tensor:
         """What a pair (i, j) knows from the geometry: distance and direction from i to j, (f, n, n, e)."""
         trunk = self.composer.weight.dtype
-        n = positions.shape[1]
         v = positions.unsqueeze(1) - positions.unsqueeze(2)  # v_ij = x_j - x_i
-        diagonal = torch.eye(n, dtype=torch.bool, device=positions.device)
-        # Distance 1 on the diagonal keeps the derivative of the square root finite; masked right after.
-        squared = (v * v).sum(dim=-1).masked_fill(diagonal, 1.0)
-        length = squared.sqrt()
-        if self.by_cdist:
-            distances = torch.cdist(positions, positions)
-        else:
-            distances = length.masked_fill(diagonal, 0.0)
+        squared = (v * v).sum(dim=-1)
+        # Pairs of an atom with itself, and of padding with padding: length 1 keeps values and derivatives finite.
+        same = squared == 0.0
+        length = squared.masked_fill(same, 1.0).sqrt()
+        true_length = length.masked_fill(same, 0.0)
+        distances = torch.cdist(positions, positions) if self.by_cdist else true_length
         radial = self.basis(distances).to(trunk)
         if self.harmonic:
             unit = v / length.unsqueeze(-1)
         else:
-            unit = v / (length.masked_fill(diagonal, 0.0).unsqueeze(-1) + 1e-5)
+            unit = v / (true_length.unsqueeze(-1) + 1e-5)
         return self.radial(radial) + self.directions(unit, radial, trunk)
 
     @torch.jit.export
@@ -145,6 +142,11 @@ class EdgeTransformer(nn.Module):
         x = pairs + self.position_pairs(positions)
         for layer in self.layers:
             x = layer(x, mask)
+        return self.readout(x, mask)
+
+    @torch.jit.export
+    def readout(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Energy (f,) in Ha and forces (f, n, 3) in Ha/bohr from the last layer's pair features (f, n, n, e)."""
         h = self.decomposer(x, mask)
         forces = self.force_head(h) * self.force_scale
         if mask is not None:
@@ -152,7 +154,7 @@ class EdgeTransformer(nn.Module):
         if self.energy_head is not None:
             energy = self.energy_head.molecule(h, mask).squeeze(-1)
         else:
-            energy = torch.zeros(positions.shape[0], dtype=forces.dtype, device=forces.device)
+            energy = torch.zeros(x.shape[0], dtype=forces.dtype, device=forces.device)
         return energy, forces
 
     def forward(

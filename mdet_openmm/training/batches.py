@@ -1,0 +1,134 @@
+"""Batches of molecules of one size, each a function of the seed and the step alone."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from mdet_openmm.data.store import Store
+from mdet_openmm.units import BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
+
+
+class Batch(NamedTuple):
+    """Molecules of equal size, in atomic units.
+
+    Attributes
+    ----------
+    atomic_numbers
+        (b, n) int64.
+    positions
+        (b, n, 3) float64, bohr, centred on the centroid.
+    forces
+        (b, n, 3) float64, Ha/bohr.
+    energy
+        (b,) float64, Ha.
+    charge, multiplicity
+        (b,) int64.
+    """
+
+    atomic_numbers: Tensor
+    positions: Tensor
+    forces: Tensor
+    energy: Tensor
+    charge: Tensor
+    multiplicity: Tensor
+
+
+def load_batch(store: Store, indices: NDArray[np.int64]) -> Batch:
+    """Read frames of one size from the store and convert them to atomic units."""
+    frames = store.load(indices)
+    positions = torch.from_numpy(np.asarray(frames.positions, dtype=np.float64)) * BOHR_PER_ANGSTROM
+    return Batch(
+        torch.from_numpy(np.asarray(frames.atomic_numbers, dtype=np.int64)),
+        positions - positions.mean(dim=1, keepdim=True),
+        torch.from_numpy(np.asarray(frames.forces, dtype=np.float64)) / EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+        torch.from_numpy(np.asarray(frames.energy, dtype=np.float64)) / EV_PER_HARTREE,
+        torch.from_numpy(np.asarray(frames.charge, dtype=np.int64)),
+        torch.from_numpy(np.asarray(frames.multiplicity, dtype=np.int64)),
+    )
+
+
+def random_orthogonal(count: int, generator: torch.Generator) -> Tensor:
+    """Random rotations, each made a reflection with probability 1/2: (count, 3, 3) float64.
+
+    QR of a Gaussian matrix with the signs of R's diagonal is uniform over O(3) (Mezzadri, math-ph/0609050).
+    """
+    q, r = torch.linalg.qr(torch.randn(count, 3, 3, dtype=torch.float64, generator=generator))
+    return q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+
+
+def augmented(batch: Batch, copies: int, generator: torch.Generator) -> Batch:
+    """Repeat the batch, each copy of each molecule in its own random orientation or mirror image."""
+    z, x, f, energy, charge, multiplicity = (t.repeat(copies, *[1] * (t.dim() - 1)) for t in batch)
+    q = random_orthogonal(len(x), generator).transpose(1, 2)
+    return Batch(z, x @ q, f @ q, energy, charge, multiplicity)
+
+
+class TrainingBatches(IterableDataset[Batch]):
+    """The endless sequence of training batches, which can be entered at any step.
+
+    Frames of each size are shuffled once per pass over that size, and sizes are drawn in proportion to their frames.
+    Batch k depends on the seed, k, the rank and nothing else, which is what makes a resumed run exact.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        batch_size: int,
+        copies: int,
+        seed: int,
+        first_step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        n_steps: int,
+    ) -> None:
+        self.store = store
+        self.batch_size = batch_size
+        self.copies = copies
+        self.seed = seed
+        self.first_step = first_step
+        self.rank = rank
+        self.world_size = world_size
+        groups = store.by_size("train")
+        self.sizes = sorted(groups)
+        self.groups = [np.sort(groups[n]) for n in self.sizes]
+        weights = np.array([len(g) for g in self.groups], dtype=np.float64)
+        # which size each step takes, and how many batches of that size came before it
+        self.plan = np.random.default_rng([seed, 0]).choice(len(self.sizes), size=n_steps, p=weights / weights.sum())
+        self.before = np.zeros(n_steps, dtype=np.int64)
+        for group in range(len(self.sizes)):
+            here = self.plan == group
+            self.before[here] = np.arange(here.sum())
+        self._permutations: dict[int, tuple[int, NDArray[np.int64]]] = {}
+
+    def indices(self, step: int) -> NDArray[np.int64]:
+        """Which frames this rank takes at a step."""
+        group = int(self.plan[step])
+        frames = self.groups[group]
+        start = (int(self.before[step]) * self.world_size + self.rank) * self.batch_size
+        count = min(self.batch_size, len(frames))
+        positions = np.arange(start, start + count)
+        return np.array([self._permutation(group, int(p) // len(frames))[int(p) % len(frames)] for p in positions])
+
+    def _permutation(self, group: int, epoch: int) -> NDArray[np.int64]:
+        known = self._permutations.get(group)
+        if known is None or known[0] != epoch:
+            order = np.random.default_rng([self.seed, 1, group, epoch]).permutation(self.groups[group])
+            known = (epoch, order)
+            self._permutations[group] = known
+        return known[1]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step, augmented."""
+        generator = torch.Generator().manual_seed(hash((self.seed, step, self.rank)) & 0x7FFFFFFFFFFFFFFF)
+        return augmented(load_batch(self.store, self.indices(step)), self.copies, generator)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """From the first step on."""
+        for step in range(self.first_step, len(self.plan)):
+            yield self.batch(step)

@@ -1,0 +1,46 @@
+"""The model card."""
+
+from typing import Any
+
+from mdet_openmm.data.store import Store
+from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.training.config import TrainConfig
+
+
+def metrics_table(report: dict[str, Any]) -> str:
+    """Markdown table of one split's errors, molecule by molecule, the worst first."""
+    lines = [
+        "| molecule | frames | RMS force | MAE, 1 frame | MAE, 12 frames | E_eq | λ |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    ranked = sorted(report["by_molecule"].items(), key=lambda item: -item[1]["mae_12"])
+    for name, row in [("**all**", report["all"]), *ranked]:
+        lines.append(
+            f"| {name} | {row['frames']} | {row['reference_rms']:.0f} | {row['mae']:.1f} | {row['mae_12']:.1f} "
+            f"| {row['e_eq_kcal_mol_A']:.2f} | {row['lambda']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], network: EdgeTransformer) -> str:
+    """The README.md of a model folder: what it is, what it was trained on, and how wrong it is."""
+    shape = network.config
+    parts = [
+        f"# {config.name}",
+        config.description,
+        f"{sum(p.numel() for p in network.parameters()):,} parameters: {shape.n_layers} layers, width "
+        f"{shape.embd_dim}, {shape.n_heads} heads, {shape.directions} directions. Trained for {config.steps:,} steps "
+        f"of {config.batch_size} structures x {config.copies} orientations on {len(store.splits['train']):,} "
+        f"structures of {store.n_molecules('train')} molecules, labelled with {store.provenance['teacher']}.",
+        f"Reproduce: `mdet label configs/{config.name}.label.yaml` and `mdet train configs/{config.name}.train.yaml`.",
+    ]
+    titles = {
+        "test": "Held-out conformations of its own molecules (separate dynamics at 300 K)",
+        "heldout": "Molecules that it never saw",
+    }
+    for split, report in metrics.items():
+        parts.append(
+            f"## {titles.get(split, split)}\n\nForces in meV/Å, E_eq in kcal/mol/Å (uniform rotations, one frame); "
+            f"net force and torque removed.\n\n{metrics_table(report)}"
+        )
+    return "\n\n".join(p for p in parts if p) + "\n"

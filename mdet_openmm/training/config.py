@@ -1,0 +1,50 @@
+"""Settings of a training run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdet_openmm.network.config import NetworkConfig
+from mdet_openmm.settings import option
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a training run computes; read from YAML by `mdet train`.
+
+    The published recipe (arXiv 2503.01431): AdamW with weight decay 1e-7, linear warm-up then cosine, gradient norm
+    clipped at 1, EMA of the weights, two randomly rotated and reflected copies of every batch.
+    """
+
+    name: str = option(help="name of the model; its folder is models/NAME")
+    data: Path = option(help="labelled data set, HDF5")
+    network: NetworkConfig = option(NetworkConfig(), "shape of the network")
+    steps: int = option(20_000, "optimiser steps")
+    batch_size: int = option(64, "structures per step and process, before they are copied")
+    copies: int = option(2, "randomly rotated and reflected copies of each structure")
+    learning_rate: float = option(5e-4, "peak learning rate")
+    warmup_steps: int = option(500, "steps of linear warm-up")
+    final_rate: float = option(0.01, "the cosine ends at this fraction of the peak")
+    weight_decay: float = option(1e-7, "AdamW weight decay")
+    clip_norm: float = option(1.0, "largest gradient norm")
+    energy_weight: float = option(0.0, "weight of the energy error per atom (needs network.energy_head)")
+    ema_decay: float = option(0.999, "decay of the averaged weights, which are the ones exported")
+    precision: str = option("fp32", "of the trunk in training", choices=("fp32", "bf16"))
+    compile: bool = option(False, "compile the layers with torch.compile")
+    seed: int = option(0, "of weights, batches and rotations")
+    accelerator: str = option("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"))
+    devices: int = option(1, "devices per node")
+    nodes: int = option(1, "number of nodes")
+    threads: int = option(0, "CPU threads; 0 for all cores")
+    validate_every: int = option(1000, "steps between validations")
+    checkpoint_every: int = option(500, "steps between checkpoints")
+    start_from: str | None = option(None, "model to start from (mdet finetune)")
+    description: str = option("", "a sentence or two for the model card")
+
+
+FINETUNE_DEFAULTS: dict[str, int | float] = {
+    "steps": 2000,
+    "learning_rate": 5e-5,
+    "warmup_steps": 100,
+    "validate_every": 500,
+}
+"""What `mdet finetune` assumes where its configuration is silent (the paper's fine-tuning)."""

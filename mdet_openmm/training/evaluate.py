@@ -1,0 +1,160 @@
+"""How good a trained network is on structures that it never saw."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from mdet_openmm.data.store import Store
+from mdet_openmm.export.net_force import remove_net_force_and_torque
+from mdet_openmm.export.rotations import rotation_group
+from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.training.batches import Batch, load_batch, random_orthogonal
+from mdet_openmm.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, KCAL_PER_MOL_PER_EV
+
+MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+
+
+def random_rotations(count: int, generator: torch.Generator) -> Tensor:
+    """Uniform proper rotations, (count, 3, 3) float64."""
+    q = random_orthogonal(count, generator)
+    return q * torch.linalg.det(q)[:, None, None]
+
+
+def rotated_forces(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> Tensor:
+    """Forces of every molecule under its own K rotations, turned back: (K, b, n, 3) in Ha/bohr.
+
+    Parameters
+    ----------
+    network
+        In eval mode.
+    batch
+        b molecules of n atoms.
+    rotations
+        (K, b, 3, 3); positions (rows) become x R.
+    """
+    k, b = rotations.shape[:2]
+    n = batch.positions.shape[1]
+    x = torch.einsum("bni,kbij->kbnj", batch.positions, rotations).reshape(k * b, n, 3)
+    pairs = network.node_pairs(batch.atomic_numbers, batch.charge, batch.multiplicity)
+    pairs = pairs.repeat(k, 1, 1, 1)
+    forces = network.from_pairs(pairs, x)[1].double().view(k, b, n, 3)
+    return torch.einsum("kbnj,kbij->kbni", forces, rotations)
+
+
+def equivariance_error(forces: Tensor) -> Tensor:
+    """E_eq per molecule: mean over rotations and atoms of the deviation from the mean over rotations.
+
+    Parameters
+    ----------
+    forces
+        (K, b, n, 3), turned back (the authors' definition, K uniform rotations).
+
+    Returns
+    -------
+    (b,) in the unit of the forces.
+    """
+    return (forces - forces.mean(dim=0)).norm(dim=-1).mean(dim=(0, 2))
+
+
+def antisymmetric_ratio(network: EdgeTransformer, batch: Batch) -> float:
+    """lambda = |(J - J^T)/2| / |J| (Frobenius) of the force's Jacobian, of a batch of one (Bigi et al., 2412.11569)."""
+    x = batch.positions.clone().requires_grad_(True)
+    forces = network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)[1].reshape(-1)
+    rows = [torch.autograd.grad(f, x, retain_graph=True)[0].reshape(-1) for f in forces]
+    jacobian = torch.stack(rows)
+    return float((0.5 * (jacobian - jacobian.T)).norm() / jacobian.norm())
+
+
+def evaluate(
+    network: EdgeTransformer, store: Store, splits: tuple[str, ...], *, seed: int = 0, n_rotations: int = 16
+) -> dict[str, Any]:
+    """Errors on the held-out splits of a data set, molecule by molecule.
+
+    Parameters
+    ----------
+    network
+        Trained; evaluated in fp64.
+    store
+        Labelled data.
+    splits
+        Which splits of it.
+    seed
+        Of the rotations.
+    n_rotations
+        Uniform rotations per structure for E_eq.
+
+    Returns
+    -------
+    dict
+        ``{split: {"all": {...}, "by_molecule": {...}, "by_element": {...}}}``. Forces have their net force and torque
+        removed, as in a simulation; ``mae`` is component-wise. Errors are in meV/Å, E_eq in kcal/mol/Å; ``_12``
+        stands for the average over the rotation group T at one random offset.
+    """
+    network = network.to_trunk(torch.float64).eval()
+    generator = torch.Generator().manual_seed(seed)
+    group = rotation_group(12)
+    report: dict[str, Any] = {}
+    for split in splits:
+        groups = store.by_size(split)
+        chunks = [c for n in sorted(groups) for c in np.array_split(groups[n], max(1, len(groups[n]) // 40))]
+        errors: dict[int, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+        by_element: dict[int, list[Tensor]] = defaultdict(list)
+        ratios: dict[int, list[float]] = defaultdict(list)
+        for chunk in tqdm(chunks, desc=f"evaluating {split}", leave=False):
+            batch = load_batch(store, chunk)
+            owners = np.asarray(store.load(chunk).molecule)
+            b = len(chunk)
+            with torch.no_grad():
+                uniform = random_rotations(n_rotations * b, generator).view(n_rotations, b, 3, 3)
+                turned = rotated_forces(network, batch, uniform)
+                e_eq = equivariance_error(turned) * KCAL_PER_MOL_ANGSTROM
+                framed = rotated_forces(network, batch, torch.einsum("kij,bjl->kbil", group, uniform[0]))
+                single = remove_net_force_and_torque(batch.positions, turned[0]) - batch.forces
+                twelve = remove_net_force_and_torque(batch.positions, framed.mean(dim=0)) - batch.forces
+            for i, owner in enumerate(owners):
+                record = errors[int(owner)]
+                record["single"].append(single[i])
+                record["twelve"].append(twelve[i])
+                record["reference"].append(batch.forces[i])
+                record["e_eq"].append(e_eq[i])
+            for z in batch.atomic_numbers.unique():
+                by_element[int(z)].append(twelve[batch.atomic_numbers == z])
+            for owner in np.unique(owners):
+                if len(ratios[int(owner)]) < 2:
+                    one = int(np.flatnonzero(owners == owner)[0])
+                    ratios[int(owner)].append(antisymmetric_ratio(network, Batch(*(t[one : one + 1] for t in batch))))
+        names = [store.molecules[i].name for i in range(len(store.molecules))]
+        every = {key: [t for r in errors.values() for t in r[key]] for key in ("single", "twelve", "reference", "e_eq")}
+        report[split] = {
+            "all": _summary(every, [v for r in ratios.values() for v in r]),
+            "by_molecule": {names[m]: _summary(errors[m], ratios[m]) for m in sorted(errors)},
+            "by_element": {str(z): _mae_rmse(torch.cat(v)) for z, v in sorted(by_element.items())},
+        }
+    return report
+
+
+def _mae_rmse(error: Tensor) -> dict[str, float]:
+    return {
+        "mae_12": round(float(error.abs().mean()) * MEV_PER_ANGSTROM, 3),
+        "rmse_12": round(float(error.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3),
+    }
+
+
+def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, float]:
+    single = torch.cat([t.reshape(-1) for t in record["single"]])
+    reference = torch.cat([t.reshape(-1) for t in record["reference"]])
+    twelve = torch.cat([t.reshape(-1) for t in record["twelve"]])
+    return {
+        "frames": len(record["single"]),
+        "mae": round(float(single.abs().mean()) * MEV_PER_ANGSTROM, 3),
+        "rmse": round(float(single.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3),
+        **_mae_rmse(twelve),
+        "reference_rms": round(float(reference.square().mean().sqrt()) * MEV_PER_ANGSTROM, 1),
+        "e_eq_kcal_mol_A": round(float(torch.stack(record["e_eq"]).mean()), 4),
+        "lambda": round(float(np.mean(ratios)), 4),
+    }

@@ -1,0 +1,98 @@
+"""One optimisation step, as Lightning runs it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.training.batches import Batch
+from mdet_openmm.training.config import TrainConfig
+from mdet_openmm.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+
+
+class NotFinite(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+def learning_rate_factor(step: int, config: TrainConfig) -> float:
+    """Linear warm-up from 1/warmup, then a cosine down to ``final_rate``."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    progress = min(1.0, (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps))
+    return config.final_rate + (1.0 - config.final_rate) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+class ForceTraining(lightning.LightningModule):
+    """Network, its averaged copy, loss and optimiser.
+
+    The loss is the mean over atoms of the Euclidean norm of the force error, in units of the network's force scale
+    (as in the authors' code), plus the absolute energy error per atom in mHa times ``energy_weight``.
+    """
+
+    def __init__(self, network: EdgeTransformer, config: TrainConfig, folder: Path) -> None:
+        super().__init__()
+        self.network = network
+        self.average = AveragedModel(network, avg_fn=self._average)
+        self.train_config = config
+        self.folder = folder
+
+    def _average(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        # The decay starts low, so that the first steps' weights are soon forgotten.
+        n = float(count)
+        decay = min(self.train_config.ema_decay, (1.0 + n) / (10.0 + n))
+        return average.lerp(current, 1.0 - decay)
+
+    def predict_forces(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Energy and forces, with reduced precision in the trunk only: the geometry would not survive it."""
+        device = self.device.type
+        with torch.autocast(device, enabled=False):
+            x = self.network.node_pairs(batch.atomic_numbers, batch.charge, batch.multiplicity)
+            x = x + self.network.position_pairs(batch.positions)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.train_config.precision == "bf16"):
+            for layer in self.network.layers:
+                x = layer(x, None)
+        with torch.autocast(device, enabled=False):
+            return self.network.readout(x.float(), None)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch; a loss that is not finite stops the run with the batch saved."""
+        energy, forces = self.predict_forces(batch)
+        error = (forces - batch.forces.to(forces.dtype)).norm(dim=-1)
+        loss = error.mean() / self.network.force_scale
+        if self.train_config.energy_weight:
+            per_atom = (energy - batch.energy.to(energy.dtype)).abs() / batch.positions.shape[1]
+            loss = loss + self.train_config.energy_weight * 1e3 * per_atom.mean()
+        if not bool(torch.isfinite(loss)):
+            path = self.folder / f"not_finite_step{self.global_step}.pt"
+            torch.save({"batch": tuple(batch), "step": self.global_step}, path)
+            raise NotFinite(f"the loss is {loss.item()} at step {self.global_step}; the batch is in {path}")
+        self.log("loss", loss, prog_bar=True)
+        scale = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+        self.log("force_error_meV_A", error.mean().detach() * scale)
+        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then fold the new weights into the average, so that a checkpoint always holds both."""
+        super().optimizer_step(*args, **kwargs)
+        self.average.update_parameters(self.network)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Force MAE (component-wise, meV/Å) of the averaged weights."""
+        _, forces = self.average(batch.atomic_numbers, batch.positions, batch.charge, batch.multiplicity)
+        error = (forces - batch.forces.to(forces.dtype)).abs().mean() * 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+        self.log("val_mae_meV_A", error, prog_bar=True, batch_size=forces.shape[0] * forces.shape[1], sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with the schedule stepped so that step 0 runs at its own rate."""
+        config = self.train_config
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
