@@ -53,6 +53,8 @@ class BoundNetwork(nn.Module):
         2S + 1.
     """
 
+    pairs: Tensor
+
     def __init__(self, network: "EdgeTransformer", atomic_numbers: Tensor, charge: int, multiplicity: int) -> None:
         super().__init__()
         self.network = network
@@ -88,6 +90,8 @@ class ForceModule(nn.Module):
     has_energy
         False: the energy is 0.
     """
+
+    rotations: Tensor
 
     def __init__(
         self, network: nn.Module, frames: int = 1, offset: str = "none", seed: int = 0, has_energy: bool = False
@@ -210,9 +214,7 @@ def bind(
     return torch.jit.script(ForceModule(bound, frames, offset, seed, model.has_energy).eval())
 
 
-def forces(
-    module: torch.jit.ScriptModule, positions: NDArray[np.float64]
-) -> tuple[float | None, NDArray[np.float64]]:
+def forces(module: torch.jit.ScriptModule, positions: NDArray[np.float64]) -> tuple[float | None, NDArray[np.float64]]:
     """Energy and forces in ASE's units.
 
     Parameters
@@ -227,7 +229,9 @@ def forces(
     tuple
         Energy in eV (None for a model without an energy head) and forces (n, 3) in eV/Å.
     """
-    given = torch.as_tensor(np.asarray(positions, dtype=np.float64) * NM_PER_ANGSTROM, device=module.rotations.device)
+    given = torch.as_tensor(
+        np.asarray(positions, dtype=np.float64) * NM_PER_ANGSTROM, device=next(module.buffers()).device
+    )
     energy, per_nm = module(given)
     in_ev = float(energy) / KJ_PER_MOL_PER_EV if module.has_energy else None
     return in_ev, per_nm.cpu().numpy() / KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM

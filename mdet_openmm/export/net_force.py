@@ -52,4 +52,6 @@ def remove_net_force_and_torque(positions: Tensor, forces: Tensor) -> Tensor:
     mu = _matrix_times_vector(inverse, scaled)
     for _ in range(3):
         mu = mu + _matrix_times_vector(inverse, scaled - _matrix_times_vector(inertia, mu))
-    return f + torch.linalg.cross(r, mu.unsqueeze(1).expand_as(r), dim=-1)
+    f = f + torch.linalg.cross(r, mu.unsqueeze(1).expand_as(r), dim=-1)
+    # Again, because mu is large for nearly linear molecules and multiplies the rounding of the centroid.
+    return f - f.mean(dim=1, keepdim=True)

@@ -55,8 +55,8 @@ def rotation_group(frames: int) -> Tensor:
     """Rotation matrices of the group with this many elements.
 
     Averaging a force over a rotation group removes every error component of a degree l for which the group has no
-    invariant: T (12) removes l = 1, 2 and 5, O (24) removes l = 1, 2, 3, 5, 7 and 11, I (60) removes l = 1 to 5, 7 to 9,
-    11, 13, 14, 17, 19, 23 and 29. The first degree that survives is 3 for T, 4 for O and 6 for I.
+    invariant: T (12) removes l = 1, 2 and 5; O (24) removes l = 1, 2, 3, 5, 7 and 11; I (60) removes l = 1 to 5,
+    7 to 9, 11, 13, 14, 17, 19, 23 and 29. The first degree that survives is 3 for T, 4 for O and 6 for I.
 
     Parameters
     ----------

@@ -1,0 +1,225 @@
+"""The force in an OpenMM System, through TorchForce or through PythonForce, with the same module."""
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+# Before OpenMM loads its plugins: openmmtorch's need libraries that come with torch.
+import torch  # isort: skip
+import numpy as np
+import openmm
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.system.guards import guard_serialisation
+
+BACKENDS: Final = ("auto", "torch", "python")
+
+
+class PythonCompute:
+    """What a PythonForce calls: the module on a State's positions.
+
+    OpenMM turns any exception raised here into a bare OpenMMException, Ctrl-C included, so the first one is kept in
+    `error`; `original_errors` raises it again.
+
+    Attributes
+    ----------
+    error
+        None, or the first exception of a call.
+    """
+
+    def __init__(self, module: torch.jit.ScriptModule, device: str = "cpu") -> None:
+        # Frozen as TorchForce does it, in a copy: both backends then run the same graph.
+        self.module = torch.jit.freeze(copy.deepcopy(module).to(device).eval())
+        self.device = device
+        self.error: BaseException | None = None
+
+    def __call__(self, state: Any) -> tuple[float, NDArray[np.float64]]:
+        """Energy in kJ/mol and forces (n, 3) in kJ/mol/nm."""
+        try:
+            positions = state.getPositions(asNumpy=True).value_in_unit(openmm.unit.nanometer)
+            energy, forces = self.module(torch.tensor(positions, dtype=torch.float64, device=self.device))
+            return float(energy), forces.cpu().numpy()
+        except BaseException as error:
+            if self.error is None:
+                self.error = error
+            raise
+
+    def __reduce__(self) -> Any:
+        """Refuse: PythonForce would put all weights into the XML of its System."""
+        raise TypeError("the force of a model is not serialised with its System; build it again from the model")
+
+
+@contextmanager
+def original_errors(force: Any) -> Iterator[None]:
+    """Raise the exception that a PythonForce's callback met, not the OpenMMException that OpenMM makes of it.
+
+    Parameters
+    ----------
+    force
+        From `add_force`, either backend.
+    """
+    try:
+        yield
+    except openmm.OpenMMException as error:
+        callback = getattr(force, "callback", None)
+        original = getattr(callback, "error", None)
+        if callback is None or original is None:
+            raise
+        callback.error = None
+        raise original from error
+
+
+def make_system(masses: Sequence[float] | NDArray[np.float64]) -> Any:
+    """A System of free particles: no forces, no constraints, no box.
+
+    Parameters
+    ----------
+    masses
+        (n,) in dalton, hydrogen's own for hydrogen.
+
+    Returns
+    -------
+    openmm.System
+        Particles in the order of the masses.
+    """
+    system = openmm.System()
+    for mass in masses:
+        system.addParticle(float(mass))
+    return system
+
+
+def add_force(system: Any, module: torch.jit.ScriptModule, backend: str = "auto", device: str = "cpu") -> Any:
+    """Put the force of a bound module into a System.
+
+    Parameters
+    ----------
+    system
+        An openmm.System whose particles are the module's atoms, in the same order.
+    module
+        From `bind` (or any module from positions in nm to energy and forces in kJ/mol and kJ/mol/nm).
+    backend
+        "torch" (TorchForce), "python" (PythonForce), or "auto" (TorchForce where it works).
+    device
+        Where the python backend computes, `PlatformChoice.device`; TorchForce goes where OpenMM is.
+
+    Returns
+    -------
+    openmm.Force
+        The force that was added. With the python backend, ``force.callback.error`` keeps the exception of a failed
+        call (see `original_errors`).
+
+    Raises
+    ------
+    InputError
+        If the backend does not work here, or if the module is for another number of atoms.
+    """
+    chosen, _ = choose_backend(backend)
+    pairs = dict(module.named_buffers()).get("network.pairs")
+    if pairs is not None and pairs.shape[1] != system.getNumParticles():
+        raise InputError(
+            f"the force is bound to {pairs.shape[1]} atoms, but the system has {system.getNumParticles()} particles"
+        )
+    if chosen == "torch":
+        import openmmtorch
+
+        force = openmmtorch.TorchForce(module)
+        force.setOutputsForces(True)
+        guard_serialisation()
+    else:
+        callback = PythonCompute(module, device)
+        force = openmm.PythonForce(callback)
+        force.callback = callback
+    system.addForce(force)
+    return force
+
+
+def choose_backend(name: str = "auto") -> tuple[str, str]:
+    """Choose between TorchForce and PythonForce.
+
+    Parameters
+    ----------
+    name
+        "torch", "python" or "auto": TorchForce where it imports and gives a right force, else PythonForce.
+
+    Returns
+    -------
+    tuple of str
+        "torch" or "python", and the reason in one sentence.
+
+    Raises
+    ------
+    InputError
+        For another name, and for a backend that does not work here.
+    """
+    if name not in BACKENDS:
+        raise InputError(f"backend must be one of {', '.join(BACKENDS)}, not {name!r}")
+    if name != "python":
+        problem = torch_problem()
+        if not problem:
+            return "torch", "TorchForce (openmmtorch)" + (", as asked for" if name == "torch" else ": it works here")
+        if name == "torch":
+            raise InputError(f"the torch backend does not work here: {problem}; use --backend python")
+        reason = f"PythonForce: TorchForce does not work here ({problem})"
+    else:
+        reason = "PythonForce, as asked for"
+    problem = python_problem()
+    if problem:
+        raise InputError(f"the python backend does not work here: {problem}")
+    return "python", reason
+
+
+class _Spring(torch.nn.Module):
+    """Force -2 x, energy x^2: for trying a backend."""
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            energy = (positions * positions).sum()
+            forces = (-2.0 * positions.detach()).contiguous()
+        return energy, forces
+
+
+@functools.cache
+def torch_problem() -> str:
+    """Why TorchForce does not work here; empty if it does."""
+    try:
+        import openmmtorch
+    except Exception as error:
+        return f"openmmtorch does not import: {' '.join(str(error).split())}"
+
+    def make() -> Any:
+        force = openmmtorch.TorchForce(torch.jit.script(_Spring()))
+        force.setOutputsForces(True)
+        return force
+
+    return _trial(make)
+
+
+@functools.cache
+def python_problem() -> str:
+    """Why PythonForce does not work here; empty if it does."""
+    version = tuple(int(p) for p in openmm.Platform.getOpenMMVersion().split(".")[:3])
+    if version < (8, 6, 1)[: len(version)]:
+        return f"OpenMM {openmm.Platform.getOpenMMVersion()} is older than 8.6.1"
+    return _trial(lambda: openmm.PythonForce(PythonCompute(torch.jit.script(_Spring()))))
+
+
+def _trial(make: Callable[[], Any]) -> str:
+    """Evaluate a spring in a Context; what is wrong with the answer, if anything."""
+    # Importing is not enough: an openmmtorch built for another torch imports and fails at its first force call.
+    try:
+        system = make_system([1.0, 1.0])
+        system.addForce(make())
+        platform = openmm.Platform.getPlatformByName("Reference")
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+        given = np.array([[0.1, 0.2, 0.3], [-0.4, 0.5, -0.6]])
+        context.setPositions(given)
+        forces = context.getState(forces=True).getForces(asNumpy=True)._value
+    except Exception as error:
+        return " ".join(str(error).split())[:200]
+    if not np.allclose(forces, -2.0 * given, rtol=1e-12, atol=0):
+        return "a trial force came back wrong"
+    return ""
