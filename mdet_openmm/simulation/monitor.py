@@ -1,0 +1,109 @@
+"""Notices a run that went wrong: a number that is none, a broken bond, a runaway temperature.
+
+NaN passes silently through OpenMM's Reference platform, and a force field that was learnt may take a molecule apart,
+so every few steps positions and velocities are looked at. That costs no force call.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from mdet_openmm.simulation.thermostat import Thermometer
+from mdet_openmm.units import ANGSTROM_PER_NM
+
+BROKEN_BOND_A = 0.5
+"""A bond counts as broken when its length differs by more than this (Å) from the start; Fu et al., "Forces are not
+enough", 2023."""
+RUNAWAY_FACTOR = 5.0
+RUNAWAY_PROBABILITY = 1e-15
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a run has to stop: the exit reason, a sentence, and the atom (index from 0) that shows it most."""
+
+    exit_reason: str
+    message: str
+    atom: int
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Checks one state of a run.
+
+    Attributes
+    ----------
+    bonds
+        (m, 2) indices.
+    lengths
+        (m,) bond lengths at the start of the dynamics, nm.
+    thermometer
+        Reads the temperature.
+    highest_temperature
+        K; see :func:`runaway_temperature`.
+    """
+
+    bonds: NDArray[np.int64]
+    lengths: NDArray[np.float64]
+    thermometer: Thermometer
+    highest_temperature: float
+
+    def largest_stretch(self, positions: NDArray[np.float64]) -> float:
+        """Largest difference of a bond's length from its start, in Å, from (n, 3) positions in nm; 0 without bonds."""
+        return float(ANGSTROM_PER_NM * np.abs(self._stretch(positions)).max(initial=0.0))
+
+    def problem(self, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> Problem | None:
+        """What is wrong with (n, 3) positions in nm and velocities in nm/ps, or None."""
+        wrong = ~(np.isfinite(positions).all(axis=1) & np.isfinite(velocities).all(axis=1))
+        if wrong.any():
+            atom = int(np.argmax(wrong))
+            return Problem("nan", f"positions or velocities of {self._name(atom)} are not finite", atom)
+        stretch = self._stretch(positions)
+        if len(stretch) and np.abs(stretch).max() * ANGSTROM_PER_NM > BROKEN_BOND_A:
+            bond = int(np.argmax(np.abs(stretch)))
+            i, j = (int(k) for k in self.bonds[bond])
+            before, now = ANGSTROM_PER_NM * self.lengths[bond], ANGSTROM_PER_NM * (self.lengths + stretch)[bond]
+            text = f"the bond {self._name(i)}–{self._name(j)} broke: {before:.3f} Å at the start, {now:.3f} Å now"
+            return Problem("broken_bond", text, i)
+        temperature, _ = self.thermometer.read(velocities)
+        if temperature > self.highest_temperature:
+            kinetic = self.thermometer.masses * np.sum(velocities**2, axis=1)
+            atom = int(np.argmax(kinetic))
+            text = f"the temperature ran away to {temperature:.0f} K (limit {self.highest_temperature:.0f} K); "
+            return Problem("runaway_temperature", text + f"{self._name(atom)} is fastest", atom)
+        return None
+
+    def _stretch(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        return bond_lengths(self.bonds, positions) - self.lengths
+
+    def _name(self, atom: int) -> str:
+        return f"{chemical_symbols[self.thermometer.atomic_numbers[atom]]}{atom} (atom {atom}, counted from 0)"
+
+
+def bond_lengths(bonds: NDArray[np.int64], positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(m,) lengths of (m, 2) bonds in the unit of the (n, 3) positions."""
+    bonds = np.asarray(bonds, dtype=np.int64).reshape(-1, 2)
+    return np.linalg.norm(positions[bonds[:, 1]] - positions[bonds[:, 0]], axis=1)
+
+
+def runaway_temperature(temperature: float, degrees_of_freedom: int) -> float:
+    """Temperature in K that a sound run never shows.
+
+    The instantaneous temperature of f degrees of freedom is T·χ²_f/f. The limit is where the upper tail of χ²_f has
+    a probability of 1e-15, and at least five times the target: 5 T from about 27 degrees of freedom on, 10.6 T for
+    three atoms.
+
+    Parameters
+    ----------
+    temperature
+        Target in K.
+    degrees_of_freedom
+        f.
+    """
+    from scipy.special import chdtri  # type: ignore[import-untyped]
+
+    return temperature * max(
+        RUNAWAY_FACTOR, float(chdtri(degrees_of_freedom, RUNAWAY_PROBABILITY)) / degrees_of_freedom
+    )

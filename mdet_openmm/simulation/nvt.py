@@ -1,0 +1,141 @@
+"""From a molecule and a model to an NVT trajectory: everything is checked, then relaxed, then run."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.errors import RunStopped
+from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.dynamics import Outcome, load_checkpoint, run_dynamics, save_checkpoint
+from mdet_openmm.simulation.interrupt import Interrupt
+from mdet_openmm.simulation.monitor import BROKEN_BOND_A, bond_lengths
+from mdet_openmm.simulation.relax import FMAX_EV_A, force_function, relax
+from mdet_openmm.simulation.settings import NvtSettings, changed_from_default, continued, resolved, stored
+from mdet_openmm.simulation.setup import Setup, bind_force, check_same_run, prepare
+from mdet_openmm.simulation.summary import summarize
+from mdet_openmm.simulation.thermostat import starting_velocities
+from mdet_openmm.system.force import original_errors
+from mdet_openmm.units import NM_PER_ANGSTROM
+
+
+def run_nvt(settings: NvtSettings, given: Collection[str] | None = None) -> dict[str, Any]:
+    """Run NVT dynamics of one molecule, or go on with it.
+
+    Parameters
+    ----------
+    settings
+        What to do.
+    given
+        For a restart: names of the settings that were set on purpose, which must not contradict the stored run.
+        Default: those that differ from their defaults.
+
+    Returns
+    -------
+    dict
+        The summary, as it is written to ``summary.json``.
+
+    Raises
+    ------
+    InputError
+        For anything that cannot work, before the output folder is touched.
+    RunStopped
+        If the run was stopped because its physics went wrong; the folder is complete up to there.
+    KeyboardInterrupt
+        After Ctrl-C or SIGTERM, once the checkpoint is written.
+    """
+    say: Callable[[str], None] = (lambda text: None) if settings.quiet else (lambda text: print(text, flush=True))
+    before = None
+    if settings.restart:
+        before = run_folder.read_stored(settings.folder)
+        settings = continued(settings, before["settings"], changed_from_default(settings) if given is None else given)
+    else:
+        settings = resolved(settings)
+        run_folder.check_new_folder(settings.folder)
+    setup = prepare(settings, say)
+    if before is not None:
+        check_same_run(setup, before)
+    with run_folder.locked(setup.settings.folder):
+        run_folder.replace_json(
+            setup.settings.folder / run_folder.SETTINGS, {"settings": stored(setup.settings), **setup.identity}
+        )
+        setup = _go_on(setup, say) if _has_checkpoint(setup, before) else _start(setup, say)
+        with Interrupt() as interrupt, original_errors(setup.force):
+            outcome = run_dynamics(
+                setup.context, setup.settings, setup.schedule, setup.monitor, setup.topology, interrupt
+            )
+        return _finish(setup, outcome, say)
+
+
+def _has_checkpoint(setup: Setup, before: dict[str, Any] | None) -> bool:
+    return before is not None and (setup.settings.folder / run_folder.CHECKPOINT).exists()
+
+
+def _start(setup: Setup, say: Callable[[str], None]) -> Setup:
+    """Relax, write the start and its checkpoint; a run killed before that starts over when it is restarted."""
+    settings, molecule, folder = setup.settings, setup.molecule, setup.settings.folder
+    positions = molecule.positions
+    if settings.minimize:
+        module = bind_force(settings, molecule, setup.model, "none")
+        relaxed = relax(molecule, force_function(module, setup.choice.device))
+        positions = relaxed.positions
+        say(f"relaxed in {relaxed.steps} steps, largest force {relaxed.largest_force:.3f} eV/Å")
+        if not relaxed.converged:
+            say(f"warning: the relaxation did not reach {FMAX_EV_A} eV/Å; going on from where it stands")
+        if setup.monitor.largest_stretch(NM_PER_ANGSTROM * positions) > BROKEN_BOND_A:
+            run_folder.replace_pdb(folder / run_folder.LAST_GOOD, setup.topology, NM_PER_ANGSTROM * molecule.positions)
+            run_folder.replace_json(
+                folder / run_folder.SUMMARY, summarize(setup, Outcome("broken_bond_in_relaxation", None, 0, None))
+            )
+            raise RunStopped(
+                f"the relaxation changed a bond by more than {BROKEN_BOND_A} Å: the model does not hold this "
+                f"structure together; see {folder}, or try --no-minimize"
+            )
+    run_folder.write_start(folder / run_folder.START, molecule.atomic_numbers, positions)
+    setup, positions = _with_start(setup)
+    run_folder.replace_pdb(folder / run_folder.TOPOLOGY, setup.topology, positions)
+    thermometer = setup.monitor.thermometer
+    zero_momentum = settings.thermostat == "nose-hoover"
+    setup.context.setPositions(positions)
+    setup.context.setVelocities(
+        starting_velocities(thermometer.masses, settings.temperature, settings.seed or 0, zero_momentum)
+    )
+    save_checkpoint(setup.context, folder)
+    return setup
+
+
+def _go_on(setup: Setup, say: Callable[[str], None]) -> Setup:
+    """Load the checkpoint."""
+    setup, _ = _with_start(setup)
+    step = load_checkpoint(setup.context, setup.settings.folder)
+    say(f"going on after step {step - setup.schedule.equilibrate} of {setup.settings.steps}")
+    return setup
+
+
+def _with_start(setup: Setup) -> tuple[Setup, NDArray[np.float64]]:
+    """The setup with the bond lengths of ``start.xyz``, and its (n, 3) positions in nm."""
+    positions = run_folder.read_start(setup.settings.folder / run_folder.START, setup.molecule.n_atoms)
+    monitor = replace(setup.monitor, lengths=bond_lengths(setup.monitor.bonds, positions))
+    return replace(setup, monitor=monitor), positions
+
+
+def _finish(setup: Setup, outcome: Outcome, say: Callable[[str], None]) -> dict[str, Any]:
+    """Write the summary, and end as the outcome asks for."""
+    folder = setup.settings.folder
+    summary = summarize(setup, outcome)
+    run_folder.replace_json(folder / run_folder.SUMMARY, summary)
+    if outcome.problem is not None:
+        where = f"step {summary['steps']} ({summary['time_ps']:.4f} ps)"
+        raise RunStopped(f"{outcome.problem.message}, at {where}; last good frame in {folder / run_folder.LAST_GOOD}")
+    if outcome.exit_reason == "interrupted":
+        raise KeyboardInterrupt
+    temperature, pace = summary["temperature_mean_K"], summary["ns_per_day"]
+    say(
+        f"done: {summary['time_ps']:g} ps"
+        + (f", mean temperature {temperature:.1f} K" if temperature is not None else "")
+        + (f", {pace:.3g} ns/day" if pace is not None else "")
+        + f"; files in {folder}"
+    )
+    return summary

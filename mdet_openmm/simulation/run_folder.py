@@ -1,0 +1,217 @@
+"""The folder of a run: made, locked, filled and cut back so that a killed run can go on as if nothing had happened.
+
+Order matters. Frames and log rows reach the disk before the checkpoint that counts them, and whatever is replaced is
+written beside its place and renamed, so at any moment the folder holds one complete checkpoint and at least the
+frames and rows that belong to it.
+"""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.units import NM_PER_ANGSTROM
+
+TRAJECTORY = "trajectory.dcd"
+TOPOLOGY = "topology.pdb"
+LOG = "log.csv"
+CHECKPOINT = "checkpoint.chk"
+STATE = "state.xml"
+SUMMARY = "summary.json"
+SETTINGS = "settings.json"
+START = "start.xyz"
+LAST_GOOD = "last_good.pdb"
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise InputError unless a run may be started in this folder, without making it yet."""
+    if folder.is_dir() and any(folder.iterdir()):
+        hint = "use --restart to go on with it, or " if (folder / SETTINGS).exists() else ""
+        raise InputError(f"the output folder {folder} is not empty; {hint}choose another --output")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the output {folder} is a file, not a folder; choose another --output")
+    parent = folder
+    while not parent.exists():
+        parent = parent.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write the output folder {folder}: no permission in {parent}")
+
+
+def check_free_space(folder: Path, needed: float) -> None:
+    """Raise InputError if the disk has less than the bytes needed."""
+    parent = folder.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise InputError(
+            f"the run would write {needed / 1e9:.1f} GB but {parent} has {free / 1e9:.1f} GB free; raise "
+            "--report-interval or shorten the run"
+        )
+
+
+def read_stored(folder: Path) -> dict[str, Any]:
+    """Read ``settings.json`` of the run to go on with; InputError if there is none."""
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise InputError(f"nothing to restart: {folder} holds no {SETTINGS}; leave out --restart to start a run")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict) or not isinstance(value.get("settings"), dict):
+            raise ValueError("not a mapping")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+    if (folder / TRAJECTORY).exists() and not (folder / CHECKPOINT).exists():
+        raise InputError(f"nothing to restart from: {folder} holds no {CHECKPOINT}; start anew in another folder")
+    return value
+
+
+def locked(folder: Path) -> TextIO:
+    """Make the folder and lock it until the returned file is closed or the process ends, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"cannot write the output folder {folder}: {error.strerror}") from None
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # no such locks on Windows
+        pass
+    except OSError:
+        raise InputError(f"another process is writing {folder}; wait for it or stop it") from None
+    return file
+
+
+def replace(path: Path, content: bytes | str) -> None:
+    """Put a file in its place in one go: readers see the old content or the new, also after a crash."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    beside = path.with_name(path.name + ".tmp")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, in one go."""
+    replace(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def replace_pdb(path: Path, topology: Any, positions: NDArray[np.float64]) -> None:
+    """Write (n, 3) positions in nm with their topology, in one go; shifted to the origin where PDB has no room."""
+    import openmm.app
+    from openmm import unit
+
+    if np.abs(positions).max(initial=0.0) > 90.0:
+        positions = positions - positions.mean(axis=0)
+    text = io.StringIO()
+    openmm.app.PDBFile.writeFile(topology, positions * unit.nanometer, text, keepIds=True)
+    replace(path, text.getvalue())
+
+
+def write_start(path: Path, atomic_numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> None:
+    """Write the structure that the dynamics starts from, (n, 3) in Å, with every digit."""
+    rows = [
+        f"{chemical_symbols[z]} " + " ".join(repr(float(x)) for x in r)
+        for z, r in zip(atomic_numbers, positions, strict=True)
+    ]
+    replace(path, "\n".join([str(len(rows)), "start of the dynamics, Angstrom", *rows]) + "\n")
+
+
+def read_start(path: Path, n_atoms: int) -> NDArray[np.float64]:
+    """Read what :func:`write_start` wrote, as (n, 3) positions in nm."""
+    try:
+        rows = path.read_text(encoding="utf-8").splitlines()[2 : 2 + n_atoms]
+        positions = np.array([[float(x) for x in row.split()[1:]] for row in rows]).reshape(n_atoms, 3)
+    except (OSError, ValueError):
+        raise InputError(f"cannot read {path}, the start of the run; start anew in another folder") from None
+    return NM_PER_ANGSTROM * positions
+
+
+class LogFile:
+    """``log.csv``: one row per report.
+
+    Parameters
+    ----------
+    path
+        Made anew, or continued.
+    elements
+        Symbols, in the order of the temperatures' columns.
+    last_step
+        Rows after this step are cut off.
+    """
+
+    def __init__(self, path: Path, elements: Sequence[str], last_step: int) -> None:
+        self._elements = tuple(elements)
+        names = [f"temperature_{element}_K" for element in elements]
+        columns = ["step", "time_ps", "temperature_K", *names, "max_force_kJ_mol_nm", "max_bond_stretch_A"]
+        header = ",".join(columns) + "\n"
+        keep = 0
+        if last_step > 0:
+            keep = _bytes_up_to(path, header.encode(), last_step)
+        self._file = path.open("r+b" if keep else "w+b")
+        self._file.truncate(keep)
+        self._file.seek(keep)
+        if not keep:
+            self._file.write(header.encode())
+            self._file.flush()
+
+    def write(
+        self, step: int, time: float, temperature: float, by_element: dict[str, float], force: float, stretch: float
+    ) -> None:
+        """Append a row: ps, K, K, kJ/mol/nm, Å."""
+        temperatures = [f"{t:.3f}" for t in (temperature, *(by_element[e] for e in self._elements))]
+        row = [str(step), f"{time:.10g}", *temperatures, f"{force:.4f}", f"{stretch:.6f}"]
+        self._file.write((",".join(row) + "\n").encode())
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Bring everything onto the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _bytes_up_to(path: Path, header: bytes, last_step: int) -> int:
+    """Length in bytes of the header and the complete rows up to a step."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise InputError(f"cannot go on with {path}: {error.strerror}") from None
+    if not lines or lines[0] != header:
+        raise InputError(f"{path} is not the log of this run; start anew in another folder")
+    size = len(header)
+    for line in lines[1:]:
+        step = line.split(b",")[0]
+        if not line.endswith(b"\n") or not step.isdigit() or int(step) > last_step:
+            break
+        size += len(line)
+    return size
+
+
+def mean_temperatures(path: Path) -> tuple[float | None, dict[str, float]]:
+    """Means over the rows of a log: temperature in K, and of each element; None and {} without rows."""
+    with path.open(encoding="utf-8") as file:
+        names = file.readline().strip().split(",")
+        table = np.loadtxt(file, delimiter=",", ndmin=2) if os.fstat(file.fileno()).st_size > file.tell() else None
+    if table is None or not len(table):
+        return None, {}
+    means = dict(zip(names, table.mean(axis=0), strict=True))
+    elements = {
+        n.split("_")[1]: float(v) for n, v in means.items() if n.startswith("temperature_") and n.count("_") > 1
+    }
+    return float(means["temperature_K"]), elements

@@ -1,0 +1,194 @@
+"""What a user may choose about an NVT run, and how it is checked before anything is computed."""
+
+import dataclasses
+import math
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.settings import option
+
+DEFAULT_TIME_PS = 5.0
+DEFAULT_FRICTION = {"langevin": 1.0, "nose-hoover": 10.0}
+LARGEST_TIMESTEP_FS = 5.0
+UNITS = {
+    "temperature": "kelvin",
+    "friction": "/picosecond",
+    "timestep": "femtosecond",
+    "time": "picosecond",
+    "equilibrate": "picosecond",
+    "report_interval": "femtosecond",
+    "checkpoint_interval": "picosecond",
+}
+NOT_STORED = ("system", "output", "restart", "quiet", "time")
+"""Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps)."""
+
+
+@dataclass(frozen=True)
+class NvtSettings:
+    """Settings of an NVT run; plain numbers in the units below, or ``openmm.unit`` quantities, which are converted.
+
+    Temperature in K, friction in 1/ps, time step and report interval in fs, times and checkpoint interval in ps.
+    ``None`` means: take the default that the help text names.
+    """
+
+    system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")  # noqa: RUF009
+    model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
+    charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
+    multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1 or 2")
+    temperature: float = option(300.0, "temperature of the bath in K")
+    friction: float | None = option(
+        None, "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]"
+    )
+    timestep: float = option(0.5, "time step in fs")
+    steps: int | None = option(None, "number of steps after the equilibration; or give --time")
+    time: float | None = option(None, f"length of the run after the equilibration in ps [{DEFAULT_TIME_PS}]")
+    equilibrate: float = option(1.0, "length of the equilibration in ps, not reported")
+    thermostat: str = option("langevin", "how the temperature is kept", choices=("langevin", "nose-hoover"))
+    backend: str = option("auto", "what calls the network", choices=("auto", "torch", "python"))
+    platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
+    precision: str = option("double", "of the network's trunk; geometry is always double", choices=("double", "mixed"))
+    frames: int = option(1, "orientations averaged at each force call", choices=(1, 12, 24, 60))
+    offset: str = option("hashed", "rotation of these frames at each call", choices=("none", "random", "hashed"))
+    seed: int | None = option(None, "one seed for velocities, thermostat and rotations; default: drawn and printed")
+    minimize: bool = option(True, "relax the structure first (FIRE on the model's forces)")
+    report_interval: float = option(4.0, "between frames and log rows, in fs; 4 fs resolves every vibration")
+    checkpoint_interval: float = option(1.0, "between checkpoints, in ps")
+    output: Path | None = option(None, "folder to write; default: NAME-nvt here, after the input file")  # noqa: RUF009
+    restart: bool = option(False, "go on with the run in the output folder; settings not given are the stored ones")
+    quiet: bool = option(False, "print nothing but errors")
+
+    def __post_init__(self) -> None:
+        """Turn quantities into plain numbers and text into paths, so that one type goes through the package."""
+        for name, unit in UNITS.items():
+            value = getattr(self, name)
+            if hasattr(value, "value_in_unit"):
+                object.__setattr__(self, name, float(value.value_in_unit(_openmm_unit(unit))))
+        object.__setattr__(self, "system", Path(self.system))
+        object.__setattr__(self, "output", Path(self.output or f"{self.system.stem}-nvt"))
+        if isinstance(self.model, Path):
+            object.__setattr__(self, "model", str(self.model))
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        return Path(self.output or "")
+
+
+def _openmm_unit(name: str) -> Any:
+    from openmm import unit
+
+    return unit.picosecond**-1 if name == "/picosecond" else getattr(unit, name)
+
+
+def resolved(settings: NvtSettings) -> NvtSettings:
+    """Check every number and fill in what was left open: steps, friction and the seed.
+
+    Returns
+    -------
+    NvtSettings
+        With ``steps``, ``friction`` and ``seed`` set and ``time`` None.
+
+    Raises
+    ------
+    InputError
+        For a value that makes no sense, alone or beside another.
+    """
+    s = settings
+    for name in ("temperature", "timestep", "report_interval", "checkpoint_interval"):
+        _check_positive(name, getattr(s, name))
+    for name in ("friction", "time"):
+        if getattr(s, name) is not None:
+            _check_positive(name, getattr(s, name))
+    if not (isinstance(s.equilibrate, (int, float)) and math.isfinite(s.equilibrate) and s.equilibrate >= 0):
+        raise InputError(f"--equilibrate must be zero or a positive number of ps, not {s.equilibrate}")
+    for field in dataclasses.fields(s):
+        choices = field.metadata.get("choices")
+        if choices and getattr(s, field.name) not in choices:
+            raise InputError(
+                f"{_flag(field.name)} must be one of {', '.join(map(str, choices))}, not {getattr(s, field.name)}"
+            )
+    if s.timestep > LARGEST_TIMESTEP_FS:
+        raise InputError(
+            f"--timestep {s.timestep} fs is too long to integrate vibrations (at most {LARGEST_TIMESTEP_FS} fs; "
+            "0.5 fs is usual with hydrogens)"
+        )
+    if s.steps is not None and s.time is not None:
+        raise InputError("--steps and --time both say how long to run; give only one")
+    steps = s.steps if s.steps is not None else round((s.time or DEFAULT_TIME_PS) * 1000.0 / s.timestep)
+    if steps < 1:
+        raise InputError("the run must have at least one step; raise --steps or --time")
+    if s.report_interval < s.timestep:
+        raise InputError(f"--report-interval {s.report_interval} fs is shorter than the time step ({s.timestep} fs)")
+    if 1000.0 * s.checkpoint_interval < s.timestep:
+        raise InputError(f"--checkpoint-interval {s.checkpoint_interval} ps is shorter than the time step")
+    if s.seed is not None and not 0 <= s.seed < 2**31:
+        raise InputError(f"--seed must be between 0 and {2**31 - 1}, not {s.seed}")
+    seed = secrets.randbelow(2**31) if s.seed is None else s.seed
+    friction = DEFAULT_FRICTION[s.thermostat] if s.friction is None else s.friction
+    return dataclasses.replace(s, steps=steps, time=None, friction=friction, seed=seed)
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        raise InputError(f"{_flag(name)} must be a positive, finite number, not {value}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def stored(settings: NvtSettings) -> dict[str, Any]:
+    """What of resolved settings belongs into the run's folder, as plain values."""
+    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in NOT_STORED}
+    model = Path(settings.model)
+    values["model"] = str(model.resolve()) if model.is_dir() else settings.model
+    return values
+
+
+def changed_from_default(settings: NvtSettings) -> set[str]:
+    """Names of the fields that differ from their defaults: what a caller of the API can be said to have given."""
+    return {f.name for f in dataclasses.fields(settings) if getattr(settings, f.name) != f.default}
+
+
+def continued(settings: NvtSettings, before: dict[str, Any], given: Collection[str]) -> NvtSettings:
+    """Settings for going on with a run: the stored ones, where those given now do not contradict them.
+
+    Parameters
+    ----------
+    settings
+        What was asked for now, not yet resolved.
+    before
+        What :func:`stored` gave for the run.
+    given
+        Names of the fields that the user set; the others are taken from the run. ``steps`` or ``time`` may be
+        larger than before: the run is then extended.
+
+    Raises
+    ------
+    InputError
+        Naming the first setting that differs from the stored run's.
+    """
+    try:
+        old = dataclasses.replace(settings, time=None, **before)
+    except TypeError as error:
+        raise InputError(f"the settings stored in {settings.folder} are not of this version ({error})") from None
+    asked = {name: getattr(settings, name) for name in given if name not in NOT_STORED}
+    for name in ("backend", "platform"):  # both "auto" and None leave the choice to us
+        if asked.get(name) in ("auto", None):
+            asked.pop(name, None)
+    new = resolved(dataclasses.replace(old, **{**asked, "model": old.model}))
+    if settings.time is not None:
+        new = resolved(dataclasses.replace(new, steps=asked.get("steps"), time=settings.time))
+    for name in sorted(set(asked) - {"steps", "model"}):
+        if getattr(new, name) != getattr(old, name):
+            raise InputError(
+                f"{_flag(name)} {getattr(new, name)} differs from the stored run's {getattr(old, name)}; leave it out "
+                "to go on, or start a new run in another folder"
+            )
+    if (new.steps or 0) < (old.steps or 0):
+        raise InputError(f"the stored run has {old.steps} steps; --restart can make it longer, not shorter")
+    return dataclasses.replace(new, model=settings.model if "model" in given else old.model)

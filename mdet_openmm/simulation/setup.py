@@ -1,0 +1,167 @@
+"""Everything that a run needs, read and checked before anything is computed or written."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+# Before OpenMM loads its plugins: openmmtorch's need libraries that come with torch.
+import torch  # isort: skip
+import numpy as np
+import openmm
+import openmm.app
+from numpy.typing import NDArray
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.export.force_module import bind
+from mdet_openmm.export.model_folder import Model, load_model
+from mdet_openmm.molecules.bonds import find_bonds
+from mdet_openmm.molecules.checks import check_elements
+from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.readers import read_molecule
+from mdet_openmm.molecules.topology import read_topology
+from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.dynamics import Schedule, make_schedule
+from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
+from mdet_openmm.simulation.settings import NvtSettings
+from mdet_openmm.simulation.thermostat import make_integrator, make_thermometer
+from mdet_openmm.system.force import add_force, choose_backend, make_system
+from mdet_openmm.system.guards import check_system
+from mdet_openmm.system.platform import PlatformChoice, choose_platform
+from mdet_openmm.units import NM_PER_ANGSTROM
+
+LONG_TIMESTEP_FS = 1.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run that passed every check and is ready to be computed.
+
+    Attributes
+    ----------
+    settings
+        Resolved, with the backend and the platform that were chosen.
+    molecule, topology, model
+        What is simulated, and with what.
+    schedule
+        When what happens.
+    choice
+        The platform, with the reason.
+    context, force
+        OpenMM's; the force is the model's.
+    monitor
+        With the bond lengths of the input structure.
+    identity
+        What a restart has to find unchanged: hashes of model and structure.
+    """
+
+    settings: NvtSettings
+    molecule: Molecule
+    topology: Any
+    model: Model
+    schedule: Schedule
+    choice: PlatformChoice
+    context: Any
+    force: Any
+    monitor: Monitor
+    identity: dict[str, Any]
+
+
+def prepare(settings: NvtSettings, say: Callable[[str], None]) -> Setup:
+    """Read, check and build everything, without writing anything.
+
+    Parameters
+    ----------
+    settings
+        Resolved settings.
+    say
+        Takes lines for the user.
+
+    Raises
+    ------
+    InputError
+        For a molecule, model, platform or backend that cannot work.
+    """
+    molecule = read_molecule(settings.system, settings.charge, settings.multiplicity)
+    if settings.thermostat == "nose-hoover" and molecule.n_atoms == 1:
+        raise InputError("a single atom has no motion besides its momentum, which nose-hoover keeps; use langevin")
+    model = load_model(settings.model)
+    check_elements(molecule, model.elements, model.name)
+    topology = read_topology(settings.system, molecule)
+    schedule = make_schedule(settings)
+    run_folder.check_free_space(settings.folder, _bytes_to_write(schedule, molecule))
+    choice = choose_platform(settings.platform, settings.precision)
+    backend, why = choose_backend(settings.backend)
+    settings = replace(
+        settings, platform=choice.name, backend=backend, charge=molecule.charge, multiplicity=molecule.multiplicity
+    )
+    say(f"{molecule.name}: {molecule.n_atoms} atoms, charge {molecule.charge}, multiplicity {molecule.multiplicity}")
+    say(f"model {model.name} (sha256 {model.sha256[:12]})\n{choice.reason}\n{backend} backend: {why}")
+    say(f"seed {settings.seed}, {settings.frames} frame(s), offset {settings.offset}")
+    if settings.timestep > LONG_TIMESTEP_FS:
+        say(f"note: {settings.timestep} fs is a long time step for bonds with hydrogen")
+    if settings.offset == "random":
+        say("note: with --offset random a restarted run is not the same as an unbroken one; --offset hashed is")
+        torch.manual_seed(settings.seed or 0)
+    module = bind_force(settings, molecule, model, settings.offset)
+    masses = _masses(molecule)
+    system = make_system(masses)
+    force = add_force(system, module, backend, choice.device)
+    integrator = make_integrator(settings, system)
+    check_system(system, model.has_energy)
+    context = openmm.Context(system, integrator, choice.platform, choice.properties)
+    thermometer = make_thermometer(molecule.atomic_numbers, masses, settings.thermostat == "nose-hoover")
+    bonds = find_bonds(molecule.atomic_numbers, molecule.positions)
+    lengths = bond_lengths(bonds, NM_PER_ANGSTROM * molecule.positions)
+    limit = runaway_temperature(settings.temperature, thermometer.degrees_of_freedom)
+    identity = {
+        "model": {"name": model.name, "sha256": model.sha256},
+        "molecule": {
+            "atomic_numbers": molecule.atomic_numbers.tolist(),
+            "charge": molecule.charge,
+            "multiplicity": molecule.multiplicity,
+            "positions_sha256": hashlib.sha256(np.ascontiguousarray(molecule.positions).tobytes()).hexdigest(),
+        },
+    }
+    monitor = Monitor(bonds, lengths, thermometer, limit)
+    return Setup(settings, molecule, topology, model, schedule, choice, context, force, monitor, identity)
+
+
+def bind_force(settings: NvtSettings, molecule: Molecule, model: Model, offset: str) -> torch.jit.ScriptModule:
+    """Bind the model to the molecule as the settings say, with this rotation offset."""
+    return bind(
+        model,
+        molecule.atomic_numbers,
+        molecule.charge,
+        molecule.multiplicity,
+        precision=settings.precision,
+        frames=settings.frames,
+        offset=offset,
+        seed=settings.seed or 0,
+    )
+
+
+def _masses(molecule: Molecule) -> NDArray[np.float64]:
+    element = openmm.app.Element.getByAtomicNumber
+    return np.array([element(int(z)).mass._value for z in molecule.atomic_numbers])
+
+
+def _bytes_to_write(schedule: Schedule, molecule: Molecule) -> float:
+    frames = (schedule.total - schedule.equilibrate) // schedule.report
+    return frames * (12.0 * molecule.n_atoms + 24.0 + 100.0) + 1e6
+
+
+def check_same_run(setup: Setup, before: dict[str, Any]) -> None:
+    """Refuse to go on with another model or another structure than the stored run's."""
+    folder = setup.settings.folder
+    if before.get("model", {}).get("sha256") != setup.identity["model"]["sha256"]:
+        raise InputError(
+            f"--model {setup.settings.model} is not the model that the run in {folder} was started with "
+            f"({before.get('model', {}).get('name')}, by its hash); start a new run in another folder"
+        )
+    for name, value in setup.identity["molecule"].items():
+        if before.get("molecule", {}).get(name) != value:
+            what = "positions differ" if name == "positions_sha256" else f"{name} differs"
+            raise InputError(
+                f"{setup.settings.system} is not the structure that the run in {folder} was started with ({what})"
+            )

@@ -1,0 +1,131 @@
+"""Integrators that keep a temperature, the velocities they start from, and how the temperature is read.
+
+Langevin: OpenMM's ``LangevinMiddleIntegrator``. Its stored velocities are those half a step before the next kick,
+directly after friction and noise; their distribution is Maxwell's without the time-step error that velocities at
+full steps have (exactly so for a harmonic force), so they are the ones that the temperature is taken from.
+
+Nosé-Hoover: OpenMM's ``NoseHooverIntegrator``, a chain of three on all atoms. The model's net force is zero, so the
+total momentum stays zero: three degrees of freedom fewer, counted by OpenMM when a ``CMMotionRemover`` is present.
+Angular momentum is only scaled, never drawn anew.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from mdet_openmm.simulation.settings import NvtSettings
+from mdet_openmm.units import BOLTZMANN_KJ_PER_MOL_K
+
+EQUILIBRATION_FRICTION = 10.0
+"""1/ps, or the friction of the run where that is larger: half of the heat goes into the relaxed structure's springs
+and has to come back from the bath within the equilibration."""
+
+
+def langevin_friction(settings: NvtSettings, equilibrating: bool) -> float:
+    """Friction in 1/ps during one of the two phases."""
+    friction = settings.friction or 0.0
+    return max(friction, EQUILIBRATION_FRICTION) if equilibrating else friction
+
+
+def make_integrator(settings: NvtSettings, system: Any) -> Any:
+    """Make the integrator, and give the system what the thermostat needs.
+
+    Parameters
+    ----------
+    settings
+        Resolved settings.
+    system
+        ``openmm.System``; gets a ``CMMotionRemover`` for Nosé-Hoover.
+    """
+    import openmm
+
+    timestep = 1e-3 * settings.timestep
+    if settings.thermostat == "langevin":
+        friction = langevin_friction(settings, settings.equilibrate > 0)
+        integrator = openmm.LangevinMiddleIntegrator(settings.temperature, friction, timestep)
+        integrator.setRandomNumberSeed(derived_seeds(settings.seed or 0)[1])
+        return integrator
+    system.addForce(openmm.CMMotionRemover(100))
+    return openmm.NoseHooverIntegrator(settings.temperature, settings.friction, timestep)
+
+
+def derived_seeds(seed: int) -> tuple[int, int]:
+    """Seeds for the starting velocities and for the thermostat, never 0, which OpenMM takes for "draw one"."""
+    velocities, thermostat = np.random.SeedSequence(seed).generate_state(2)
+    return int(velocities), int(thermostat % (2**31 - 1)) + 1
+
+
+def starting_velocities(
+    masses: NDArray[np.float64], temperature: float, seed: int, zero_momentum: bool
+) -> NDArray[np.float64]:
+    """Draw velocities from Maxwell's distribution.
+
+    Parameters
+    ----------
+    masses
+        (n,) in dalton.
+    temperature
+        K.
+    seed
+        The run's seed.
+    zero_momentum
+        Subtract the velocity of the centre of mass.
+
+    Returns
+    -------
+    NDArray
+        (n, 3) in nm/ps.
+    """
+    rng = np.random.default_rng(derived_seeds(seed)[0])
+    width = np.sqrt(BOLTZMANN_KJ_PER_MOL_K * temperature / masses)
+    velocities = width[:, None] * rng.standard_normal((len(masses), 3))
+    if zero_momentum:
+        velocities -= masses @ velocities / masses.sum()
+    return velocities
+
+
+@dataclass(frozen=True)
+class Thermometer:
+    """Temperature from velocities, of everything and of each element.
+
+    Attributes
+    ----------
+    atomic_numbers
+        (n,) int64.
+    masses
+        (n,) in dalton.
+    freedom
+        (n,) degrees of freedom of each atom: 3, or 3(1 − m/M) where the total momentum is held at zero, which is
+        the atom's share of the kinetic energy then.
+    """
+
+    atomic_numbers: NDArray[np.int64]
+    masses: NDArray[np.float64]
+    freedom: NDArray[np.float64]
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """3n, or 3n − 3 where the total momentum is held at zero."""
+        return round(float(self.freedom.sum()))
+
+    @property
+    def elements(self) -> dict[str, NDArray[np.bool_]]:
+        """Symbol → (n,) mask of its atoms, by ascending atomic number."""
+        return {chemical_symbols[z]: self.atomic_numbers == z for z in np.unique(self.atomic_numbers)}
+
+    def read(self, velocities: NDArray[np.float64]) -> tuple[float, dict[str, float]]:
+        """Temperature in K of all atoms, and of the atoms of each element, from (n, 3) velocities in nm/ps."""
+        twice_kinetic = self.masses * np.sum(velocities**2, axis=1) / BOLTZMANN_KJ_PER_MOL_K
+        by_element = {s: float(twice_kinetic[m].sum() / self.freedom[m].sum()) for s, m in self.elements.items()}
+        return float(twice_kinetic.sum() / self.freedom.sum()), by_element
+
+
+def make_thermometer(
+    atomic_numbers: NDArray[np.int64], masses: NDArray[np.float64], zero_momentum: bool
+) -> Thermometer:
+    """Make the thermometer that fits the thermostat; see :class:`Thermometer`."""
+    share = masses / masses.sum() if zero_momentum else np.zeros_like(masses)
+    return Thermometer(atomic_numbers, masses, 3.0 * (1.0 - share))
