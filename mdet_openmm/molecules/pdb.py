@@ -1,0 +1,140 @@
+"""PDB files: fixed columns, the first model, no guessing where the format leaves doubt."""
+
+import re
+
+import numpy as np
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.elements import atomic_number, atomic_number_from_pdb_name
+from mdet_openmm.molecules.structure import Residue, Structure, coordinate, refuse_cell
+
+_FORMAL_CHARGE = re.compile(r"^(?:(\d)([+-])|([+-])(\d))$")
+
+
+def parse_pdb(text: str, file: str) -> Structure:
+    """Read the first model of a PDB file.
+
+    Columns follow wwPDB format 3.3. Elements come from columns 77-78, else from the atom name where that is
+    unambiguous. Formal charges (79-80) are not trusted as the total charge, but asked about when they do not
+    cancel. Bonds are the CONECT records.
+
+    Parameters
+    ----------
+    text
+        The file's contents, lines ending in a newline.
+    file
+        Its name, for messages.
+
+    Raises
+    ------
+    InputError
+        For broken columns, alternate locations, a periodic box, or CONECT records of missing atoms.
+    """
+    numbers: list[int] = []
+    positions: list[list[float]] = []
+    names: list[str] = []
+    residues: list[Residue] = []
+    index_of_serial: dict[str, int] = {}
+    seen: dict[tuple[Residue, str], str] = {}
+    connections: list[tuple[int, str]] = []
+    formal_charge = 0
+    models = 1
+    model_ended = False
+    for number, line in enumerate(text.split("\n"), start=1):
+        record = line[:6].strip().upper()
+        where = f"{file}, line {number}"
+        if record in ("ATOM", "HETATM"):
+            if model_ended:
+                models, model_ended = models + 1, False
+            if models > 1:
+                continue
+            residue = Residue(line[21:22].strip(), line[17:21].strip(), line[22:26].strip(), line[26:27].strip())
+            name = line[12:16]
+            _refuse_alternate(seen, residue, name.strip(), line[16:17].strip(), where)
+            positions.append(_coordinates(line, where))
+            symbol = line[76:78].strip()
+            numbers.append(atomic_number(symbol, where) if symbol else atomic_number_from_pdb_name(name, where))
+            formal_charge += _formal_charge(line[78:80].strip())
+            index_of_serial.setdefault(line[6:11].strip(), len(numbers) - 1)
+            names.append(name.strip())
+            residues.append(residue)
+        elif record in ("END", "ENDMDL"):
+            model_ended = bool(numbers)
+        elif record == "CRYST1":
+            _refuse_box(line, where)
+        elif record == "CONECT":
+            connections.append((number, line))
+    return Structure(
+        atomic_numbers=np.array(numbers, dtype=np.int64),
+        positions=np.array(positions, dtype=np.float64).reshape(-1, 3),
+        bonds=_bonds(connections, index_of_serial, file),
+        atom_names=tuple(names),
+        residues=tuple(residues),
+        charge_question=(
+            f"{file} has formal charges that sum to {formal_charge:+d}, which a PDB file does not settle; "
+            f"pass --charge {formal_charge} (or what is right)"
+            if formal_charge
+            else None
+        ),
+        notes=(f"{file} holds {models} models; the first is used",) if models > 1 else (),
+    )
+
+
+def _coordinates(line: str, where: str) -> list[float]:
+    fields = (line[30:38], line[38:46], line[46:54])
+    if len(line.rstrip()) < 54 and not fields[2].strip():
+        raise InputError(f"{where}: the line is cut short before column 54; the file is truncated, write it anew")
+    values = []
+    for axis, field in zip("xyz", fields, strict=True):
+        # A shifted or free-format line can leave digits of two numbers in one field, still readable as a number;
+        # the format demands a decimal point in each, which such a piece seldom has.
+        if field.strip() and "." not in field and re.fullmatch(r"\s*[+-]?\d+\s*", field):
+            raise InputError(f"{where}: columns 31-54 do not hold x, y and z of 8 columns each; write the file anew")
+        values.append(coordinate(field, f"{where} ({axis}, fixed columns 31-54)"))
+    return values
+
+
+def _refuse_alternate(seen: dict[tuple[Residue, str], str], residue: Residue, name: str, code: str, where: str) -> None:
+    key = (Residue(residue.chain, "", residue.number, residue.insertion_code), name)
+    before = seen.setdefault(key, code)
+    if before != code:
+        raise InputError(
+            f"{where}: atom {name} of residue {residue.name} {residue.number} has alternate locations "
+            f"('{before}' and '{code}'); keep one of them"
+        )
+
+
+def _refuse_box(line: str, where: str) -> None:
+    try:
+        values = [float(line[a:b]) for a, b in ((6, 15), (15, 24), (24, 33), (33, 40), (40, 47), (47, 54))]
+    except ValueError:
+        raise InputError(f"{where}: the CRYST1 record is broken; delete it if the molecule is free") from None
+    refuse_cell(values[:3], values[3:], f"{where} (CRYST1)")
+
+
+def _formal_charge(text: str) -> int:
+    match = _FORMAL_CHARGE.match(text)
+    if match is None:
+        return 0  # these columns also carry other things in old files
+    digit = match.group(1) or match.group(4)
+    sign = match.group(2) or match.group(3)
+    return int(digit) if sign == "+" else -int(digit)
+
+
+def _bonds(
+    connections: list[tuple[int, str]], index_of_serial: dict[str, int], file: str
+) -> tuple[tuple[int, int], ...]:
+    bonds: set[tuple[int, int]] = set()
+    for number, line in connections:
+        line = line.rstrip()
+        serials = [line[a : a + 5].strip() for a in range(6, min(len(line), 31), 5)]
+        indices = []
+        for serial in filter(None, serials):
+            if serial not in index_of_serial:
+                raise InputError(
+                    f"{file}, line {number}: CONECT names atom {serial}, which the file does not have; "
+                    "it is truncated or broken, write it anew"
+                )
+            indices.append(index_of_serial[serial])
+        bonds.update((min(indices[0], j), max(indices[0], j)) for j in indices[1:] if j != indices[0])
+    return tuple(sorted(bonds))
