@@ -13,6 +13,10 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.units import BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
 
 
+LARGEST_IN_MEMORY = 4 * 2**30
+"""Bytes of training data, as tensors, up to which they are read once and held."""
+
+
 class Batch(NamedTuple):
     """Molecules of equal size, in atomic units.
 
@@ -105,9 +109,15 @@ class TrainingBatches(IterableDataset[Batch]):
             here = self.plan == group
             self.before[here] = np.arange(here.sum())
         self._permutations: dict[int, tuple[int, NDArray[np.int64]]] = {}
+        # Random reads cost more than the arithmetic on them, so what fits is held in memory.
+        bytes_per_atom = 8 * (1 + 3 + 3)
+        total = sum(n * len(g) for n, g in zip(self.sizes, self.groups, strict=True)) * bytes_per_atom
+        self._held: list[Batch] | None = None
+        if total <= LARGEST_IN_MEMORY:
+            self._held = [load_batch(store, g) for g in self.groups]
 
     def indices(self, step: int) -> NDArray[np.int64]:
-        """Which frames this rank takes at a step."""
+        """Which frames this rank takes at a step, as positions within their size group."""
         group = int(self.plan[step])
         frames = self.groups[group]
         start = (int(self.before[step]) * self.world_size + self.rank) * self.batch_size
@@ -118,7 +128,7 @@ class TrainingBatches(IterableDataset[Batch]):
     def _permutation(self, group: int, epoch: int) -> NDArray[np.int64]:
         known = self._permutations.get(group)
         if known is None or known[0] != epoch:
-            order = np.random.default_rng([self.seed, 1, group, epoch]).permutation(self.groups[group])
+            order = np.random.default_rng([self.seed, 1, group, epoch]).permutation(len(self.groups[group]))
             known = (epoch, order)
             self._permutations[group] = known
         return known[1]
@@ -126,7 +136,12 @@ class TrainingBatches(IterableDataset[Batch]):
     def batch(self, step: int) -> Batch:
         """The batch of one step, augmented."""
         generator = torch.Generator().manual_seed(hash((self.seed, step, self.rank)) & 0x7FFFFFFFFFFFFFFF)
-        return augmented(load_batch(self.store, self.indices(step)), self.copies, generator)
+        group, chosen = int(self.plan[step]), self.indices(step)
+        if self._held is not None:
+            batch = Batch(*(t[torch.from_numpy(chosen)] for t in self._held[group]))
+        else:
+            batch = load_batch(self.store, self.groups[group][chosen])
+        return augmented(batch, self.copies, generator)
 
     def __iter__(self) -> Iterator[Batch]:
         """From the first step on."""

@@ -30,13 +30,14 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         config.description,
         f"{sum(p.numel() for p in network.parameters()):,} parameters: {shape.n_layers} layers, width "
         f"{shape.embd_dim}, {shape.n_heads} heads, {shape.directions} directions. Trained for {config.steps:,} steps "
-        f"of {config.batch_size} structures x {config.copies} orientations on {len(store.splits['train']):,} "
-        f"structures of {store.n_molecules('train')} molecules, labelled with {store.provenance['teacher']}.",
+        f"of {config.batch_size} structures x {config.copies} orientations on {len(store.indices('train')):,} "
+        f"structures of {sum(m.split == 'train' for m in store.molecules)} molecules, labelled with "
+        f"{store.attributes['teacher']}.",
         f"Reproduce: `mdet label configs/{config.name}.label.yaml` and `mdet train configs/{config.name}.train.yaml`.",
     ]
     titles = {
         "test": "Held-out conformations of its own molecules (separate dynamics at 300 K)",
-        "heldout": "Molecules that it never saw",
+        "unseen": "Molecules that it never saw",
     }
     for split, report in metrics.items():
         parts.append(

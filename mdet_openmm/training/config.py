@@ -27,6 +27,7 @@ class TrainConfig:
     weight_decay: float = option(1e-7, "AdamW weight decay")
     clip_norm: float = option(1.0, "largest gradient norm")
     energy_weight: float = option(0.0, "weight of the energy error per atom (needs network.energy_head)")
+    calm_force: float = option(0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off")
     ema_decay: float = option(0.999, "decay of the averaged weights, which are the ones exported")
     precision: str = option("fp32", "of the trunk in training", choices=("fp32", "bf16"))
     compile: bool = option(False, "compile the layers with torch.compile")

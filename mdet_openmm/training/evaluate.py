@@ -101,6 +101,8 @@ def evaluate(
     report: dict[str, Any] = {}
     for split in splits:
         groups = store.by_size(split)
+        if not groups:
+            continue
         chunks = [c for n in sorted(groups) for c in np.array_split(groups[n], max(1, len(groups[n]) // 40))]
         errors: dict[int, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
         by_element: dict[int, list[Tensor]] = defaultdict(list)

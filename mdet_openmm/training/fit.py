@@ -104,11 +104,10 @@ def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
     if config.start_from is not None:
         return load_model(config.start_from).network.to_trunk(torch.float32).train()
     torch.manual_seed(config.seed)
-    frames = store.splits["train"]
-    sample = np.random.default_rng(config.seed).choice(frames, size=min(2000, len(frames)), replace=False)
     total, count = 0.0, 0
-    for group in store.grouped(np.sort(sample)).values():
-        forces = load_batch(store, group).forces
+    for group in store.by_size("train").values():
+        sample = np.random.default_rng([config.seed, len(group)]).choice(group, size=-(-len(group) // 20), replace=False)
+        forces = load_batch(store, np.sort(sample)).forces
         total, count = total + float(forces.square().sum()), count + forces.numel()
     scale = float(f"{(total / count) ** 0.5:.6g}")
     return EdgeTransformer(dataclasses.replace(config.network, force_scale=scale))
@@ -168,7 +167,7 @@ def run_training(
     if config.energy_weight and not config.network.energy_head and config.start_from is None:
         raise InputError("energy_weight is set but network.energy_head is false; set both or neither")
     store = Store(config.data)
-    if len(store.splits.get("train", ())) == 0:
+    if len(store.indices("train")) == 0:
         raise InputError(f"{config.data} has no frames in its training split")
     checkpoint = prepare_folder(config, run_folder, model_folder, restart)
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
@@ -255,14 +254,13 @@ def _write_model(
 ) -> None:
     average = EdgeTransformer(module.network.config)
     average.load_state_dict(module.average.module.state_dict())
-    metrics = evaluate(copy.deepcopy(average), store, tuple(s for s in ("test", "heldout") if s in store.splits))
-    elements = store.elements("train")
+    metrics = evaluate(copy.deepcopy(average), store, ("test", "unseen"))
     training = {**json.loads(json.dumps(dataclasses.asdict(config), default=str)), **training}
-    training["teacher"] = store.provenance
+    training["teacher"] = store.attributes["teacher"]
     save_model(
         folder,
         average,
-        elements=elements,
+        elements=store.elements,
         training=training,
         metrics=metrics,
         card=model_card(config, store, metrics, average),

@@ -63,6 +63,10 @@ class ForceTraining(lightning.LightningModule):
         """Loss of one batch; a loss that is not finite stops the run with the batch saved."""
         energy, forces = self.predict_forces(batch)
         error = (forces - batch.forces.to(forces.dtype)).norm(dim=-1)
+        if self.train_config.calm_force:
+            # Displaced structures teach what lies around the thermal ones without outweighing them.
+            rms = batch.forces.square().sum(dim=-1).mean(dim=-1, keepdim=True).sqrt() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+            error = error * (self.train_config.calm_force / rms.clamp(min=self.train_config.calm_force)).to(error.dtype)
         loss = error.mean() / self.network.force_scale
         if self.train_config.energy_weight:
             per_atom = (energy - batch.energy.to(energy.dtype)).abs() / batch.positions.shape[1]

@@ -1,0 +1,187 @@
+"""The ``mdet`` command: one subcommand per step, from molecules to analysis."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mdet_openmm import __version__
+from mdet_openmm.errors import InputError, exit_status
+from mdet_openmm.settings import OneLineParser, add_flags, from_namespace, read_settings
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def _need(extra: str, *modules: str) -> None:
+    """Fail with the command that installs what is missing."""
+    from importlib.util import find_spec
+
+    missing = [m for m in modules if find_spec(m) is None]
+    if missing:
+        raise InputError(f"{', '.join(missing)} not installed; run: pip install 'mdet-openmm[{extra}]'")
+
+
+def _label(args: argparse.Namespace) -> None:
+    _need("label", "h5py", "tblite")
+    from mdet_openmm.data.config import read_label_config
+    from mdet_openmm.data.label import run_label
+
+    config = read_label_config(args.config)
+    output = args.output or Path("data") / (args.config.name.split(".")[0] + ".h5")
+    run_label(config, output, workers=args.workers, restart=args.restart, quiet=args.quiet)
+
+
+def _train(args: argparse.Namespace, start_from: str | None = None) -> None:
+    _need("train", "lightning", "h5py", "tensorboard")
+    from mdet_openmm.training.config import TrainConfig
+    from mdet_openmm.training.fit import run_training
+
+    config = args.train_config if start_from else read_settings(args.config, TrainConfig)
+    model = args.output or Path("models") / config.name
+    run = args.run_folder or Path("runs") / config.name
+    folder = run_training(config, model_folder=model, run_folder=run, restart=args.restart, quiet=args.quiet)
+    print(f"model written: {folder}")
+
+
+def _finetune(args: argparse.Namespace) -> None:
+    _need("train", "lightning", "h5py", "tensorboard")
+    from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
+
+    given = {"steps": args.steps, "learning_rate": args.learning_rate, "batch_size": args.batch_size, "seed": args.seed}
+    args.train_config = TrainConfig(
+        name=args.name,
+        data=args.data,
+        start_from=args.model,
+        description=f"Fine-tuned from {args.model}.",
+        **{**FINETUNE_DEFAULTS, **{k: v for k, v in given.items() if v is not None}},  # type: ignore[arg-type]
+    )
+    _train(args, start_from=args.model)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from mdet_openmm.export.force_module import export
+    from mdet_openmm.export.model_folder import load_model
+    from mdet_openmm.molecules.readers import read_molecule
+
+    molecule = read_molecule(args.system, charge=args.charge, multiplicity=args.multiplicity)
+    model = load_model(args.model)
+    export(
+        model,
+        molecule,
+        args.out,
+        precision=args.precision,
+        frames=args.frames,
+        offset=args.offset,
+        seed=args.seed,
+    )
+    print(f"written: {args.out}")
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from mdet_openmm.export.predict import predict
+
+    result = predict(
+        args.model,
+        args.file,
+        charge=args.charge,
+        multiplicity=args.multiplicity,
+        precision=args.precision,
+        frames=args.frames,
+    )
+    json.dump(result, sys.stdout, indent=1)
+    print()
+
+
+def _run_nvt(args: argparse.Namespace) -> None:
+    from mdet_openmm.simulation.nvt import run_nvt
+    from mdet_openmm.simulation.settings import NvtSettings
+
+    run_nvt(from_namespace(NvtSettings, args))
+
+
+def _analyze(args: argparse.Namespace) -> None:
+    from mdet_openmm.analysis.report import analyze
+
+    print(f"report: {analyze(args.folder, reference=args.reference)}")
+
+
+def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--charge", type=int, help="total charge, e (default: the file's, else 0)")
+    parser.add_argument("--multiplicity", type=int, help="2S + 1 (default: the file's, else 1)")
+    parser.add_argument("--precision", choices=("double", "mixed"), default="double", help="of the network's trunk")
+    parser.add_argument("--frames", type=int, choices=(1, 12, 24, 60), default=1, help="rotations to average over")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all subcommands."""
+    from mdet_openmm.simulation.settings import NvtSettings
+
+    parser = OneLineParser(prog="mdet", description="MD-ET force fields: label, train, export, run, analyse.")
+    parser.add_argument("--version", action="version", version=f"mdet-openmm {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, run: Command, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    label = add("label", _label, "Label conformations of molecules with a teacher (GFN2-xTB by default).")
+    label.add_argument("config", type=Path, help="YAML file, see docs/data-format.md")
+    label.add_argument("--output", type=Path, help="HDF5 file [data/<name of the config>.h5]")
+    label.add_argument("--workers", type=int, help="worker processes [all cores]")
+
+    train = add("train", _train, "Train a network on labelled data and write a model folder.")
+    train.add_argument("config", type=Path, help="YAML file, see docs/training.md")
+
+    tune = add("finetune", _finetune, "Train an existing model on further data.")
+    tune.add_argument("model", help="model folder or name to start from")
+    tune.add_argument("data", type=Path, help="labelled data, HDF5")
+    tune.add_argument("--name", required=True, help="name of the new model")
+    tune.add_argument("--steps", type=int, help="optimiser steps [2000]")
+    tune.add_argument("--learning-rate", type=float, help="peak learning rate [5e-5]")
+    tune.add_argument("--batch-size", type=int, help="structures per step [64]")
+    tune.add_argument("--seed", type=int, help="seed [0]")
+    for sub in (train, tune):
+        sub.add_argument("--output", type=Path, help="model folder [models/NAME]")
+        sub.add_argument("--run-folder", type=Path, help="checkpoints and logs [runs/NAME]")
+    for sub in (label, train, tune):
+        sub.add_argument("--restart", action="store_true", help="go on with an interrupted run")
+        sub.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    export = add("export", _export, "Write a TorchScript force module bound to one molecule.")
+    export.add_argument("model", help="model folder or name")
+    export.add_argument("system", type=Path, help="PDB, mmCIF, XYZ or SDF")
+    export.add_argument("--out", type=Path, required=True, help="file to write, .pt")
+    _add_molecule_flags(export)
+    export.add_argument("--offset", choices=("none", "random", "hashed"), default="hashed", help="rotation offset")
+    export.add_argument("--seed", type=int, default=0, help="seed of the hashed offset")
+
+    predict = add("predict", _predict, "Print forces (eV/Å), and the energy (eV) if the model has one, as JSON.")
+    predict.add_argument("model", help="model folder or name")
+    predict.add_argument("file", type=Path, help="PDB, mmCIF, XYZ or SDF")
+    _add_molecule_flags(predict)
+
+    nvt = add("run-nvt", _run_nvt, "Constant-temperature dynamics, like simulations/run_nvt.py.")
+    add_flags(nvt, NvtSettings, positional=("system",))
+
+    analyse = add("analyze", _analyze, "Analyse a run folder, like simulations/analyze.py.")
+    analyse.add_argument("folder", type=Path, help="output folder of a run")
+    analyse.add_argument("--reference", type=Path, help="another run folder or trajectory to compare with")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``mdet`` command.
+
+    Returns
+    -------
+    int
+        The exit status, see `mdet_openmm.errors.exit_status`.
+    """
+    args = build_parser().parse_args(argv)
+    return exit_status(lambda: args.run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
