@@ -1,0 +1,79 @@
+"""Langevin dynamics on a teacher, as a source of thermal conformations."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.data.teacher import Label, Teacher
+from mdet_openmm.units import BOLTZMANN_EV_PER_K, KJ_PER_MOL_PER_EV
+
+Array = NDArray[np.float64]
+
+ACCELERATION_PER_FORCE = KJ_PER_MOL_PER_EV * 1e-4
+"""Å/fs² of a mass of 1 amu under 1 eV/Å; 1 kJ/mol/amu is 1e-4 Å²/fs²."""
+
+
+def as_stored(positions: Array) -> Array:
+    """Centred positions, rounded to the precision in which they are stored, so that labels belong to them exactly."""
+    return (positions - positions.mean(axis=0)).astype(np.float32).astype(np.float64)
+
+
+def langevin(
+    teacher: Teacher,
+    positions: Array,
+    masses: Array,
+    *,
+    temperature: float,
+    timestep: float,
+    friction: float,
+    equilibrate: int,
+    interval: int,
+    rng: np.random.Generator,
+) -> Iterator[tuple[Array, Label]]:
+    """Frames of a Langevin trajectory with their labels, without end.
+
+    BAOAB splitting (Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013)). At each frame the positions are
+    rounded as they will be stored before the force is computed, so that a frame costs no further calculation.
+
+    Parameters
+    ----------
+    teacher
+        Gives the forces.
+    positions
+        (n, 3) start in Å.
+    masses
+        (n,) in amu.
+    temperature, timestep, friction
+        In K, fs and 1/ps.
+    equilibrate, interval
+        Steps before the first frame, and between frames.
+    rng
+        Of the velocities and the noise.
+
+    Raises
+    ------
+    TeacherFailure
+        When the teacher has no answer at a step.
+    """
+    acceleration = ACCELERATION_PER_FORCE / masses[:, None]
+    spread = np.sqrt(BOLTZMANN_EV_PER_K * temperature * acceleration)
+    keep = np.exp(-friction * 1e-3 * timestep)
+    noise = np.sqrt(1.0 - keep**2)
+    x = as_stored(positions)
+    v = spread * rng.standard_normal(x.shape)
+    label = teacher(x)
+    step = 0
+    while True:
+        step += 1
+        v = v + 0.5 * timestep * acceleration * label.forces
+        x = x + 0.5 * timestep * v
+        v = keep * v + noise * spread * rng.standard_normal(x.shape)
+        x = x + 0.5 * timestep * v
+        sampled = step >= equilibrate and (step - equilibrate) % interval == 0
+        if sampled:
+            x = as_stored(x)
+        label = teacher(x)
+        v = v + 0.5 * timestep * acceleration * label.forces
+        if sampled:
+            yield x, label

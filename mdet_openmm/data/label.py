@@ -1,0 +1,300 @@
+"""``mdet label``: molecules in, labelled frames out, by worker processes, stoppable at any time."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdet_openmm.data.config import LabelConfig
+from mdet_openmm.data.layout import FrameBlock, write_dataset
+from mdet_openmm.data.sources import Source, read_sources
+from mdet_openmm.data.tasks import Task, cost, plan, run_task
+from mdet_openmm.data.teacher import TeacherFailure, make_teacher, teacher_version
+from mdet_openmm.errors import InputError, RunStopped
+
+_ONE_THREAD = {
+    name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+}
+
+
+def run_label(config: LabelConfig, output: Path, workers: int | None = None, restart: bool = False) -> dict[str, Any]:
+    """Make and label the conformations of a data set.
+
+    While it runs, finished tasks are kept in the folder ``<output>.partial``; the data set appears under its name
+    only when it is complete. Whether a run was interrupted, and with how many workers it ran, leaves no trace in
+    the data set. A script that calls this needs the usual ``if __name__ == "__main__":``, because the workers are
+    started afresh.
+
+    Parameters
+    ----------
+    config
+        What to label.
+    output
+        The HDF5 file to make; see docs/data-format.md for its layout.
+    workers
+        Worker processes of one thread each; by default as many as there are cores for this process.
+    restart
+        Go on with an interrupted run. Without it, what an interrupted run left is not touched.
+
+    Returns
+    -------
+    dict
+        output, molecules, tasks, frames, splits (frames of each), skipped (frames for each reason), first_failure,
+        workers, seconds.
+
+    Raises
+    ------
+    InputError
+        For unusable molecules or teacher, an output that exists, or an interrupted run of another configuration.
+    RunStopped
+        If not one frame could be labelled.
+    """
+    began = time.perf_counter()
+    output = Path(output)
+    if workers is not None and workers < 1:
+        raise InputError("label: at least one worker is needed")
+    workers = workers or len(
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
+    partial = output.with_name(output.name + ".partial")
+    _check_output(output, partial, restart)
+    with _environment(_ONE_THREAD):
+        sources = read_sources(config)
+        tasks = plan(config, sources)
+        provenance = _provenance(config, sources)
+        if output.exists():
+            return _finished(output, partial, provenance)
+        _try_teacher(config, sources[0])
+        _open_partial(partial, provenance)
+        _work(config, sources, tasks, partial, workers)
+    blocks = (_load_block(_block_path(partial, task.index)) for task in tasks)
+    assembled = partial / "assembled.h5"
+    summary = write_dataset(assembled, [source.row for source in sources], blocks, provenance)
+    if not summary["frames"]:
+        raise RunStopped(f"not one frame could be labelled; the teacher's first answer: {summary['first_failure']}")
+    with open(assembled, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(assembled, output)
+    shutil.rmtree(partial)
+    return {
+        "output": str(output),
+        "molecules": len(sources),
+        "tasks": len(tasks),
+        **summary,
+        "workers": workers,
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+
+
+def _check_output(output: Path, partial: Path, restart: bool) -> None:
+    if output.is_dir():
+        raise InputError(f"label: {output} is a folder; name the HDF5 file to make")
+    if output.exists() and not restart:
+        raise InputError(f"label: {output} exists; remove it or choose another output")
+    if partial.exists() and not restart:
+        raise InputError(f"label: {partial} holds an interrupted run; go on with --restart, or remove it to start anew")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"label: cannot make the folder {output.parent}: {error.strerror}") from None
+
+
+def _provenance(config: LabelConfig, sources: list[Source]) -> dict[str, Any]:
+    name, teacher_release = teacher_version(config.teacher)
+    try:
+        package = version("mdet-openmm")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        package = "unknown"
+    starts = hashlib.sha256()
+    for source in sources:
+        for positions in source.starts if source.frames is None else (source.frames,):
+            starts.update(source.atomic_numbers.tobytes() + positions.tobytes())
+    return {
+        "teacher": name,
+        "teacher_version": teacher_release,
+        "package_version": package,
+        "seed": config.seed,
+        "config": json.loads(json.dumps(dataclasses.asdict(config), default=lambda path: Path(path).name)),
+        "start_structures_sha256": starts.hexdigest(),
+    }
+
+
+def _finished(output: Path, partial: Path, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Restarting a run that is complete: nothing to do, unless it is a different one."""
+    from mdet_openmm.data.store import Store
+
+    with Store(output) as store:
+        if any(store.attributes.get(key) != value for key, value in provenance.items()):
+            raise InputError(f"label: {output} is complete but comes from another configuration or teacher version")
+        summary = {
+            "output": str(output),
+            "molecules": len(store.molecules),
+            "frames": len(store),
+            "splits": {name: len(store.indices(name)) for name in store.split_names},
+            "skipped": store.attributes["skipped"],
+            "first_failure": store.attributes["first_failure"],
+        }
+    shutil.rmtree(partial, ignore_errors=True)
+    return summary
+
+
+def _try_teacher(config: LabelConfig, source: Source) -> None:
+    """One calculation here and now, so that a teacher that cannot work ends the run before it starts."""
+    teacher = make_teacher(config.teacher, source.atomic_numbers, source.row.charge, source.row.multiplicity)
+    if source.frames is not None:
+        return  # given frames may be beyond the teacher; that is counted, not refused
+    try:
+        teacher(source.starts[0])
+    except TeacherFailure as failure:
+        raise InputError(f"label: the teacher fails on the start structure of {source.row.name}: {failure}") from None
+
+
+def _open_partial(partial: Path, provenance: dict[str, Any]) -> None:
+    stamp = partial / "run.json"
+    text = json.dumps(provenance, sort_keys=True, indent=1)
+    if partial.exists():
+        if not stamp.is_file() or stamp.read_text(encoding="utf-8") != text:
+            raise InputError(
+                f"label: {partial} comes from another configuration, input or teacher version; remove it to start anew"
+            )
+        return
+    # Complete before it has its name: a folder without its stamp could never be gone on with.
+    fresh = partial.with_name(f".{partial.name}.{os.getpid()}")
+    fresh.mkdir()
+    (fresh / stamp.name).write_text(text, encoding="utf-8")
+    os.replace(fresh, partial)
+
+
+def _block_path(partial: Path, index: int) -> Path:
+    return partial / f"task-{index:07d}.npz"
+
+
+def _save_block(path: Path, block: FrameBlock) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        np.savez(file, **dataclasses.asdict(block))
+    os.replace(temporary, path)
+
+
+def _load_block(path: Path) -> FrameBlock:
+    with np.load(path) as stored:
+        values: dict[str, Any] = {name: stored[name] for name in stored.files}
+    for name in ("molecule", "task", "split"):
+        values[name] = int(values[name])
+    values["message"] = str(values["message"])
+    return FrameBlock(**values)
+
+
+def _is_done(path: Path) -> bool:
+    return path.is_file() and zipfile.is_zipfile(path)
+
+
+def _work(config: LabelConfig, sources: list[Source], tasks: list[Task], partial: Path, workers: int) -> None:
+    """Do the tasks that are not done yet."""
+    from tqdm import tqdm
+
+    done = [task for task in tasks if _is_done(_block_path(partial, task.index))]
+    indices = {task.index for task in done}
+    # The longest first, so that the workers end together.
+    todo = sorted((t for t in tasks if t.index not in indices), key=lambda t: -cost(t, config))
+    if not todo:
+        return
+    # Frames of dynamics take far longer than displaced ones: only the work itself tells the time left.
+    work = {t.index: cost(t, config) for t in tasks}
+    frames = sum(t.expected for t in done)
+    often = sys.stderr.isatty()
+    with (
+        tqdm(
+            total=sum(work.values()),
+            initial=sum(work[t.index] for t in done),
+            desc="label",
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, left {remaining}{postfix}",
+            mininterval=0.2 if often else 15.0,
+            maxinterval=1.0 if often else 30.0,
+        ) as bar,
+        _pool(config, min(workers, len(todo))) as pool,
+    ):
+        futures: dict[Future[None], Task] = {
+            pool.submit(_do, task, sources[task.molecule], _block_path(partial, task.index)): task for task in todo
+        }
+        try:
+            for future in as_completed(futures):
+                future.result()
+                frames += futures[future].expected
+                bar.set_postfix_str(f"{frames} frames", refresh=False)
+                bar.update(work[futures[future].index])
+        except BrokenProcessPool:
+            raise RuntimeError(
+                "a worker process died (killed, out of memory, or a crash of the teacher); go on with --restart"
+            ) from None
+
+
+@contextlib.contextmanager
+def _pool(config: LabelConfig, workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that are gone afterwards, however it ends."""
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(config,)
+    )
+    try:
+        yield pool
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for a while; workers inherit them before they import anything."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+_config: LabelConfig
+"""The configuration, in a worker process."""
+
+
+def _start_worker(config: LabelConfig) -> None:
+    global _config
+    _config = config
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def leave_with_parent(sentinel: int) -> None:
+            wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=leave_with_parent, args=(parent.sentinel,), daemon=True).start()
+
+
+def _do(task: Task, source: Source, path: Path) -> None:
+    _save_block(path, run_task(task, _config, source))

@@ -1,0 +1,186 @@
+"""The layout of a data set in HDF5: names, units, and how one is written. See docs/data-format.md."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = "mdet-frames"
+FORMAT_VERSION = 1
+
+SPLITS = ("train", "val", "test", "unseen")
+"""Frame splits; 'unseen' are the frames of held-out molecules. Stored as the index in this tuple."""
+
+KINDS = ("dynamics", "gaussian", "scale", "stretch", "torsion", "contact", "trajectory")
+"""How a frame was made. Stored as the index in this tuple."""
+
+FAILURES = ("teacher", "max_force", "broken")
+"""Why a frame is missing: no answer (SCF), a force above the cap, or its trajectory broke a bond before."""
+
+_ATOM_CHUNK = 16384
+_FRAME_CHUNK = 8192
+
+_ATOMS: dict[str, tuple[str, tuple[int, ...], str]] = {
+    "atomic_numbers": ("u1", (), "1"),
+    "positions": ("f4", (3,), "Å"),
+    "forces": ("f4", (3,), "eV/Å"),
+}
+_FRAMES: dict[str, tuple[str, tuple[int, ...], str]] = {
+    "energy": ("f8", (), "eV"),
+    "dipole": ("f4", (3,), "e·Å"),
+    "temperature": ("f4", (), "K"),
+    "molecule": ("i4", (), "index into molecules"),
+    "kind": ("u1", (), "index into the attribute 'kinds'"),
+    "split": ("u1", (), "index into the attribute 'splits'"),
+    "task": ("i4", (), "index of the trajectory that the frame comes from"),
+}
+
+
+@dataclass(frozen=True)
+class FrameBlock:
+    """Labelled frames of one molecule, as one task makes them.
+
+    Attributes
+    ----------
+    molecule, task, split
+        Indices, the same for all frames.
+    atomic_numbers
+        (n,).
+    positions, forces
+        (f, n, 3) float32, Å and eV/Å.
+    energy
+        (f,) float64, eV.
+    dipole
+        (f, 3) float32, e·Å; NaN where unknown.
+    temperature
+        (f,) K; NaN where unknown.
+    kind
+        (f,) index into KINDS.
+    failures
+        Frames missing for each reason in FAILURES.
+    message
+        The first failure of the teacher, in its words; '' if none.
+    """
+
+    molecule: int
+    task: int
+    split: int
+    atomic_numbers: NDArray[np.int64]
+    positions: NDArray[np.float32]
+    forces: NDArray[np.float32]
+    energy: NDArray[np.float64]
+    dipole: NDArray[np.float32]
+    temperature: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+    failures: NDArray[np.int64]
+    message: str
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.energy)
+
+
+@dataclass(frozen=True)
+class MoleculeRow:
+    """One row of the molecule table."""
+
+    name: str
+    smiles: str
+    source: str
+    charge: int
+    multiplicity: int
+    split: str
+    n_atoms: int
+
+
+def write_dataset(
+    path: Path, molecules: list[MoleculeRow], blocks: Iterable[FrameBlock], provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """Write a data set block by block; the same input gives the same bytes.
+
+    Parameters
+    ----------
+    path
+        File to create.
+    molecules
+        The molecule table.
+    blocks
+        In the order in which the frames shall stand.
+    provenance
+        Root attributes; mappings and lists are stored as JSON.
+
+    Returns
+    -------
+    dict
+        Counts: frames, frames of each split, skipped frames for each reason, and the first message of the teacher.
+    """
+    import h5py
+
+    failures = np.zeros((len(molecules), len(FAILURES)), dtype=np.int64)
+    splits = np.zeros(len(SPLITS), dtype=np.int64)
+    message = ""
+    with h5py.File(path, "w", libver=("v110", "v110"), track_order=False) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["format_version"] = FORMAT_VERSION
+        for key, value in provenance.items():
+            file.attrs[key] = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
+        frames = file.create_group("frames")
+        frames.attrs["splits"] = list(SPLITS)
+        frames.attrs["kinds"] = list(KINDS)
+        atoms = file.create_group("atoms")
+        columns = {}
+        for group, table, chunk in ((atoms, _ATOMS, _ATOM_CHUNK), (frames, _FRAMES, _FRAME_CHUNK)):
+            for name, (dtype, shape, unit) in table.items():
+                columns[name] = group.create_dataset(
+                    name, (0, *shape), dtype=dtype, maxshape=(None, *shape), chunks=(chunk, *shape)
+                )
+                columns[name].attrs["unit"] = unit
+        sizes: list[NDArray[np.int64]] = []
+        for block in blocks:
+            count, n = len(block), len(block.atomic_numbers)
+            failures[block.molecule] += block.failures
+            message = message or block.message
+            if not count:
+                continue
+            splits[block.split] += count
+            sizes.append(np.full(count, n, dtype=np.int64))
+            _append(columns["atomic_numbers"], np.tile(block.atomic_numbers, count))
+            _append(columns["positions"], block.positions.reshape(-1, 3))
+            _append(columns["forces"], block.forces.reshape(-1, 3))
+            for name in ("energy", "dipole", "temperature", "kind"):
+                _append(columns[name], getattr(block, name))
+            for name in ("molecule", "task", "split"):
+                _append(columns[name], np.full(count, getattr(block, name)))
+        total = int(splits.sum())
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.concatenate([*sizes, np.zeros(0, int)]))])
+        stored = frames.create_dataset("offsets", data=offsets, dtype="i8", chunks=(_FRAME_CHUNK,), maxshape=(None,))
+        stored.attrs["unit"] = "rows of atoms; frame i is offsets[i]:offsets[i + 1]"
+        _write_molecules(file.create_group("molecules"), molecules, failures)
+        skipped = {name: int(n) for name, n in zip(FAILURES, failures.sum(axis=0), strict=True)}
+        file.attrs["n_frames"] = total
+        file.attrs["skipped"] = json.dumps(skipped, sort_keys=True)
+        file.attrs["first_failure"] = message
+    by_split = {name: int(n) for name, n in zip(SPLITS, splits, strict=True)}
+    return {"frames": total, "splits": by_split, "skipped": skipped, "first_failure": message}
+
+
+def _append(column: Any, rows: NDArray[Any]) -> None:
+    start = column.shape[0]
+    column.resize(start + len(rows), axis=0)
+    column[start:] = rows
+
+
+def _write_molecules(group: Any, molecules: list[MoleculeRow], failures: NDArray[np.int64]) -> None:
+    import h5py
+
+    text = h5py.string_dtype("utf-8")
+    for name in ("name", "smiles", "source", "split"):
+        group.create_dataset(name, data=[getattr(m, name) for m in molecules], dtype=text)
+    for name, unit in (("charge", "e"), ("multiplicity", "2S + 1"), ("n_atoms", "1")):
+        group.create_dataset(name, data=[getattr(m, name) for m in molecules], dtype="i4").attrs["unit"] = unit
+    for column, name in enumerate(FAILURES):
+        group.create_dataset(f"skipped_{name}", data=failures[:, column], dtype="i8").attrs["unit"] = "frames"

@@ -1,0 +1,158 @@
+"""From the entries of a configuration to start structures or frames, checked before anything is computed."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.data.config import LabelConfig, MoleculeEntry
+from mdet_openmm.data.layout import MoleculeRow
+from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.molecule import Molecule
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A molecule to label.
+
+    Attributes
+    ----------
+    row
+        Its row in the molecule table.
+    atomic_numbers
+        (n,).
+    starts
+        Start structures for dynamics, each (n, 3) in Å.
+    frames
+        (f, n, 3) in Å, labelled as they are instead of dynamics; else None.
+    weight
+        Factor on the number of training trajectories.
+    """
+
+    row: MoleculeRow
+    atomic_numbers: NDArray[np.int64]
+    starts: tuple[Array, ...]
+    frames: Array | None
+    weight: float
+
+
+def read_sources(config: LabelConfig) -> list[Source]:
+    """Start structures or frames of every entry.
+
+    Raises
+    ------
+    InputError
+        For an entry that cannot be used, or two of the same name.
+    """
+    sources = [_source(entry, config) for entry in config.molecules]
+    seen: set[str] = set()
+    for source in sources:
+        if source.row.name in seen:
+            raise InputError(f"label: two molecules are named '{source.row.name}'; give each its own 'name'")
+        seen.add(source.row.name)
+    return sources
+
+
+def _source(entry: MoleculeEntry, config: LabelConfig) -> Source:
+    from mdet_openmm.data.tasks import text_seed
+
+    try:
+        from mdet_openmm.molecules.checks import check_molecule
+    except ImportError:
+        check_molecule = lambda m: None
+    from mdet_openmm.molecules.smiles import conformers_from_smiles
+
+    frames: Array | None = None
+    origin = "smiles"
+    if entry.smiles is not None:
+        seed = text_seed(f"{config.seed}|{entry.smiles}") % 2**31
+        molecules = conformers_from_smiles(entry.smiles, config.sampling.conformers, entry.name, seed)
+        if entry.charge is not None and entry.charge != molecules[0].charge:
+            raise InputError(f"label: charge {entry.charge} of {entry.smiles} is not that of the SMILES")
+        if entry.multiplicity is not None:
+            molecules = [replace(m, multiplicity=entry.multiplicity) for m in molecules]
+    elif entry.file is not None:
+        origin = _fingerprint(entry.file)
+        molecules = [_from_file(entry.file, entry)]
+    else:
+        assert entry.trajectory is not None
+        origin = _fingerprint(entry.trajectory)
+        molecule, frames = _from_trajectory(entry.trajectory, entry)
+        molecules = [molecule]
+    first = molecules[0]
+    if frames is None:
+        for molecule in molecules:
+            check_molecule(molecule)
+    row = MoleculeRow(
+        name=first.name,
+        smiles=first.smiles or "",
+        source=origin,
+        charge=first.charge,
+        multiplicity=first.multiplicity,
+        split=entry.split,
+        n_atoms=first.n_atoms,
+    )
+    starts = tuple(m.positions for m in molecules)
+    return Source(row, first.atomic_numbers, starts, frames, entry.weight)
+
+
+def _fingerprint(path: Path) -> str:
+    """File name and SHA-256, so that a changed file is noticed when a run goes on."""
+    try:
+        return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    except OSError as error:
+        raise InputError(f"label: cannot read {path}: {error.strerror}") from None
+
+
+def _from_file(path: Path, entry: MoleculeEntry) -> Molecule:
+    from mdet_openmm.molecules.readers import read_molecule
+
+    molecule = read_molecule(path, entry.charge, entry.multiplicity)
+    return replace(molecule, name=entry.name or path.stem)
+
+
+def _from_trajectory(path: Path, entry: MoleculeEntry) -> tuple[Molecule, Array]:
+    if entry.topology is None:
+        numbers, frames = _multi_frame_file(path)
+        charge, multiplicity = entry.charge or 0, entry.multiplicity
+        if multiplicity is None:
+            multiplicity = 1 + int(numbers.sum() - charge) % 2
+        molecule = Molecule(numbers, frames[0], charge, multiplicity, entry.name or path.stem)
+    else:
+        import mdtraj
+
+        _fingerprint(entry.topology)  # says so if it cannot be read
+        molecule = _from_file(entry.topology, replace(entry, name=entry.name or path.stem))
+        try:
+            loaded = mdtraj.load(str(path), top=str(entry.topology))
+        except Exception as error:  # mdtraj has one for every format
+            raise InputError(f"label: cannot read {path} with {entry.topology}: {error}") from None
+        numbers = np.array([atom.element.atomic_number for atom in loaded.topology.atoms], dtype=np.int64)
+        if not np.array_equal(numbers, molecule.atomic_numbers):
+            raise InputError(f"label: {entry.topology} has other atoms for mdtraj than for the molecule's reader")
+        frames = loaded.xyz.astype(np.float64) * 10.0
+    if (int(molecule.atomic_numbers.sum()) - molecule.charge - molecule.multiplicity + 1) % 2:
+        raise InputError(
+            f"label: {path} has {int(molecule.atomic_numbers.sum()) - molecule.charge} electrons, which does not go "
+            f"with multiplicity {molecule.multiplicity}; give charge and multiplicity of this molecule"
+        )
+    return molecule, np.ascontiguousarray(frames[:: entry.stride])
+
+
+def _multi_frame_file(path: Path) -> tuple[NDArray[np.int64], Array]:
+    from ase.io import read
+
+    try:
+        images = read(path, index=":")
+    except Exception as error:  # ase has one for every format
+        raise InputError(
+            f"label: cannot read the frames of {path}: {error} (formats without element names need a topology)"
+        ) from None
+    numbers = np.asarray(images[0].numbers, dtype=np.int64)
+    if any(not np.array_equal(image.numbers, numbers) for image in images):
+        raise InputError(f"label: the frames of {path} have different atoms; label them as separate entries")
+    return numbers, np.array([image.positions for image in images], dtype=np.float64)

@@ -1,0 +1,289 @@
+"""Reading a labelled data set lazily."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mdet_openmm.data.layout import FORMAT, FORMAT_VERSION, MoleculeRow
+from mdet_openmm.errors import InputError
+
+_GAP = 16384
+"""Rows of atoms that are cheaper to read and throw away than to begin another read."""
+_RUN = 1 << 20
+"""Rows of atoms read at once at most, to bound the memory."""
+
+
+class Batch(NamedTuple):
+    """Frames of b structures with n atoms each."""
+
+    atomic_numbers: NDArray[np.int64]
+    """(b, n)."""
+    positions: NDArray[np.float64]
+    """(b, n, 3) in Å."""
+    forces: NDArray[np.float64]
+    """(b, n, 3) in eV/Å."""
+    energy: NDArray[np.float64]
+    """(b,) in eV."""
+    charge: NDArray[np.int64]
+    """(b,) in e."""
+    multiplicity: NDArray[np.int64]
+    """(b,)."""
+    molecule: NDArray[np.int64]
+    """(b,) index into ``Store.molecules``."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One labelled structure; units as in `Batch`, dipole (3,) in e·Å, temperature in K (NaN where unknown)."""
+
+    atomic_numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    forces: NDArray[np.float64]
+    energy: float
+    charge: int
+    multiplicity: int
+    molecule: int
+    dipole: NDArray[np.float64]
+    temperature: float
+    kind: str
+    split: str
+
+
+class Store:
+    """A labelled data set, opened for reading; frames are read when they are asked for.
+
+    Only the columns with one small number per frame are held in memory once they are used. A store can be pickled
+    and used in other processes: each opens the file for itself.
+
+    Parameters
+    ----------
+    path
+        A file made by ``mdet label``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not HDF5, is truncated, or is not such a data set.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._open_file: Any = None
+        self._process = -1
+        if not self.path.is_file():
+            raise InputError(f"the data set {self.path} does not exist; make it with: mdet label CONFIG")
+        file = self._file()
+        form = file.attrs.get("format")
+        if form != FORMAT:
+            raise InputError(f"{self.path} is HDF5 but not a data set of mdet label (its format attribute is {form!r})")
+        if int(file.attrs["format_version"]) > FORMAT_VERSION:
+            raise InputError(f"{self.path} has a newer layout than this version reads; update mdet-openmm")
+        try:
+            self.split_names: tuple[str, ...] = tuple(file["frames"].attrs["splits"])
+            self.kind_names: tuple[str, ...] = tuple(file["frames"].attrs["kinds"])
+            self.molecules: tuple[MoleculeRow, ...] = _molecule_table(file["molecules"])
+            rows, count = file["atoms/positions"].shape[0], file["frames/energy"].shape[0]
+            whole = file["frames/offsets"].shape[0] == count + 1 and int(file["frames/offsets"][-1]) == rows
+        except (KeyError, OSError) as error:
+            raise InputError(f"{self.path} is damaged: {error}") from None
+        if not whole:
+            raise InputError(f"{self.path} is damaged: its tables do not have the same number of frames")
+
+    def _file(self) -> Any:
+        """The open file; opened anew in each process, because HDF5 handles do not survive a fork."""
+        import h5py
+
+        if self._open_file is None or self._process != os.getpid():
+            try:
+                self._open_file = h5py.File(self.path, "r")
+            except OSError as error:
+                raise InputError(f"{self.path} is not an HDF5 file, or is truncated: {error}") from None
+            self._process = os.getpid()
+        return self._open_file
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is needed."""
+        if self._open_file is not None and self._process == os.getpid():
+            self._open_file.close()
+        self._open_file = None
+
+    def __enter__(self) -> "Store":
+        """For use in a with statement."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open file behind."""
+        return {**self.__dict__, "_open_file": None}
+
+    def _column(self, name: str) -> NDArray[Any]:
+        values: NDArray[Any] = self._file()[f"frames/{name}"][:]
+        return values
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """Provenance: teacher, versions, seed, configuration, what was skipped."""
+        found: dict[str, Any] = {}
+        for name, value in self._file().attrs.items():
+            value = value.item() if isinstance(value, np.generic) else value
+            found[name] = json.loads(value) if name in ("config", "skipped") else value
+        return found
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """(frames + 1,) first row of each frame in the tables of atoms."""
+        return self._column("offsets")
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """(frames,) atoms of each frame."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def molecule(self) -> NDArray[np.int64]:
+        """(frames,) index into ``molecules``."""
+        return self._column("molecule").astype(np.int64)
+
+    @cached_property
+    def splits(self) -> NDArray[np.uint8]:
+        """(frames,) index into ``split_names``."""
+        return self._column("split")
+
+    @cached_property
+    def kinds(self) -> NDArray[np.uint8]:
+        """(frames,) index into ``kind_names``."""
+        return self._column("kind")
+
+    @cached_property
+    def temperatures(self) -> NDArray[np.float32]:
+        """(frames,) in K; NaN where unknown. A displaced frame has that of the dynamics that it comes from."""
+        return self._column("temperature")
+
+    @cached_property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers that occur."""
+        first = np.unique(self.molecule, return_index=True)[1]
+        rows = self._file()["atoms/atomic_numbers"]
+        return tuple(sorted({int(z) for i in first for z in rows[self.offsets[i] : self.offsets[i + 1]]}))
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return int(self._file()["frames/energy"].shape[0])
+
+    def indices(self, split: str) -> NDArray[np.int64]:
+        """Frames of a split ('train', 'val', 'test', or 'unseen' for held-out molecules)."""
+        if split not in self.split_names:
+            raise InputError(f"{self.path} has no split '{split}'; it has {', '.join(self.split_names)}")
+        return np.flatnonzero(self.splits == self.split_names.index(split))
+
+    def by_size(self, split: str) -> dict[int, NDArray[np.int64]]:
+        """Frames of a split, grouped by their number of atoms."""
+        chosen = self.indices(split)
+        sizes = self.sizes[chosen]
+        return {int(n): chosen[sizes == n] for n in np.unique(sizes)}
+
+    def load(self, indices: ArrayLike) -> Batch:
+        """Frames of one size, in the order of ``indices``, which may repeat.
+
+        Raises
+        ------
+        InputError
+            If the frames do not all have the same number of atoms.
+        """
+        wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if len(wanted) and (wanted.min() < -len(self) or wanted.max() >= len(self)):
+            raise IndexError(f"frame index out of range for {len(self)} frames")
+        wanted = wanted % max(len(self), 1)
+        sizes = np.unique(self.sizes[wanted])
+        if len(sizes) > 1:
+            raise InputError(f"these frames have {sizes.min()} to {sizes.max()} atoms; load one size at a time")
+        n = int(sizes[0]) if len(sizes) else 0
+        unique, back = np.unique(wanted, return_inverse=True)
+        numbers = np.empty((len(unique), n), dtype=np.int64)
+        positions = np.empty((len(unique), n, 3), dtype=np.float64)
+        forces = np.empty((len(unique), n, 3), dtype=np.float64)
+        atoms = self._file()["atoms"]
+        for begin, end in self._runs(unique):
+            first, last = self.offsets[unique[begin]], self.offsets[unique[end - 1]] + n
+            rows = (self.offsets[unique[begin:end]] - first)[:, None] + np.arange(n)
+            numbers[begin:end] = atoms["atomic_numbers"][first:last][rows]
+            positions[begin:end] = atoms["positions"][first:last][rows]
+            forces[begin:end] = atoms["forces"][first:last][rows]
+        molecule = self.molecule[wanted]
+        charges = np.array([m.charge for m in self.molecules], dtype=np.int64)
+        multiplicities = np.array([m.multiplicity for m in self.molecules], dtype=np.int64)
+        return Batch(
+            numbers[back],
+            positions[back],
+            forces[back],
+            self._energy[wanted],
+            charges[molecule],
+            multiplicities[molecule],
+            molecule,
+        )
+
+    @cached_property
+    def _energy(self) -> NDArray[np.float64]:
+        return self._column("energy")
+
+    def _runs(self, frames: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Cut sorted frames into runs that are read at once: few reads, little read in vain, bounded memory."""
+        begin = 0
+        for end in range(1, len(frames) + 1):
+            if end < len(frames):
+                gap = self.offsets[frames[end]] - self.offsets[frames[end - 1] + 1]
+                length = self.offsets[frames[end] + 1] - self.offsets[frames[begin]]
+                if gap <= _GAP and length <= _RUN:
+                    continue
+            yield begin, end
+            begin = end
+
+    def __getitem__(self, index: int) -> Frame:
+        """One frame."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        index = int(index) % len(self)
+        batch = self.load([index])
+        return Frame(
+            atomic_numbers=batch.atomic_numbers[0],
+            positions=batch.positions[0],
+            forces=batch.forces[0],
+            energy=float(batch.energy[0]),
+            charge=int(batch.charge[0]),
+            multiplicity=int(batch.multiplicity[0]),
+            molecule=int(batch.molecule[0]),
+            dipole=self._file()["frames/dipole"][index].astype(np.float64),
+            temperature=float(self.temperatures[index]),
+            kind=self.kind_names[self.kinds[index]],
+            split=self.split_names[self.splits[index]],
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        """All frames, one after the other."""
+        for index in range(len(self)):
+            yield self[index]
+
+
+def _molecule_table(group: Any) -> tuple[MoleculeRow, ...]:
+    texts = {name: group[name].asstr()[:] for name in ("name", "smiles", "source", "split")}
+    numbers = {name: group[name][:] for name in ("charge", "multiplicity", "n_atoms")}
+    return tuple(
+        MoleculeRow(
+            **{name: str(column[i]) for name, column in texts.items()},
+            **{name: int(column[i]) for name, column in numbers.items()},
+        )
+        for i in range(len(texts["name"]))
+    )

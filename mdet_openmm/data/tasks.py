@@ -1,0 +1,259 @@
+"""The work of labelling, cut into tasks that do not depend on each other."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.data.config import DISPLACEMENT_KINDS, HeldOutConfig, LabelConfig, SamplingConfig
+from mdet_openmm.data.displacements import Displacer
+from mdet_openmm.data.dynamics import as_stored, langevin
+from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock
+from mdet_openmm.data.sources import Source
+from mdet_openmm.data.teacher import Label, Teacher, TeacherFailure, make_teacher
+from mdet_openmm.molecules.bonds import find_bonds
+
+Array = NDArray[np.float64]
+
+_ROLES = ("train", "val", "test", "unseen", "trajectory")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trajectory of dynamics with the displaced copies of its frames, or given frames to label.
+
+    Attributes
+    ----------
+    index
+        Position in the plan; frames are stored in this order.
+    molecule
+        Index into the sources.
+    split
+        Of all its frames.
+    frames
+        Frames expected from dynamics, or in ``positions``.
+    displaced
+        Displaced copies.
+    temperature
+        K; NaN for given frames.
+    positions
+        (n, 3) start of the dynamics, or (f, n, 3) frames to label, in Å.
+    seed
+        Entropy of the random numbers: from the run's seed, the molecule, the role, the temperature and the number
+        of the trajectory, so that no task depends on what else is in the plan.
+    """
+
+    index: int
+    molecule: int
+    split: str
+    frames: int
+    displaced: int
+    temperature: float
+    positions: Array
+    seed: tuple[int, ...]
+
+    @property
+    def expected(self) -> int:
+        """Frames that the task gives if nothing fails."""
+        return self.frames + self.displaced
+
+
+def text_seed(text: str) -> int:
+    """A 64-bit seed that stands for a text, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def molecule_key(source: Source) -> int:
+    """A number that stands for the molecule in seeds: the same wherever the molecule stands in the list."""
+    text = f"{source.row.name}|{source.row.smiles}|{source.row.source}|{source.row.charge}|{source.row.multiplicity}"
+    return text_seed(text)
+
+
+def plan(config: LabelConfig, sources: list[Source]) -> list[Task]:
+    """All tasks of a run, molecule by molecule."""
+    tasks: list[Task] = []
+    for molecule, source in enumerate(sources):
+        key = molecule_key(source)
+
+        def add(role: str, number: int, *, seed_key: int = key, **what: Any) -> None:
+            kelvin = what["temperature"]
+            millikelvin = 0 if np.isnan(kelvin) else round(kelvin * 1000)
+            seed = (config.seed, seed_key, _ROLES.index(role), millikelvin, number)
+            tasks.append(Task(index=len(tasks), seed=seed, **what))
+
+        if source.frames is not None:
+            split = "unseen" if source.row.split == "test" else "train"
+            for number, start in enumerate(range(0, len(source.frames), config.task_frames)):
+                part = source.frames[start : start + config.task_frames].copy()
+                add("trajectory", number, molecule=molecule, split=split, frames=len(part), displaced=0,
+                    temperature=float("nan"), positions=part)  # fmt: skip
+            continue
+        if source.row.split == "train":
+            for run in config.sampling.runs:
+                count = round(run.trajectories * source.weight)
+                if run.trajectories and source.weight:
+                    count = max(count, 1)
+                for number in range(count):
+                    add("train", number, molecule=molecule, split="train", frames=config.sampling.frames,
+                        displaced=config.sampling.displaced, temperature=run.temperature,
+                        positions=source.starts[number % len(source.starts)])  # fmt: skip
+            wanted = {"val": config.held_out.val, "test": config.held_out.test}
+        else:
+            wanted = {"unseen": config.held_out.unseen}
+        for role, total in wanted.items():
+            for number, start in enumerate(range(0, total, config.held_out.frames)):
+                add(role, number, molecule=molecule, split=role, frames=min(config.held_out.frames, total - start),
+                    displaced=0, temperature=config.held_out.temperature,
+                    positions=source.starts[number % len(source.starts)])  # fmt: skip
+    return tasks
+
+
+def cost(task: Task, config: LabelConfig) -> float:
+    """Relative time of a task, for starting the longest first and for the time left."""
+    n = task.positions.shape[-2]
+    calculations = float(task.expected)
+    if task.positions.ndim == 2:
+        how = _dynamics_of(task, config)
+        calculations += (how.equilibrate + task.frames * how.interval) / how.timestep
+    return calculations * (n + n**2 / 30.0)
+
+
+def _dynamics_of(task: Task, config: LabelConfig) -> SamplingConfig | HeldOutConfig:
+    return config.sampling if task.split == "train" else config.held_out
+
+
+class _Collected:
+    """The frames of a task as they come, with those that fail counted."""
+
+    def __init__(self, config: LabelConfig, teacher: Teacher) -> None:
+        self._config = config
+        self._teacher = teacher
+        self.positions: list[Array] = []
+        self.labels: list[Label] = []
+        self.kinds: list[str] = []
+        self.failures = dict.fromkeys(FAILURES, 0)
+        self.message = ""
+
+    def failed(self, reason: str, count: int = 1, message: str = "") -> None:
+        self.failures[reason] += count
+        self.message = self.message or message
+
+    def keep(self, kind: str, positions: Array, label: Label | None = None) -> None:
+        """Label a frame if that is still to be done, and keep it unless the teacher fails or a force is too large."""
+        if label is None:
+            try:
+                label = self._teacher(positions)
+            except TeacherFailure as failure:
+                return self.failed("teacher", message=str(failure))
+        if np.linalg.norm(label.forces, axis=1).max() > self._config.max_force:
+            return self.failed("max_force")
+        self.positions.append(positions)
+        self.labels.append(label)
+        self.kinds.append(kind)
+        return None
+
+
+def run_task(task: Task, config: LabelConfig, source: Source) -> FrameBlock:
+    """Do one task; the outcome depends on nothing but its arguments."""
+    numbers = source.atomic_numbers
+    teacher = make_teacher(config.teacher, numbers, source.row.charge, source.row.multiplicity)
+    collected = _Collected(config, teacher)
+    if task.positions.ndim == 3:
+        for positions in task.positions:
+            if np.isfinite(positions).all():
+                collected.keep("trajectory", as_stored(positions))
+            else:
+                collected.failed("teacher", message="positions are not finite")
+    else:
+        _sample(task, config, numbers, teacher, collected)
+    count, n = len(collected.labels), len(numbers)
+    labels = collected.labels
+    return FrameBlock(
+        molecule=task.molecule,
+        task=task.index,
+        split=SPLITS.index(task.split),
+        atomic_numbers=numbers,
+        positions=np.array(collected.positions, dtype=np.float32).reshape(count, n, 3),
+        forces=np.array([label.forces for label in labels], dtype=np.float32).reshape(count, n, 3),
+        energy=np.array([label.energy for label in labels], dtype=np.float64),
+        dipole=np.array([label.dipole for label in labels], dtype=np.float32).reshape(count, 3),
+        temperature=np.full(count, task.temperature, dtype=np.float32),
+        kind=np.array([KINDS.index(kind) for kind in collected.kinds], dtype=np.uint8),
+        failures=np.array([collected.failures[reason] for reason in FAILURES], dtype=np.int64),
+        message=collected.message,
+    )
+
+
+def _sample(
+    task: Task, config: LabelConfig, numbers: NDArray[np.int64], teacher: Teacher, collected: _Collected
+) -> None:
+    from ase.data import atomic_masses
+
+    rng = np.random.default_rng(np.random.SeedSequence(task.seed))
+    start = task.positions @ _random_rotation(rng)
+    bonds = _sorted_bonds(numbers, start)
+    lengths = _lengths(start, bonds)
+    how = _dynamics_of(task, config)
+    frames = langevin(
+        teacher,
+        start,
+        atomic_masses[numbers],
+        temperature=task.temperature,
+        timestep=how.timestep,
+        friction=how.friction,
+        equilibrate=round(how.equilibrate / how.timestep),
+        interval=max(round(how.interval / how.timestep), 1),
+        rng=rng,
+    )
+    bases: list[Array] = []
+    try:
+        for positions, label in frames:
+            if (_lengths(positions, bonds) > config.max_stretch * lengths).any():
+                collected.failed("broken", task.frames - len(bases))
+                break
+            bases.append(positions)
+            collected.keep("dynamics", positions, label)
+            if len(bases) == task.frames:
+                break
+    except TeacherFailure as failure:
+        collected.failed("teacher", task.frames - len(bases), str(failure))
+    if not task.displaced:
+        return
+    displacer = Displacer(numbers, start, bonds, config.displacements)
+    if not displacer.any:
+        return
+    if not bases:
+        collected.failed("broken", task.displaced)
+        return
+    # Its own stream: how many numbers the dynamics drew must not matter for a trajectory that ended early.
+    rng = np.random.default_rng(np.random.SeedSequence((*task.seed, 1)))
+    for _ in range(task.displaced):
+        kind, positions = displacer.draw(bases[int(rng.integers(len(bases)))], rng)
+        assert kind in DISPLACEMENT_KINDS
+        collected.keep(kind, as_stored(positions))
+
+
+def _sorted_bonds(numbers: NDArray[np.int64], positions: Array) -> NDArray[np.int64]:
+    """Bonds in an order of their own: which one a random number means must not depend on how they were found."""
+    bonds = find_bonds(numbers, positions)
+    return bonds[np.lexsort((bonds[:, 1], bonds[:, 0]))]
+
+
+def _lengths(positions: Array, bonds: NDArray[np.int64]) -> Array:
+    lengths: Array = np.linalg.norm(positions[bonds[:, 0]] - positions[bonds[:, 1]], axis=1)
+    return lengths
+
+
+def _random_rotation(rng: np.random.Generator) -> Array:
+    """A uniform rotation matrix, so that no trajectory starts in RDKit's orientation."""
+    q = rng.standard_normal(4)
+    w, x, y, z = q / np.linalg.norm(q)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
