@@ -1,0 +1,19 @@
+# make run and make test set everything up on a fresh machine; both mend a broken .venv.
+.PHONY: run test lint venv
+PY := .venv/bin/python
+OUT := runs/ethanol-$(shell date +%Y%m%d-%H%M%S)
+
+run: venv  ## simulate ethanol with the shipped model, analyse it, name the report
+	@$(PY) simulations/run_nvt.py simulations/systems/ethanol.pdb --time 4 --equilibrate 0.5 --output $(OUT)
+	@$(PY) simulations/analyze.py $(OUT)
+
+test: venv  ## the test suite
+	@$(PY) -m pytest -q
+
+lint: venv  ## ruff and mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+venv:
+	@.ci/venv

@@ -1,0 +1,77 @@
+"""Batches: units, augmentation, and that batch k depends on nothing but the seed and k."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mdet_openmm.data.store import Store
+from mdet_openmm.training import batches as batches_module
+from mdet_openmm.training.batches import TrainingBatches, augmented, load_batch, random_orthogonal
+
+
+def sequence(store: Store, **changes: int) -> TrainingBatches:
+    settings = {"batch_size": 5, "copies": 2, "seed": 1, "n_steps": 40, **changes}
+    return TrainingBatches(store, **settings)
+
+
+def test_units(small_data: Path) -> None:
+    store = Store(small_data)
+    index = store.by_size("train")[3][:2]
+    batch, raw = load_batch(store, index), store.load(index)
+    # 1 bohr = 0.529177 Å, 1 Ha/bohr = 51.42207 eV/Å (definitions of the field)
+    np.testing.assert_allclose(batch.forces.numpy() * 51.42207, raw.forces, rtol=1e-6)
+    bond = np.linalg.norm(raw.positions[0, 0] - raw.positions[0, 1])
+    assert torch.dist(batch.positions[0, 0], batch.positions[0, 1]).item() * 0.529177 == pytest.approx(bond, rel=1e-6)
+    assert batch.positions.mean(dim=1).abs().max() < 1e-12
+
+
+def test_random_orthogonal_is_uniform() -> None:
+    q = random_orthogonal(20000, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(q @ q.transpose(1, 2), torch.eye(3, dtype=torch.float64).expand_as(q))
+    determinants = torch.linalg.det(q)
+    assert abs(determinants.mean()) < 4 / 20000**0.5
+    assert q.mean(dim=0).abs().max() < 4 * (1 / 3 / 20000) ** 0.5
+    # each image of a fixed vector is uniform on the sphere: its components are uniform in -1..1
+    assert (q[:, 0].square().mean(dim=0) - 1 / 3).abs().max() < 4 * (4 / 45 / 20000) ** 0.5
+
+
+def test_augmentation_keeps_the_physics(small_data: Path) -> None:
+    store = Store(small_data)
+    batch = load_batch(store, store.by_size("train")[4][:3])
+    turned = augmented(batch, 2, torch.Generator().manual_seed(2))
+    assert len(turned.positions) == 6
+    for copy in range(2):
+        x, f = turned.positions[3 * copy : 3 * copy + 3], turned.forces[3 * copy : 3 * copy + 3]
+        torch.testing.assert_close(torch.cdist(x, x), torch.cdist(batch.positions, batch.positions))
+        # projections of forces on interatomic vectors are invariants of rotation and reflection
+        for i, j in ((0, 1), (1, 2), (3, 0)):
+            torch.testing.assert_close(
+                (f[:, i] * (x[:, j] - x[:, i])).sum(-1),
+                (batch.forces[:, i] * (batch.positions[:, j] - batch.positions[:, i])).sum(-1),
+            )
+    assert not torch.allclose(turned.positions[:3], turned.positions[3:])
+
+
+def test_any_step_can_be_entered(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(small_data)
+    every = list(sequence(store))
+    late = list(sequence(store, first_step=25))
+    assert len(late) == 15
+    monkeypatch.setattr(batches_module, "LARGEST_IN_MEMORY", 0)
+    read = list(sequence(store, first_step=25))
+    for a, b, c in zip(every[25:], late, read, strict=True):
+        assert torch.equal(a.positions, b.positions) and torch.equal(a.forces, b.forces)
+        assert torch.equal(a.positions, c.positions)
+    other = sequence(store, seed=2).batch(0)
+    assert other.positions.shape != every[0].positions.shape or not torch.equal(other.positions, every[0].positions)
+
+
+def test_a_pass_takes_every_frame_once_over_all_ranks(small_data: Path) -> None:
+    store = Store(small_data)
+    ranks = [sequence(store, rank=r, world_size=2, batch_size=3, n_steps=60) for r in range(2)]
+    for group, frames in enumerate(ranks[0].groups):
+        steps = np.flatnonzero(ranks[0].plan == group)
+        taken = np.concatenate([r.indices(int(s)) for s in steps for r in ranks])
+        assert sorted(taken[: len(frames)]) == list(range(len(frames)))

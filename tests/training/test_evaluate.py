@@ -1,0 +1,89 @@
+"""The error measures on forces whose answers are known."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mdet_openmm.data.store import Store
+from mdet_openmm.network.config import NetworkConfig
+from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.training.batches import Batch
+from mdet_openmm.training.evaluate import (
+    antisymmetric_ratio,
+    equivariance_error,
+    evaluate,
+    random_rotations,
+    rotated_forces,
+)
+
+
+class Analytic(nn.Module):
+    """Forces x A^T: a spring if A is symmetric, a curl if it is antisymmetric."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.matrix = matrix
+
+    def node_pairs(self, z: Tensor, charge: Tensor, multiplicity: Tensor) -> Tensor:
+        return torch.zeros(len(z), 1, 1, 1)
+
+    def from_pairs(self, pairs: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.sum((1, 2)), x @ self.matrix.T
+
+    def forward(self, z: Tensor, x: Tensor, charge: Tensor, multiplicity: Tensor) -> tuple[Tensor, Tensor]:
+        return self.from_pairs(x, x)
+
+
+def batch(n: int = 4, b: int = 2) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(b, n, 3, dtype=torch.float64, generator=generator)
+    ones = torch.ones(b, dtype=torch.long)
+    return Batch(torch.ones(b, n, dtype=torch.long), x, torch.zeros_like(x), torch.zeros(b), ones, ones)
+
+
+SYMMETRIC = torch.tensor([[2.0, 1, 0], [1, 3, 0], [0, 0, 1]], dtype=torch.float64)
+CURL = torch.tensor([[0.0, 1, 2], [-1, 0, 3], [-2, -3, 0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [(SYMMETRIC, 0.0), (CURL, 1.0), (SYMMETRIC / SYMMETRIC.norm() + CURL / CURL.norm(), 0.5**0.5)],
+    ids=["conservative", "curl", "half and half"],
+)
+def test_antisymmetric_ratio(matrix: Tensor, expected: float) -> None:
+    one = Batch(*(t[:1] for t in batch()))
+    assert antisymmetric_ratio(Analytic(matrix), one) == pytest.approx(expected, abs=1e-12)  # type: ignore[arg-type]
+
+
+def test_equivariant_forces_have_no_error() -> None:
+    rotations = random_rotations(2 * 7, torch.Generator().manual_seed(1)).view(7, 2, 3, 3)
+    assert (torch.linalg.det(rotations) - 1).abs().max() < 1e-12
+    forces = rotated_forces(Analytic(-torch.eye(3, dtype=torch.float64)), batch(), rotations)  # type: ignore[arg-type]
+    torch.testing.assert_close(forces[3], -batch().positions)
+    assert equivariance_error(forces).max() < 1e-14
+
+
+def test_equivariance_error_of_a_constant_lab_force() -> None:
+    # A constant force c in the laboratory, turned back, is uniform on a sphere of radius |c|: E_eq -> |c|.
+    class Constant(Analytic):
+        def from_pairs(self, pairs: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x.sum((1, 2)), torch.tensor([0.0, 0.3, 0.4], dtype=torch.float64).expand_as(x)
+
+    rotations = random_rotations(2 * 4000, torch.Generator().manual_seed(1)).view(4000, 2, 3, 3)
+    error = equivariance_error(rotated_forces(Constant(CURL), batch(), rotations))  # type: ignore[arg-type]
+    torch.testing.assert_close(error, torch.full_like(error, 0.5), rtol=0.02, atol=0)
+
+
+def test_report(small_data: Path) -> None:
+    torch.manual_seed(0)
+    network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, force_scale=1e-9))
+    store = Store(small_data)
+    report = evaluate(network, store, ("test", "unseen"), n_rotations=4)
+    assert set(report["test"]["by_molecule"]) == {"water", "ammonia"}
+    assert set(report["unseen"]["by_molecule"]) == {"methanol"}
+    # A network that says zero has the mean absolute force as its error.
+    index = store.by_size("test")[3]
+    expected = abs(store.load(index).forces).mean() * 1e3
+    assert report["test"]["by_molecule"]["water"]["mae_12"] == pytest.approx(expected, rel=1e-3)

@@ -1,0 +1,149 @@
+"""A run that is killed and resumed is the run that was not."""
+
+import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mdet_openmm.errors import InputError, RunStopped
+from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
+from mdet_openmm.training.fit import run_training
+from mdet_openmm.training.module import learning_rate_factor
+
+
+def losses(run: Path) -> dict[int, str]:
+    with (run / "loss.csv").open() as file:
+        return {int(row["step"]): row["loss"] for row in csv.DictReader(file) if row["loss"]}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    _run_in_process(folder, small_data)
+    return folder
+
+
+SCRIPT = """
+import sys, dataclasses, time
+from pathlib import Path
+from mdet_openmm.network.config import NetworkConfig
+from mdet_openmm.training.config import TrainConfig
+from mdet_openmm.training import fit
+folder, data, restart, slow = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "restart", sys.argv[4] == "slow"
+config = TrainConfig(name="small", data=data, steps=24, batch_size=6, learning_rate=3e-3, warmup_steps=4,
+    validate_every=12, checkpoint_every=5, threads=1, accelerator="cpu",
+    network=NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=16, l_max=2))
+if slow:
+    before = fit.Progress.on_train_batch_end
+    def wait(self, trainer, *args):
+        before(self, trainer, *args)
+        self.file.flush()
+        if trainer.global_step >= 13:
+            time.sleep(60)
+    fit.Progress.on_train_batch_end = wait
+fit.run_training(config, model_folder=folder / "model", run_folder=folder / "run", restart=restart, quiet=True)
+"""
+
+
+def _start(folder: Path, data: Path, restart: bool, slow: bool) -> "subprocess.Popen[bytes]":
+    words = ["restart" if restart else "new", "slow" if slow else "fast"]
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(data), *words], env=dict(os.environ))
+
+
+def _run_in_process(folder: Path, data: Path, restart: bool = False) -> None:
+    assert _start(folder, data, restart, slow=False).wait(timeout=300) == 0
+
+
+@pytest.mark.slow
+def test_kill_and_resume_continues_the_same_curve(tmp_path: Path, small_data: Path, unbroken: Path) -> None:
+    process = _start(tmp_path, small_data, restart=False, slow=True)
+    deadline = time.time() + 120
+    while len(losses(tmp_path / "run") if (tmp_path / "run/loss.csv").exists() else {}) < 13:
+        assert time.time() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "model").exists()
+    # a checkpoint that the crash cut off is passed over
+    (tmp_path / "run/checkpoints/step12.ckpt").write_bytes(b"half a checkpoint")
+    _run_in_process(tmp_path, small_data, restart=True)
+    assert losses(tmp_path / "run") == losses(unbroken / "run")
+    ours, theirs = load_model(tmp_path / "model"), load_model(unbroken / "model")
+    assert ours.sha256 == theirs.sha256
+
+
+def test_the_loss_falls_and_the_folder_is_complete(unbroken: Path) -> None:
+    values = [float(v) for _, v in sorted(losses(unbroken / "run").items())]
+    assert len(values) == 24
+    assert sum(values[-4:]) < 0.9 * sum(values[:4])
+    names = {p.name for p in (unbroken / "model").iterdir()}
+    assert {"network.pt", "weights.safetensors", "config.yaml", "metrics.json", "README.md", "manifest.json"} <= names
+    card = (unbroken / "model/README.md").read_text()
+    assert "methanol" in card and "never saw" in card
+
+
+def test_exported_network_is_the_average(unbroken: Path) -> None:
+    checkpoint = torch.load(unbroken / "run/checkpoints/step20.ckpt", weights_only=True)["state_dict"]
+    raw = {k.removeprefix("network."): v for k, v in checkpoint.items() if k.startswith("network.")}
+    average = {k.removeprefix("average.module."): v for k, v in checkpoint.items() if k.startswith("average.module.")}
+    assert raw.keys() == average.keys()
+    assert any(not torch.equal(raw[k], average[k]) for k in raw)
+    scripted = torch.jit.load(unbroken / "model/network.pt")
+    model = load_model(unbroken / "model")
+    z, x = torch.tensor([[8, 1, 1]]), torch.randn(1, 3, 3, dtype=torch.float64)
+    zero, one = torch.tensor([0]), torch.tensor([1])
+    torch.testing.assert_close(scripted(z, x, zero, one)[1], model.network(z, x, zero, one)[1], rtol=1e-5, atol=1e-9)
+
+
+def test_finetuning_starts_from_the_weights(tmp_path: Path, small_config: TrainConfig, unbroken: Path) -> None:
+    config = dataclasses.replace(
+        small_config, name="tuned", start_from=str(unbroken / "model"), steps=1, learning_rate=1e-12, warmup_steps=1
+    )
+    run_training(config, model_folder=tmp_path / "tuned", run_folder=tmp_path / "run", quiet=True)
+    before, after = load_model(unbroken / "model"), load_model(tmp_path / "tuned")
+    assert after.network.config == before.network.config
+    for name, tensor in before.network.state_dict().items():
+        torch.testing.assert_close(after.network.state_dict()[name], tensor, rtol=0, atol=1e-7)
+    assert (FINETUNE_DEFAULTS["steps"], FINETUNE_DEFAULTS["learning_rate"]) == (2000, 5e-5)
+
+
+def test_nothing_is_overwritten(tmp_path: Path, small_config: TrainConfig) -> None:
+    model, run = tmp_path / "model", tmp_path / "run"
+    model.mkdir()
+    with pytest.raises(InputError, match="not overwritten"):
+        run_training(small_config, model_folder=model, run_folder=run)
+    model.rmdir()
+    run.mkdir()
+    (run / "config.yaml").write_text("steps: 3\n")
+    with pytest.raises(InputError, match="--restart"):
+        run_training(small_config, model_folder=model, run_folder=run)
+    with pytest.raises(InputError, match="steps"):
+        run_training(small_config, model_folder=model, run_folder=run, restart=True)
+    with pytest.raises(InputError, match="energy_head"):
+        changed = dataclasses.replace(small_config, energy_weight=1.0)
+        run_training(changed, model_folder=model, run_folder=tmp_path / "other")
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path: Path, small_config: TrainConfig) -> None:
+    config = dataclasses.replace(small_config, learning_rate=1e30, clip_norm=1e30, warmup_steps=0)
+    with pytest.raises(RunStopped, match="step"):
+        run_training(config, model_folder=tmp_path / "model", run_folder=tmp_path / "run", quiet=True)
+    (saved,) = (tmp_path / "run").glob("not_finite_step*.pt")
+    assert len(torch.load(saved, weights_only=True)["batch"]) == 6
+    assert not (tmp_path / "model").exists()
+
+
+def test_schedule() -> None:
+    config = TrainConfig(name="x", data=Path("x"), steps=1000, warmup_steps=100, final_rate=0.1)
+    factors = [learning_rate_factor(s, config) for s in range(1001)]
+    assert factors[0] == 0.01 and factors[99] == 1.0  # update 0 does not run at the full rate
+    assert factors[550] == pytest.approx(0.55) and factors[1000] == pytest.approx(0.1)
+    assert all(a >= b for a, b in zip(factors[99:], factors[100:], strict=False))
