@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import importlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -124,9 +126,7 @@ def add_force(system: Any, module: torch.jit.ScriptModule, backend: str = "auto"
             f"the force is bound to {pairs.shape[1]} atoms, but the system has {system.getNumParticles()} particles"
         )
     if chosen == "torch":
-        import openmmtorch
-
-        force = openmmtorch.TorchForce(module)
+        force = _openmmtorch().TorchForce(module)
         force.setOutputsForces(True)
         guard_serialisation()
     else:
@@ -182,11 +182,25 @@ class _Spring(torch.nn.Module):
         return energy, forces
 
 
+def _openmmtorch() -> Any:
+    """The module openmmtorch, imported without the warning about OpenMM's old name that it triggers itself."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "simtk.openmm" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(other)
+    try:
+        return importlib.import_module("openmmtorch")
+    finally:
+        root.removeFilter(other)
+
+
 @functools.cache
 def torch_problem() -> str:
     """Why TorchForce does not work here; empty if it does."""
     try:
-        import openmmtorch
+        openmmtorch = _openmmtorch()
     except Exception as error:
         return f"openmmtorch does not import: {' '.join(str(error).split())}"
 
