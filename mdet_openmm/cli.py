@@ -24,12 +24,12 @@ def _need(extra: str, *modules: str) -> None:
 
 def _label(args: argparse.Namespace) -> None:
     _need("label", "h5py", "tblite")
-    from mdet_openmm.data.config import read_label_config
+    from mdet_openmm.data.config import read_config
     from mdet_openmm.data.label import run_label
 
-    config = read_label_config(args.config)
+    config = read_config(args.config)
     output = args.output or Path("data") / (args.config.name.split(".")[0] + ".h5")
-    run_label(config, output, workers=args.workers, restart=args.restart, quiet=args.quiet)
+    run_label(config, output, workers=args.workers, restart=args.restart)
 
 
 def _train(args: argparse.Namespace, start_from: str | None = None) -> None:
@@ -54,7 +54,7 @@ def _finetune(args: argparse.Namespace) -> None:
         data=args.data,
         start_from=args.model,
         description=f"Fine-tuned from {args.model}.",
-        **{**FINETUNE_DEFAULTS, **{k: v for k, v in given.items() if v is not None}},  # type: ignore[arg-type]
+        **{**FINETUNE_DEFAULTS, **{k: v for k, v in given.items() if v is not None}},
     )
     _train(args, start_from=args.model)
 
@@ -147,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--run-folder", type=Path, help="checkpoints and logs [runs/NAME]")
     for sub in (label, train, tune):
         sub.add_argument("--restart", action="store_true", help="go on with an interrupted run")
+    for sub in (train, tune):
         sub.add_argument("--quiet", action="store_true", help="no progress bar")
 
     export = add("export", _export, "Write a TorchScript force module bound to one molecule.")

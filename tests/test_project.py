@@ -8,7 +8,12 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-CONDA_NAMES = {"torch": "pytorch", "openmmtorch": "openmm-torch", "matplotlib": "matplotlib-base", "tblite": "tblite-python"}
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "openmmtorch": "openmm-torch",
+    "matplotlib": "matplotlib-base",
+    "tblite": "tblite-python",
+}
 # conda-forge has builds of openmm-torch for several pytorch and openmm versions and pins the pair itself;
 # PyPI's only build works with one
 WIDER_ON_CONDA = {"torch", "openmm"}
@@ -38,7 +43,7 @@ def test_environment_yml_has_the_same_ranges() -> None:
         if name not in WIDER_ON_CONDA:
             assert there[conda_name] == bounds, f"{name}: pyproject {bounds}, environment.yml {there[conda_name]}"
     extra = set(there) - {CONDA_NAMES.get(n, n) for n in requirements()}
-    assert extra == {"python", "pip", "hatchling", "scipy"}
+    assert extra == {"python", "pip", "hatchling"}
 
 
 @pytest.mark.parametrize("name", sorted(WIDER_ON_CONDA))

@@ -17,7 +17,7 @@ def test_against_openmm() -> None:
 def test_against_ase() -> None:
     from ase import units as ase_units
 
-    assert units.EV_PER_ANGSTROM_PER_ATOMIC_FORCE == pytest.approx(ase_units.Hartree / ase_units.Bohr, rel=1e-6)
+    assert pytest.approx(ase_units.Hartree / ase_units.Bohr, rel=1e-6) == units.EV_PER_ANGSTROM_PER_ATOMIC_FORCE
     assert pytest.approx(ase_units.kB, rel=1e-6) == units.BOLTZMANN_EV_PER_K
 
 

@@ -21,7 +21,9 @@ class NetworkConfig:
     ffn_multiplier: int = option(2, "hidden width of the feed-forward block over embd_dim")
     activation: str = option("gelu", "in the feed-forward blocks and the heads", choices=("gelu", "relu"))
     norm_first: bool = option(True, "layer norm before the attention")
-    directions: str = option("spherical_harmonics", "embedding of directions", choices=("spherical_harmonics", "fourier"))
+    directions: str = option(
+        "spherical_harmonics", "embedding of directions", choices=("spherical_harmonics", "fourier")
+    )
     l_max: int = option(4, "highest degree of the spherical harmonics")
     n_frequencies: int = option(64, "frequencies per angle of the Fourier embedding")
     shortest_wavelength: float = option(2e-4, "of the Fourier embedding, in radians; published: 2e-4")

@@ -65,6 +65,9 @@ class HarmonicDirections(GeometryConstants):
     poles. Zero on the diagonal.
     """
 
+    coefficients: Tensor
+    powers: Tensor
+
     def __init__(self, embd_dim: int, l_max: int, n_radial: int) -> None:
         super().__init__()
         exponents = [e for degree in range(1, l_max + 1) for e in monomial_exponents(degree)]
@@ -99,6 +102,9 @@ class FourierDirections(GeometryConstants):
     Wavelengths run geometrically from ``shortest`` to 4 pi (azimuth) and 2 pi (polar angle). With the published
     2e-4 rad, phases reach 1e5 rad: the angles must be fp64 for the features to mean anything.
     """
+
+    azimuthal: Tensor
+    polar: Tensor
 
     def __init__(self, embd_dim: int, n_frequencies: int, shortest: float) -> None:
         super().__init__()

@@ -21,6 +21,8 @@ MAX_MULTIPLICITY: Final = 127
 class NodeEmbedding(nn.Module):
     """Element, electron configuration, charge and multiplicity of each atom as one vector."""
 
+    configurations: Tensor
+
     def __init__(self, embd_dim: int, electronic: bool, first_atom_special: bool) -> None:
         super().__init__()
         self.electronic = electronic
@@ -67,9 +69,7 @@ class EdgeTransformer(nn.Module):
         self.by_cdist = config.distances_by_cdist
         self.harmonic = config.directions == "spherical_harmonics"
         self.nodes = NodeEmbedding(e, config.electronic_embedding, config.first_atom_special)
-        self.basis = GaussianBasis(
-            config.n_radial, config.radial_cutoff, 3.14159 if config.truncated_pi else math.pi
-        )
+        self.basis = GaussianBasis(config.n_radial, config.radial_cutoff, 3.14159 if config.truncated_pi else math.pi)
         self.radial = nn.Sequential(
             nn.Linear(config.n_radial, config.n_radial), nn.GELU(), nn.Linear(config.n_radial, e)
         )

@@ -3,9 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-SUBSHELLS = "1s 2s 2p 3s 3p 4s 3d 4p 5s 4d 5p 6s 4f 5d 6p 7s 5f 6d".split()
+SUBSHELLS = ["1s", "2s", "2p", "3s", "3p", "4s", "3d", "4p", "5s", "4d", "5p", "6s", "4f", "5d", "6p", "7s", "5f", "6d"]
 CAPACITY = {"s": 2, "p": 6, "d": 10, "f": 14}
-COLUMN_MAXIMA = np.array([101, 2, 2, 6, 2, 6, 2, 10, 6, 2, 10, 6, 2, 14, 10, 6, 2, 12, 2, 2, 6, 10, 14], dtype=np.float64)
+COLUMN_MAXIMA = np.array(
+    [101, 2, 2, 6, 2, 6, 2, 10, 6, 2, 10, 6, 2, 14, 10, 6, 2, 12, 2, 2, 6, 10, 14], dtype=np.float64
+)
 N_ROWS = 102
 
 # Ground states that the filling order misses: element -> the subshells that differ.

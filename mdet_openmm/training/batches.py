@@ -12,7 +12,6 @@ from torch.utils.data import IterableDataset
 from mdet_openmm.data.store import Store
 from mdet_openmm.units import BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
 
-
 LARGEST_IN_MEMORY = 4 * 2**30
 """Bytes of training data, as tensors, up to which they are read once and held."""
 

@@ -106,7 +106,9 @@ def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
     torch.manual_seed(config.seed)
     total, count = 0.0, 0
     for group in store.by_size("train").values():
-        sample = np.random.default_rng([config.seed, len(group)]).choice(group, size=-(-len(group) // 20), replace=False)
+        sample = np.random.default_rng([config.seed, len(group)]).choice(
+            group, size=-(-len(group) // 20), replace=False
+        )
         forces = load_batch(store, np.sort(sample)).forces
         total, count = total + float(forces.square().sum()), count + forces.numel()
     scale = float(f"{(total / count) ** 0.5:.6g}")

@@ -78,7 +78,7 @@ class ForceTraining(lightning.LightningModule):
         self.log("loss", loss, prog_bar=True)
         scale = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
         self.log("force_error_meV_A", error.mean().detach() * scale)
-        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

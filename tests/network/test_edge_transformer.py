@@ -128,4 +128,6 @@ def test_derivatives_are_finite_and_right(network: EdgeTransformer) -> None:
     with torch.no_grad():
         numeric = (projected(x + step * direction) - projected(x - step * direction)) / (2 * step)
     # the Fourier embedding's frequencies reach 3e4: central differences are good to fewer digits there
-    torch.testing.assert_close((gradient * direction).sum(), numeric, rtol=1e-5 if network.harmonic else 2e-2, atol=1e-8)
+    torch.testing.assert_close(
+        (gradient * direction).sum(), numeric, rtol=1e-5 if network.harmonic else 2e-2, atol=1e-8
+    )

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 import os
 import signal
 import subprocess
@@ -146,4 +147,4 @@ def test_schedule() -> None:
     factors = [learning_rate_factor(s, config) for s in range(1001)]
     assert factors[0] == 0.01 and factors[99] == 1.0  # update 0 does not run at the full rate
     assert factors[550] == pytest.approx(0.55) and factors[1000] == pytest.approx(0.1)
-    assert all(a >= b for a, b in zip(factors[99:], factors[100:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[99:]))
