@@ -22,7 +22,7 @@ RUNAWAY_PROBABILITY = 1e-15
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a run has to stop: the exit reason, a sentence, and the atom (index from 0) that shows it most."""
+    """Why a run has to stop: the exit reason, a sentence (atoms counted from 1) and the atom (index from 0)."""
 
     exit_reason: str
     message: str
@@ -65,7 +65,8 @@ class Monitor:
             bond = int(np.argmax(np.abs(stretch)))
             i, j = (int(k) for k in self.bonds[bond])
             before, now = ANGSTROM_PER_NM * self.lengths[bond], ANGSTROM_PER_NM * (self.lengths + stretch)[bond]
-            text = f"the bond {self._name(i)}–{self._name(j)} broke: {before:.3f} Å at the start, {now:.3f} Å now"
+            text = f"the bond between {self._name(i)} and {self._name(j)} broke: {before:.3f} Å at the start, "
+            text += f"{now:.3f} Å now"
             return Problem("broken_bond", text, i)
         temperature, _ = self.thermometer.read(velocities)
         if temperature > self.highest_temperature:
@@ -79,7 +80,7 @@ class Monitor:
         return bond_lengths(self.bonds, positions) - self.lengths
 
     def _name(self, atom: int) -> str:
-        return f"{chemical_symbols[self.thermometer.atomic_numbers[atom]]}{atom} (atom {atom}, counted from 0)"
+        return f"atom {atom + 1} ({chemical_symbols[self.thermometer.atomic_numbers[atom]]})"
 
 
 def bond_lengths(bonds: NDArray[np.int64], positions: NDArray[np.float64]) -> NDArray[np.float64]:

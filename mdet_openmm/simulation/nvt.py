@@ -110,7 +110,12 @@ def _go_on(setup: Setup, say: Callable[[str], None]) -> Setup:
     """Load the checkpoint."""
     setup, _ = _with_start(setup)
     step = load_checkpoint(setup.context, setup.settings.folder)
-    say(f"going on after step {step - setup.schedule.equilibrate} of {setup.settings.steps}")
+    equilibrated = step >= setup.schedule.equilibrate
+    say(
+        f"going on after step {step - setup.schedule.equilibrate} of {setup.settings.steps}"
+        if equilibrated
+        else f"going on after step {step} of the equilibration"
+    )
     return setup
 
 
@@ -127,7 +132,9 @@ def _finish(setup: Setup, outcome: Outcome, say: Callable[[str], None]) -> dict[
     summary = summarize(setup, outcome)
     run_folder.replace_json(folder / run_folder.SUMMARY, summary)
     if outcome.problem is not None:
-        where = f"step {summary['steps']} ({summary['time_ps']:.4f} ps)"
+        where = f"step {summary['steps']} ({summary['time_ps']:.4g} ps)"
+        if outcome.step <= setup.schedule.equilibrate:
+            where = f"step {outcome.step} of the equilibration"
         raise RunStopped(f"{outcome.problem.message}, at {where}; last good frame in {folder / run_folder.LAST_GOOD}")
     if outcome.exit_reason == "interrupted":
         raise KeyboardInterrupt

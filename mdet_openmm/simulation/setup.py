@@ -16,7 +16,7 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model, load_model
 from mdet_openmm.molecules.bonds import find_bonds
-from mdet_openmm.molecules.checks import check_elements
+from mdet_openmm.molecules.checks import check_elements, check_fits_memory
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.topology import read_topology
@@ -91,6 +91,7 @@ def prepare(settings: NvtSettings, say: Callable[[str], None]) -> Setup:
     schedule = make_schedule(settings)
     run_folder.check_free_space(settings.folder, _bytes_to_write(schedule, molecule))
     choice = choose_platform(settings.platform, settings.precision)
+    _check_memory(molecule, model, settings, choice)
     backend, why = choose_backend(settings.backend)
     settings = replace(
         settings, platform=choice.name, backend=backend, charge=molecule.charge, multiplicity=molecule.multiplicity
@@ -138,6 +139,14 @@ def bind_force(settings: NvtSettings, molecule: Molecule, model: Model, offset: 
         frames=settings.frames,
         offset=offset,
         seed=settings.seed or 0,
+    )
+
+
+def _check_memory(molecule: Molecule, model: Model, settings: NvtSettings, choice: PlatformChoice) -> None:
+    free = torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None
+    shape = model.network.config
+    check_fits_memory(
+        molecule.n_atoms, shape.embd_dim, shape.n_heads, settings.frames, settings.precision, available=free
     )
 
 

@@ -26,7 +26,7 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         How its loop ended.
     """
     settings, schedule, molecule = setup.settings, setup.schedule, setup.molecule
-    steps = outcome.step - schedule.equilibrate
+    steps = max(0, outcome.step - schedule.equilibrate)
     mean, by_element = run_folder.mean_temperatures(settings.folder / run_folder.LOG)
     problem = outcome.problem
     pace = outcome.seconds_per_step or _earlier_pace(setup)
@@ -35,6 +35,7 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "message": problem.message if problem else None,
         "atom": problem.atom if problem else None,
         "steps": steps,
+        "equilibration_steps": min(outcome.step, schedule.equilibrate),
         "time_ps": steps * settings.timestep * 1e-3,
         "timestep_fs": settings.timestep,
         "temperature_K": settings.temperature,

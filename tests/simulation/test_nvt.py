@@ -1,0 +1,221 @@
+"""Whole runs with a small model: files, summary, restarts after kill -9 and Ctrl-C."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+import pytest
+
+from mdet_openmm.errors import InputError, RunStopped
+from mdet_openmm.export.force_module import bind
+from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.nvt import run_nvt
+from mdet_openmm.simulation.settings import NvtSettings
+
+COMPARED = (run_folder.TRAJECTORY, run_folder.LOG, run_folder.STATE, run_folder.CHECKPOINT, run_folder.START)
+
+
+def cold(water: Path, model: Path, folder: Path, **options: Any) -> NvtSettings:
+    """10 K, so that atoms hardly move while nothing holds them together."""
+    options = {
+        "temperature": 10.0, "equilibrate": 0.02, "steps": 100, "seed": 3, "quiet": True, "minimize": False,
+        "checkpoint_interval": 0.01, **options,
+    }  # fmt: skip
+    return NvtSettings(system=water, model=str(model), output=folder, **options)
+
+
+def same_files(one: Path, other: Path) -> None:
+    for name in COMPARED:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_a_run_writes_what_it_promises(tmp_path: Path, water: Path, model: Path, backend: str, thermostat: str) -> None:
+    folder = tmp_path / "out"
+    summary = run_nvt(cold(water, model, folder, backend=backend, thermostat=thermostat, minimize=True))
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    loaded = load_model(model)
+    expected = {
+        "exit_reason": "completed", "steps": 100, "time_ps": 0.05, "timestep_fs": 0.5, "temperature_K": 10.0,
+        "friction_per_ps": 1.0 if thermostat == "langevin" else 10.0, "report_interval_fs": 4.0, "backend": backend,
+        "degrees_of_freedom": 9 if thermostat == "langevin" else 6, "precision": "double", "frames": 1,
+        "offset": "hashed", "seed": 3, "charge": 0, "multiplicity": 1, "atomic_numbers": [8, 1, 1],
+        "equilibrate_ps": 0.02, "thermostat": thermostat, "model": {"name": "tiny", "sha256": loaded.sha256},
+    }  # fmt: skip
+    assert {key: summary[key] for key in expected} == expected
+    assert set(summary["temperature_by_element_K"]) == {"H", "O"}
+    assert summary["ns_per_day"] == pytest.approx(86400.0 / (summary["ms_per_step"] * 1e-3) * 0.5e-6)
+    assert summary["versions"]["openmm"].startswith("8.")
+    trajectory = mdtraj.load(str(folder / "trajectory.dcd"), top=str(folder / "topology.pdb"))
+    assert trajectory.n_frames == 12 and trajectory.n_atoms == 3 and trajectory.topology.n_bonds == 2
+    table = np.loadtxt(folder / "log.csv", delimiter=",", skiprows=1)
+    assert len(table) == 12 and table[:, 2].mean() == pytest.approx(summary["temperature_mean_K"])
+    assert {p.name for p in folder.iterdir()} == {
+        "trajectory.dcd", "topology.pdb", "log.csv", "checkpoint.chk", "state.xml", "summary.json", "settings.json",
+        "start.xyz", ".lock",
+    }  # fmt: skip
+
+
+def test_the_logged_force_is_the_models(tmp_path: Path, water: Path, model: Path) -> None:
+    import torch
+
+    run_nvt(cold(water, model, tmp_path / "out", report_interval=0.5, steps=10, offset="none"))
+    positions = mdtraj.load(str(tmp_path / "out" / "trajectory.dcd"), top=str(tmp_path / "out" / "topology.pdb")).xyz
+    module = bind(load_model(model), [8, 1, 1], 0, 1)
+    logged = np.loadtxt(tmp_path / "out" / "log.csv", delimiter=",", skiprows=1)[:, 5]
+    for before, force in zip(positions[:-1], logged[1:], strict=True):
+        expected = module(torch.tensor(before, dtype=torch.float64))[1].norm(dim=1).max()
+        assert force == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_quantities_are_converted(water: Path) -> None:
+    from openmm import unit
+
+    settings = NvtSettings(
+        system=water, time=0.002 * unit.nanosecond, timestep=0.001 * unit.picosecond, friction=2.0 / unit.picosecond
+    )
+    assert (settings.time, settings.timestep, settings.friction) == pytest.approx((2.0, 1.0, 2.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [0.0, 0.05], ids=["equilibrating", "running"])
+def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path, model: Path, wanted: float) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    settings = cold(water, model, whole, steps=900, equilibrate=0.05, minimize=True, temperature=1.0)
+    run_nvt(settings)
+    script = Path(__file__).resolve().parents[2] / "simulations" / "run_nvt.py"
+    flags = [
+        "--model", model, "--output", killed, "--temperature", 1, "--equilibrate", 0.05, "--steps", 900, "--seed", 3,
+        "--checkpoint-interval", 0.01, "--quiet",
+    ]  # fmt: skip
+    process = subprocess.Popen([sys.executable, str(script), str(water), *map(str, flags)])
+    trajectory, checkpoint = killed / run_folder.TRAJECTORY, killed / run_folder.CHECKPOINT
+    deadline = time.monotonic() + 100
+    while process.poll() is None and time.monotonic() < deadline:
+        if checkpoint.exists() and (wanted == 0.0 or (trajectory.exists() and trajectory.stat().st_size > 2000)):
+            break
+        time.sleep(0.001)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / run_folder.SUMMARY).exists()
+    # As after a crash in the middle of a frame and of a row.
+    for name in (run_folder.TRAJECTORY, run_folder.LOG):
+        if (killed / name).exists():
+            with (killed / name).open("ab") as file:
+                file.write(b"12")
+    summary = run_nvt(NvtSettings(system=water, model=str(model), output=killed, restart=True, quiet=True))
+    assert summary["steps"] == 900 and summary["exit_reason"] == "completed"
+    same_files(whole, killed)
+
+
+def test_killed_before_the_first_checkpoint_it_starts_over(tmp_path: Path, water: Path, model: Path) -> None:
+    run_nvt(cold(water, model, tmp_path / "whole", minimize=True))
+    run_nvt(cold(water, model, tmp_path / "killed", minimize=True))
+    for path in (tmp_path / "killed").iterdir():
+        if path.name != run_folder.SETTINGS:
+            path.unlink()
+    run_nvt(cold(water, model, tmp_path / "killed", minimize=True, restart=True))
+    same_files(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_writes_everything_and_goes_on(
+    tmp_path: Path, water: Path, model: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mdet_openmm.simulation.monitor import Monitor
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run_nvt(cold(water, model, whole))
+    check, calls = Monitor.problem, [0]
+
+    def interrupting(self: Monitor, positions: np.ndarray, velocities: np.ndarray) -> object:
+        calls[0] += 1
+        if calls[0] == 11:
+            os.kill(os.getpid(), number)
+        return check(self, positions, velocities)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Monitor, "problem", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            run_nvt(cold(water, model, broken))
+    summary = json.loads((broken / "summary.json").read_text())
+    assert summary["exit_reason"] == "interrupted" and 0 < summary["steps"] < 100
+    run_nvt(cold(water, model, broken, restart=True))
+    same_files(whole, broken)
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path: Path, water: Path, model: Path) -> None:
+    run_nvt(cold(water, model, tmp_path / "whole", steps=150, minimize=True))
+    run_nvt(cold(water, model, tmp_path / "longer", steps=77, minimize=True))
+    short = NvtSettings(system=water, model=str(model), output=tmp_path / "longer", quiet=True, restart=True)
+    again = run_nvt(short)
+    assert again["steps"] == 77 and again["ns_per_day"] is not None
+    assert run_nvt(dataclasses.replace(short, time=0.075))["steps"] == 150
+    same_files(tmp_path / "whole", tmp_path / "longer")
+
+
+def test_a_restart_refuses_what_differs(tmp_path: Path, water: Path, model: Path) -> None:
+    folder = tmp_path / "out"
+    run_nvt(cold(water, model, folder))
+    again = NvtSettings(system=water, model=str(model), output=folder, quiet=True, restart=True)
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    for change, word in (
+        ({"temperature": 11.0}, "--temperature"),
+        ({"friction": 2.0}, "--friction"),
+        ({"timestep": 0.25}, "--timestep"),
+        ({"seed": 4}, "--seed"),
+        ({"frames": 12}, "--frames"),
+        ({"offset": "none"}, "--offset"),
+        ({"backend": "python"}, "--backend"),
+        ({"thermostat": "nose-hoover"}, "--thermostat"),
+        ({"precision": "mixed"}, "--precision"),
+        ({"report_interval": 8.0}, "--report-interval"),
+        ({"steps": 50}, "shorter"),
+        ({"multiplicity": 3}, "--multiplicity"),
+    ):
+        with pytest.raises(InputError, match=word):
+            run_nvt(dataclasses.replace(again, **change))
+    with pytest.raises(InputError, match="--temperature 300"):
+        run_nvt(again, given={"temperature"})
+    water.write_text(water.read_text().replace("0.7572", "0.7573"))
+    with pytest.raises(InputError, match="not the structure"):
+        run_nvt(again)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_restart_refuses_another_model(tmp_path: Path, water: Path, model: Path) -> None:
+    import torch
+
+    from mdet_openmm.export.model_folder import save_model
+
+    run_nvt(cold(water, model, tmp_path / "out"))
+    network = load_model(model).network
+    with torch.no_grad():
+        next(network.parameters()).add_(0.1)
+    save_model(tmp_path / "tiny", network, elements=[1, 8], training={}, metrics={}, card="")
+    with pytest.raises(InputError, match="not the model"):
+        run_nvt(cold(water, tmp_path / "tiny", tmp_path / "out", restart=True))
+
+
+def test_a_broken_bond_ends_the_run(tmp_path: Path, water: Path, model: Path) -> None:
+    with pytest.raises(RunStopped, match="bond between"):
+        run_nvt(cold(water, model, tmp_path / "out", temperature=2000.0, steps=5000, equilibrate=0.0))
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["exit_reason"] == "broken_bond" and 0 < summary["steps"] < 5000
+    good = mdtraj.load(str(tmp_path / "out" / "last_good.pdb"))
+    assert np.linalg.norm(good.xyz[0, 1:] - good.xyz[0, 0], axis=-1).max() < 0.147
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path: Path, water: Path, model: Path) -> None:
+    run_nvt(cold(water, model, tmp_path / "out", steps=10))
+    with run_folder.locked(tmp_path / "out"), pytest.raises(InputError, match="another process"):
+        run_nvt(cold(water, model, tmp_path / "out", steps=20, restart=True))
