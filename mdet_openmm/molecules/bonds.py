@@ -34,8 +34,10 @@ def pair_distances(positions: NDArray[np.float64], pairs: NDArray[np.int64]) -> 
     return np.linalg.norm(positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
 
 
-def find_bonds(atomic_numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Bonds of one geometry: distance below the sum of covalent radii plus twice `SKIN`.
+def find_bonds(
+    atomic_numbers: NDArray[np.int64], positions: NDArray[np.float64], skin: float = SKIN
+) -> NDArray[np.int64]:
+    """Bonds of one geometry: distance below the sum of covalent radii plus twice the skin.
 
     The bonds of a run are those of its first frame (Fu et al., "Forces are not enough", TMLR 2023).
 
@@ -45,13 +47,15 @@ def find_bonds(atomic_numbers: NDArray[np.int64], positions: NDArray[np.float64]
         (n,).
     positions
         (n, 3) in Å.
+    skin
+        Å per atom; more of it only to ask whether atoms belong together at all.
 
     Returns
     -------
     (m, 2) int64
         Pairs i < j in lexicographic order.
     """
-    reach = covalent_radii(atomic_numbers) + SKIN
+    reach = covalent_radii(atomic_numbers) + skin
     pairs = close_pairs(positions, 2.0 * float(reach.max(initial=0.0)))
     near = pair_distances(positions, pairs) < reach[pairs[:, 0]] + reach[pairs[:, 1]]
     return pairs[near]

@@ -1,121 +1,162 @@
 """Are hydrogens missing? A lower bound on the open valences of a geometry."""
 
-from dataclasses import dataclass
-
 import numpy as np
+from numpy.typing import NDArray
 
 from mdet_openmm.molecules.bonds import find_bonds, neighbours
 from mdet_openmm.molecules.molecule import Molecule
 
-# Only elements whose valence settles how many hydrogens they carry in ordinary molecules.
+# Elements whose valence settles how many hydrogens they carry in ordinary molecules.
 _VALENCE = {6: 4, 7: 3, 8: 2, 16: 2}
-# Covalent radii in Å of double and triple bonds (Pyykkö & Atsumi 2009), for the same elements.
+# What an atom can reach as the partner of others, charge-separated Lewis structures drawn with multiple bonds.
+_LARGEST_VALENCE = {1: 1, 6: 4, 7: 5, 8: 2, 9: 1, 15: 5, 16: 6, 17: 7, 35: 7, 53: 7}
+_OTHER_LARGEST_VALENCE = 8
+# Covalent radii in Å of double and triple bonds (Pyykkö & Atsumi 2009).
 _DOUBLE = {6: 0.67, 7: 0.60, 8: 0.57, 16: 0.94}
 _TRIPLE = {6: 0.60, 7: 0.54, 8: 0.53, 16: 0.95}
-# How far a bond may be longer than the tabulated one: thermal motion and conjugation, while a plain single bond
-# (C-C 1.53, C-O 1.43, C-N 1.47 Å) stays outside.
+# How far a bond may be longer than these: thermal motion and conjugation, while plain single bonds (C-C 1.53,
+# C-O 1.43, C-N 1.47 Å) stay outside. The pairs that need another limit have it in _LONGEST_DOUBLE.
 _DOUBLE_SLACK = 0.16
 _TRIPLE_SLACK = 0.12
-_N_OXIDE = 1.42
-_HALOGENS = (9, 17, 35, 53)
+_LONGEST_DOUBLE = {
+    frozenset((6,)): 1.46,  # between the bonds of naphthalene (1.43) and C-C beside a carbonyl (1.50)
+    frozenset((8,)): 1.40,  # ozone 1.28, hydrogen peroxide 1.45
+    frozenset((7, 8)): 1.42,  # N-oxides 1.39, hydroxylamine 1.45
+    frozenset((8, 16)): 1.75,  # S-O is never long
+}
 _LINEAR_DEGREES = 145.0
+# A carbon with three neighbours is flat if it is at most this far out of their plane (Å; sp3 is 0.4 to 0.5). Between
+# two flat atoms a bond may be longer by _FLAT_SLACK and still be multiple: hot frames of aromatic rings.
+_FLAT = 0.3
+_FLAT_SLACK = 0.10
 
 
-@dataclass(frozen=True)
-class OpenValences:
-    """How many hydrogens each atom lacks at least, (n,)."""
+def open_valences(molecule: Molecule) -> NDArray[np.float64]:
+    """How many hydrogens each C, N, O and S atom lacks at least.
 
-    per_atom: np.ndarray
+    Bond orders x ≥ 1 are chosen so that the sum of open valences is least (a linear programme), within what the
+    geometry allows: an order above one needs a short bond, two of them on one carbon need a linear atom, and no atom
+    exceeds its largest valence. So CO2, CO, N2, O3, HCN, C2N2, C3O2, nitro groups, azides and isocyanides lack
+    nothing, ions and radicals what their charge and unpaired electrons account for, benzene without hydrogens six.
 
-    @property
-    def total(self) -> int:
-        """Sum over the atoms."""
-        return int(self.per_atom.sum())
-
-    @property
-    def carbene(self) -> int | None:
-        """The atom that lacks two or more, if no other lacks any: a carbene or a nitrene, if it is real."""
-        lacking = np.flatnonzero(self.per_atom)
-        return int(lacking[0]) if len(lacking) == 1 and self.per_atom[lacking[0]] >= 2 else None
-
-
-def open_valences(molecule: Molecule) -> OpenValences:
-    """Valences of C, N, O and S that stay open even with the largest bond orders that the geometry allows.
-
-    The bond orders are bounded by lengths and by angles (an sp atom is linear), not solved for, so that the result
-    is a lower bound: CO2, CO, N2, O3, HCN, C2N2, C3O2, nitro groups, azides, isocyanides and ions have 0 (or no
-    more than their charge and unpaired electrons account for), benzene or ethanol without hydrogens have many.
+    Returns
+    -------
+    (n,)
+        Halves can occur where the missing valence could be on either of two atoms.
     """
-    numbers, positions = molecule.atomic_numbers, molecule.positions
-    around = neighbours(find_bonds(numbers, positions), len(numbers))
-    spare = [_spare(k, numbers, positions, around) for k in range(len(numbers))]
-    lacking = np.zeros(len(numbers), dtype=np.int64)
-    for k, z in enumerate(numbers):
-        if z not in _VALENCE:
-            continue
-        open_here = _VALENCE[z] - len(around[k])
-        partners = sum(
-            min(_extra_by_length(k, j, numbers, positions), _partner_spare(k, j, numbers, around, spare))
-            for j in around[k]
-        )
-        lacking[k] = max(0, open_here - min(spare[k], partners))
-        if _is_carbon_end_of_isocyanide(k, numbers, positions, around):
-            lacking[k] = 0
-    return OpenValences(lacking)
+    from scipy.optimize import linprog  # type: ignore[import-untyped, unused-ignore]
+    from scipy.sparse import bmat, csr_matrix  # type: ignore[import-untyped, unused-ignore]
+
+    numbers, n = molecule.atomic_numbers, molecule.n_atoms
+    bonds = find_bonds(numbers, molecule.positions)
+    around = neighbours(bonds, n)
+    extra = np.array([_largest_extra(int(i), int(j), molecule, around) for i, j in bonds], dtype=np.float64)
+    lacking = np.array([max(0, _VALENCE.get(int(z), 0) - len(a)) for z, a in zip(numbers, around, strict=True)])
+    for k in np.flatnonzero(lacking):
+        if _has_lone_pair_carbon(int(k), molecule, around):
+            lacking[k] -= 2
+    room = np.array([_room(k, molecule, around) for k in range(n)], dtype=np.float64)
+    useful = np.flatnonzero((extra > 0) & (room[bonds[:, 0]] > 0) & (room[bonds[:, 1]] > 0))
+    if not len(useful) or not lacking.any():
+        return lacking.astype(np.float64)
+    # Unknowns: the extra order x of each useful bond, and what each atom lacks (y).
+    # Least sum of y with  sum of x at an atom <= room,  y >= lacking - sum of x,  0 <= x <= extra.
+    m = len(useful)
+    ends = bonds[useful].reshape(-1)
+    columns = np.repeat(np.arange(m), 2)
+    incidence = csr_matrix((np.ones(2 * m), (ends, columns)), shape=(n, m))
+    atoms = csr_matrix((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n))
+    none = csr_matrix((n, n))
+    solution = linprog(
+        np.concatenate([np.zeros(m), np.ones(n)]),
+        A_ub=bmat([[incidence, none], [-incidence, -atoms]], format="csr"),
+        b_ub=np.concatenate([room, -lacking]),
+        bounds=[(0.0, float(x)) for x in extra[useful]] + [(0.0, None)] * n,
+        method="highs",
+    )
+    return np.asarray(np.round(solution.x[m:], 6), dtype=np.float64)
 
 
-def _spare(k: int, numbers: np.ndarray, positions: np.ndarray, around: list[list[int]]) -> int:
-    """Multiple bonds that the atom's shape allows, in bond orders above one each."""
-    z, degree = int(numbers[k]), len(around[k])
-    if z not in _VALENCE:
-        return 2
-    open_here = max(0, _VALENCE[z] - degree)
-    if z == 6 and degree == 2:
-        a, b = around[k]
-        aryne = any(numbers[j] == 6 and _extra_by_length(k, j, numbers, positions) == 2 for j in (a, b))
-        return min(open_here, 2 if aryne or _angle(positions, a, k, b) > _LINEAR_DEGREES else 1)
-    return min(open_here, 2)
+def carbene_atom(molecule: Molecule, lacking: NDArray[np.float64]) -> int | None:
+    """The atom that alone lacks two or more, if it can be a real carbene or nitrene.
 
-
-def _partner_spare(k: int, j: int, numbers: np.ndarray, around: list[list[int]], spare: list[int]) -> int:
-    """What atom j can give to a multiple bond with k.
-
-    N, S and all elements without a fixed valence here can exceed it (nitro, N-oxide, sulfone), and the middle
-    oxygen of ozone does.
+    One beside a carbon at single-bond length would rearrange at once, and one at the end of a molecule without any
+    hydrogen is rather methanol or formaldehyde stripped of them; there, hydrogens are missing.
     """
-    if numbers[j] == 6:
-        return spare[j]
-    if numbers[j] == 8:
-        middle_of_ozone = numbers[k] == 8 and len(around[j]) == 2
-        return max(spare[j], 2 if numbers[k] == 6 and len(around[j]) == 1 else 0, int(middle_of_ozone))
-    return 2
+    where = np.flatnonzero(lacking)
+    if len(where) != 1 or lacking[where[0]] < 2 or molecule.atomic_numbers[where[0]] not in (6, 7):
+        return None
+    k = int(where[0])
+    around = neighbours(find_bonds(molecule.atomic_numbers, molecule.positions), molecule.n_atoms)
+    if len(around[k]) < 2 and not np.any(molecule.atomic_numbers == 1):
+        return None
+    carbons = [j for j in around[k] if molecule.atomic_numbers[j] == 6]
+    return None if any(_order_by_length(k, j, molecule) == 0 for j in carbons) else k
 
 
-def _extra_by_length(i: int, j: int, numbers: np.ndarray, positions: np.ndarray) -> int:
-    """Largest bond order above one that the length allows."""
-    zi, zj = int(numbers[i]), int(numbers[j])
-    if 1 in (zi, zj) or (6 in (zi, zj) and (zi in _HALOGENS or zj in _HALOGENS)):
+def _room(k: int, molecule: Molecule, around: list[list[int]]) -> int:
+    """Bond orders above one each that the atom can take part in."""
+    z, degree = int(molecule.atomic_numbers[k]), len(around[k])
+    room = max(0, _LARGEST_VALENCE.get(z, _OTHER_LARGEST_VALENCE) - degree)
+    if z == 6 and degree == 2 and not _is_linear(k, molecule, around):
+        # A bent carbon is sp2 at most, except in arynes.
+        aryne = any(molecule.atomic_numbers[j] == 6 and _order_by_length(k, j, molecule) == 2 for j in around[k])
+        return 2 if aryne else 1
+    if z == 8:
+        carbon_monoxide = degree == 1 and molecule.atomic_numbers[around[k][0]] == 6
+        ozone = degree == 2 and any(molecule.atomic_numbers[j] == 8 and len(around[j]) == 1 for j in around[k])
+        return 2 if carbon_monoxide else max(room, 2 * int(ozone))
+    return min(room, 2) if z == 6 else room
+
+
+def _largest_extra(i: int, j: int, molecule: Molecule, around: list[list[int]]) -> int:
+    """Largest order above one of a bond; at a linear carbon or nitrogen it is one more than its length says."""
+    by_length = _order_by_length(i, j, molecule)
+    if 1 in (molecule.atomic_numbers[i], molecule.atomic_numbers[j]):
+        return 0
+    sp = any(molecule.atomic_numbers[k] in (6, 7) and _is_linear(k, molecule, around) for k in (i, j))
+    flat = all(_is_flat(k, molecule, around) for k in (i, j))
+    return max(min(2, by_length + int(sp)), _order_by_length(i, j, molecule, _FLAT_SLACK) if flat else 0)
+
+
+def _order_by_length(i: int, j: int, molecule: Molecule, slack: float = 0.0) -> int:
+    """Largest order above one that the length of a bond allows, with more slack in Å for a double bond."""
+    zi, zj = int(molecule.atomic_numbers[i]), int(molecule.atomic_numbers[j])
+    if 1 in (zi, zj) or (6 in (zi, zj) and {zi, zj} & {9, 17, 35, 53}):
         return 0
     if zi not in _DOUBLE or zj not in _DOUBLE:
         return 2
-    distance = float(np.linalg.norm(positions[i] - positions[j]))
+    distance = float(np.linalg.norm(molecule.positions[i] - molecule.positions[j]))
     if distance < _TRIPLE[zi] + _TRIPLE[zj] + _TRIPLE_SLACK:
         return 2
-    longest = _N_OXIDE if {zi, zj} == {7, 8} else _DOUBLE[zi] + _DOUBLE[zj] + _DOUBLE_SLACK
-    return 1 if distance < longest else 0
+    longest = _LONGEST_DOUBLE.get(frozenset((zi, zj)), _DOUBLE[zi] + _DOUBLE[zj] + _DOUBLE_SLACK)
+    return int(distance < longest + slack)
 
 
-def _is_carbon_end_of_isocyanide(k: int, numbers: np.ndarray, positions: np.ndarray, around: list[list[int]]) -> bool:
-    """A terminal carbon with a lone pair: R-NC and CO."""
-    if numbers[k] != 6 or len(around[k]) != 1:
+def _has_lone_pair_carbon(k: int, molecule: Molecule, around: list[list[int]]) -> bool:
+    """A terminal carbon with a lone pair: R-NC, CO and CS."""
+    if molecule.atomic_numbers[k] != 6 or len(around[k]) != 1:
         return False
     j = around[k][0]
-    neighbours_of_partner = {7: 2, 8: 1}.get(int(numbers[j]))
-    return len(around[j]) == neighbours_of_partner and _extra_by_length(k, j, numbers, positions) == 2
+    degree = {7: 2, 8: 1, 16: 1}.get(int(molecule.atomic_numbers[j]))
+    return len(around[j]) == degree and _order_by_length(k, j, molecule) == 2
 
 
-def _angle(positions: np.ndarray, a: int, centre: int, b: int) -> float:
-    """Angle in degrees."""
-    u, v = positions[a] - positions[centre], positions[b] - positions[centre]
+def _is_linear(k: int, molecule: Molecule, around: list[list[int]]) -> bool:
+    """Two neighbours, opposite each other."""
+    if len(around[k]) != 2:
+        return False
+    u, v = (molecule.positions[j] - molecule.positions[k] for j in around[k])
     cosine = float(np.dot(u, v) / (np.linalg.norm(u) * np.linalg.norm(v)))
-    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+    return cosine < np.cos(np.radians(_LINEAR_DEGREES))
+
+
+def _is_flat(k: int, molecule: Molecule, around: list[list[int]]) -> bool:
+    """A carbon in the plane of its three neighbours, or a nitrogen with fewer than four neighbours."""
+    if molecule.atomic_numbers[k] == 7:
+        return len(around[k]) < 4
+    if molecule.atomic_numbers[k] != 6 or len(around[k]) != 3:
+        return False
+    a, b, c = (molecule.positions[j] - molecule.positions[k] for j in around[k])
+    normal = np.cross(b - a, c - a)
+    return abs(float(np.dot(a, normal))) < _FLAT * float(np.linalg.norm(normal))
