@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import signal
@@ -102,7 +103,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
     """The network of the model to start from, or a fresh one whose force scale is the RMS force of the data."""
     if config.start_from is not None:
-        return load_model(config.start_from).network.to_trunk(torch.float32).train()
+        return load_model(config.start_from).network.to_trunk(torch.float32).requires_grad_(True).train()
     torch.manual_seed(config.seed)
     total, count = 0.0, 0
     for group in store.by_size("train").values():
@@ -185,6 +186,7 @@ def run_training(
             torch._dynamo.config.accumulated_recompile_limit = 4096
             for layer in network.layers:
                 layer.compile(dynamic=False)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     progress = Progress(run_folder, config, first_step, quiet)
     checkpoints = ModelCheckpoint(
         run_folder / "checkpoints",
