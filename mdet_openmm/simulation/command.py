@@ -1,6 +1,7 @@
 """The command line of an NVT run, shared by ``simulations/run_nvt.py`` and ``mdet run-nvt``."""
 
 import argparse
+import logging
 
 from mdet_openmm.errors import exit_status
 from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
@@ -17,7 +18,10 @@ def run(arguments: argparse.Namespace) -> None:
     # Late, so that --help needs neither torch nor OpenMM.
     from mdet_openmm.simulation.nvt import run_nvt
 
-    run_nvt(from_namespace(NvtSettings, arguments), given=set(vars(arguments)))
+    settings = from_namespace(NvtSettings, arguments)
+    if settings.quiet:
+        logging.getLogger("mdet_openmm").setLevel(logging.ERROR)
+    run_nvt(settings, given=set(vars(arguments)))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ Everything is keyed on the number of steps since the very first one, which OpenM
 checkpoint alone says where a run stands: in the equilibration or after it, and how many frames and rows it has.
 """
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from mdet_openmm.simulation.thermostat import langevin_friction
 
 CHECK_STEPS = 10
 """Steps between two looks at the state; they cost no force call."""
+CHECKPOINT_SECONDS = 300.0
+"""A checkpoint is also written when the last is this old; when they are written changes nothing in the run."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,9 @@ def run_dynamics(
     )
     log = LogFile(folder / run_folder.LOG, tuple(thermometer.elements), step - schedule.equilibrate)
     good, problem, clock = _read(context), None, _Clock()
-    bar = tqdm(total=schedule.total, initial=step, unit="step", disable=settings.quiet, mininterval=0.5, leave=False)
+    pause = 0.5 if sys.stderr.isatty() else 30.0  # in a log file each update is a line
+    bar = tqdm(total=schedule.total, initial=step, unit="step", disable=settings.quiet, mininterval=pause, leave=False)
+    saved = time.monotonic()
     try:
         while step < schedule.total and not interrupt.asked:
             equilibrating = step < schedule.equilibrate
@@ -218,10 +223,11 @@ def run_dynamics(
                     float(force),
                     monitor.largest_stretch(now.positions),
                 )
-            if schedule.checkpoints(step):
+            if schedule.checkpoints(step) or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 trajectory.sync()
                 log.sync()
                 save_checkpoint(context, folder)
+                saved = time.monotonic()
             _show(bar, step, equilibrating, temperature, clock, settings.timestep)
         if problem:
             run_folder.replace_pdb(folder / run_folder.LAST_GOOD, topology, good.positions)

@@ -11,7 +11,7 @@ from mdet_openmm.errors import RunStopped
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.dynamics import Outcome, load_checkpoint, run_dynamics, save_checkpoint
 from mdet_openmm.simulation.interrupt import Interrupt
-from mdet_openmm.simulation.monitor import BROKEN_BOND_A, bond_lengths
+from mdet_openmm.simulation.monitor import Problem, bond_lengths
 from mdet_openmm.simulation.relax import FMAX_EV_A, force_function, relax
 from mdet_openmm.simulation.settings import NvtSettings, changed_from_default, continued, resolved, stored
 from mdet_openmm.simulation.setup import Setup, bind_force, check_same_run, prepare
@@ -76,23 +76,7 @@ def _has_checkpoint(setup: Setup, before: dict[str, Any] | None) -> bool:
 def _start(setup: Setup, say: Callable[[str], None]) -> Setup:
     """Relax, write the start and its checkpoint; a run killed before that starts over when it is restarted."""
     settings, molecule, folder = setup.settings, setup.molecule, setup.settings.folder
-    positions = molecule.positions
-    if settings.minimize:
-        module = bind_force(settings, molecule, setup.model, "none")
-        relaxed = relax(molecule, force_function(module, setup.choice.device))
-        positions = relaxed.positions
-        say(f"relaxed in {relaxed.steps} steps, largest force {relaxed.largest_force:.3f} eV/Å")
-        if not relaxed.converged:
-            say(f"warning: the relaxation did not reach {FMAX_EV_A} eV/Å; going on from where it stands")
-        if setup.monitor.largest_stretch(NM_PER_ANGSTROM * positions) > BROKEN_BOND_A:
-            run_folder.replace_pdb(folder / run_folder.LAST_GOOD, setup.topology, NM_PER_ANGSTROM * molecule.positions)
-            run_folder.replace_json(
-                folder / run_folder.SUMMARY, summarize(setup, Outcome("broken_bond_in_relaxation", None, 0, None))
-            )
-            raise RunStopped(
-                f"the relaxation changed a bond by more than {BROKEN_BOND_A} Å: the model does not hold this "
-                f"structure together; see {folder}, or try --no-minimize"
-            )
+    positions = _relaxed(setup, say) if settings.minimize else molecule.positions
     run_folder.write_start(folder / run_folder.START, molecule.atomic_numbers, positions)
     setup, positions = _with_start(setup)
     run_folder.replace_pdb(folder / run_folder.TOPOLOGY, setup.topology, positions)
@@ -106,10 +90,35 @@ def _start(setup: Setup, say: Callable[[str], None]) -> Setup:
     return setup
 
 
+def _relaxed(setup: Setup, say: Callable[[str], None]) -> NDArray[np.float64]:
+    """The relaxed structure, (n, 3) in Å; RunStopped, with a summary, if there is none."""
+    folder, molecule = setup.settings.folder, setup.molecule
+    problem = None
+    try:
+        module = bind_force(setup.settings, molecule, setup.model, "none")
+        relaxed = relax(molecule, force_function(module, setup.choice.device))
+        problem = setup.monitor.problem(NM_PER_ANGSTROM * relaxed.positions, np.zeros_like(relaxed.positions))
+    except RunStopped as error:
+        problem = Problem("nan", str(error), 0)
+    if problem is not None:
+        problem = replace(problem, message=f"in the relaxation {problem.message}")
+        run_folder.replace_pdb(folder / run_folder.LAST_GOOD, setup.topology, NM_PER_ANGSTROM * molecule.positions)
+        summary = summarize(setup, Outcome(problem.exit_reason, problem, 0, None))
+        run_folder.replace_json(folder / run_folder.SUMMARY, summary)
+        raise RunStopped(f"{problem.message}; check the structure, or try --no-minimize or another model")
+    say(f"relaxed in {relaxed.steps} steps, largest force {relaxed.largest_force:.3f} eV/Å")
+    if not relaxed.converged:
+        say(f"warning: the relaxation did not reach {FMAX_EV_A} eV/Å; going on from where it stands")
+    return relaxed.positions
+
+
 def _go_on(setup: Setup, say: Callable[[str], None]) -> Setup:
     """Load the checkpoint."""
     setup, _ = _with_start(setup)
     step = load_checkpoint(setup.context, setup.settings.folder)
+    if step < setup.schedule.total:  # what was said of the shorter run would be wrong should this one be killed
+        for name in (run_folder.SUMMARY, run_folder.LAST_GOOD):
+            (setup.settings.folder / name).unlink(missing_ok=True)
     equilibrated = step >= setup.schedule.equilibrate
     say(
         f"going on after step {step - setup.schedule.equilibrate} of {setup.settings.steps}"

@@ -39,7 +39,7 @@ class BoundCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         energy, forces = self._force(NM_PER_ANGSTROM * atoms.positions)
         if not np.isfinite(forces).all():
-            raise RunStopped("the model's forces are not finite during the relaxation; check the structure")
+            raise RunStopped("the model's forces are not finite")
         self.results = {
             "energy": energy / KJ_PER_MOL_PER_EV,
             "forces": forces / KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM,

@@ -205,6 +205,8 @@ def _bytes_up_to(path: Path, header: bytes, last_step: int) -> int:
 
 def mean_temperatures(path: Path) -> tuple[float | None, dict[str, float]]:
     """Means over the rows of a log: temperature in K, and of each element; None and {} without rows."""
+    if not path.exists():
+        return None, {}
     with path.open(encoding="utf-8") as file:
         names = file.readline().strip().split(",")
         table = np.loadtxt(file, delimiter=",", ndmin=2) if os.fstat(file.fileno()).st_size > file.tell() else None

@@ -35,7 +35,7 @@ class NvtSettings:
     ``None`` means: take the default that the help text names.
     """
 
-    system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")  # noqa: RUF009
+    system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
     model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
     multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1 or 2")
@@ -57,7 +57,7 @@ class NvtSettings:
     minimize: bool = option(True, "relax the structure first (FIRE on the model's forces)")
     report_interval: float = option(4.0, "between frames and log rows, in fs; 4 fs resolves every vibration")
     checkpoint_interval: float = option(1.0, "between checkpoints, in ps")
-    output: Path | None = option(None, "folder to write; default: NAME-nvt here, after the input file")  # noqa: RUF009
+    output: Path | None = option(None, "folder to write; default: NAME-nvt here, after the input file")
     restart: bool = option(False, "go on with the run in the output folder; settings not given are the stored ones")
     quiet: bool = option(False, "print nothing but errors")
 

@@ -219,3 +219,16 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path, water: Path, model: Path
     run_nvt(cold(water, model, tmp_path / "out", steps=10))
     with run_folder.locked(tmp_path / "out"), pytest.raises(InputError, match="another process"):
         run_nvt(cold(water, model, tmp_path / "out", steps=20, restart=True))
+
+
+def test_a_relaxation_that_breaks_a_bond_ends_the_run(
+    tmp_path: Path, water: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mdet_openmm.simulation import nvt
+    from mdet_openmm.simulation.relax import Relaxed
+
+    torn = np.array([[0.0, 0.0, 0.1173], [0.0, 1.5, -0.4692], [0.0, -0.7572, -0.4692]])
+    monkeypatch.setattr(nvt, "relax", lambda molecule, force: Relaxed(torn, 7, 0.01))
+    with pytest.raises(RunStopped, match="in the relaxation the bond between"):
+        run_nvt(cold(water, model, tmp_path / "out", minimize=True))
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["exit_reason"] == "broken_bond"

@@ -1,0 +1,63 @@
+"""Files of a run: cut back exactly, replaced in one go."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.run_folder import LogFile
+
+
+def write_rows(log: LogFile, steps: range) -> None:
+    for step in steps:
+        log.write(step, 1e-3 * step, 300.0 + step, {"H": 310.0, "O": 280.0}, 12.34567, 0.01)
+    log.close()
+
+
+@pytest.mark.parametrize("torn", [b"", b"40,0.0", b"4\n", b"24,0.024,1,1,1,1,1\n"])
+def test_the_log_is_cut_back_to_a_step(tmp_path: Path, torn: bytes) -> None:
+    write_rows(LogFile(tmp_path / "whole.csv", ["H", "O"], 0), range(8, 48, 8))
+    write_rows(LogFile(tmp_path / "cut.csv", ["H", "O"], 0), range(8, 24, 8))
+    with (tmp_path / "cut.csv").open("ab") as file:
+        file.write(b"24,0.024,324.000,310.000,280.000,12.3457,0.010000\n" * (torn != b"") + torn)
+    write_rows(LogFile(tmp_path / "cut.csv", ["H", "O"], 16), range(24, 48, 8))
+    assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_means_of_a_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    write_rows(LogFile(path, ["H", "O"], 0), range(0))
+    assert run_folder.mean_temperatures(path) == (None, {})
+    write_rows(LogFile(path, ["H", "O"], 0), range(8, 32, 8))
+    assert run_folder.mean_temperatures(path) == (316.0, {"H": 310.0, "O": 280.0})
+
+
+def test_a_log_of_another_run_is_refused(tmp_path: Path) -> None:
+    write_rows(LogFile(tmp_path / "log.csv", ["H", "O"], 0), range(8, 32, 8))
+    with pytest.raises(InputError, match="not the log"):
+        LogFile(tmp_path / "log.csv", ["C", "H"], 16)
+
+
+def test_replacing_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    run_folder.replace_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        run_folder.replace_json(path, {"a": object()})
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_the_start_keeps_every_digit(tmp_path: Path) -> None:
+    positions = np.random.default_rng(2).normal(size=(3, 3))
+    run_folder.write_start(tmp_path / "start.xyz", np.array([8, 1, 1]), positions)
+    np.testing.assert_array_equal(run_folder.read_start(tmp_path / "start.xyz", 3), 0.1 * positions)
+
+
+def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError):
+        run_folder.check_new_folder(tmp_path / "file" / "out")
+    run_folder.check_new_folder(tmp_path / "new" / "deep" / "out")
+    assert not (tmp_path / "new").exists()
