@@ -258,13 +258,13 @@ def _check_hydrogens(molecule: Molecule) -> None:
                 "(or pass --multiplicity for the bare atom)"
             )
         return
-    lacking = open_valences(molecule)
+    found = open_valences(molecule)
     fits = _parity_fits(molecule)
-    # Ions and unpaired electrons account for open valences; one too many with the wrong parity is told as that.
-    excess = int(np.ceil(lacking.sum() - 1e-3)) - abs(molecule.charge) - (molecule.multiplicity - 1)
+    excess = found.unexplained(molecule.charge, molecule.multiplicity)
+    # One too many with the wrong parity is told as that: the charge is as likely wrong as a hydrogen missing.
     if excess <= (0 if fits else 1):
         return
-    carbene = carbene_atom(molecule, lacking)
+    carbene = carbene_atom(molecule, found.lacking)
     if fits and excess <= 2 and carbene is not None:
         log.warning(
             "%s: %s is taken for a carbene or nitrene; if it is not, hydrogens are missing",
@@ -275,7 +275,7 @@ def _check_hydrogens(molecule: Molecule) -> None:
     extent = "all hydrogens are" if not np.any(molecule.atomic_numbers == 1) else "hydrogens are"
     raise InputError(
         f"{molecule.name}: {extent} missing (at least {excess}, for example on "
-        f"{_atom(molecule, int(np.argmax(lacking)))}); {ADD_HYDROGENS}"
+        f"{_atom(molecule, int(np.argmax(found.lacking)))}); {ADD_HYDROGENS}"
     )
 
 

@@ -1,5 +1,7 @@
 """Are hydrogens missing? A lower bound on the open valences of a geometry."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,18 +33,38 @@ _FLAT = 0.3
 _FLAT_SLACK = 0.10
 
 
-def open_valences(molecule: Molecule) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class OpenValences:
+    """The Lewis structure with the fewest open valences.
+
+    Attributes
+    ----------
+    lacking
+        (n,) hydrogens that each C, N, O and S atom lacks; halves where it could be either of two atoms.
+    cations
+        Atoms that are positive by their bonds (ammonium, oxonium, sulfonium, phosphonium).
+    """
+
+    lacking: NDArray[np.float64]
+    cations: int
+
+    def unexplained(self, charge: int, multiplicity: int) -> int:
+        """Open valences for which neither charges nor unpaired electrons account.
+
+        An open valence is a hydrogen that is missing, an anion (which the cations balance up to the total charge),
+        a carbocation, or an unpaired electron.
+        """
+        ions = max(abs(charge), abs(self.cations - charge))
+        return int(np.ceil(self.lacking.sum() - 1e-3)) - ions - (multiplicity - 1)
+
+
+def open_valences(molecule: Molecule) -> OpenValences:
     """How many hydrogens each C, N, O and S atom lacks at least.
 
     Bond orders x ≥ 1 are chosen so that the sum of open valences is least (a linear programme), within what the
     geometry allows: an order above one needs a short bond, two of them on one carbon need a linear atom, and no atom
     exceeds its largest valence. So CO2, CO, N2, O3, HCN, C2N2, C3O2, nitro groups, azides and isocyanides lack
     nothing, ions and radicals what their charge and unpaired electrons account for, benzene without hydrogens six.
-
-    Returns
-    -------
-    (n,)
-        Halves can occur where the missing valence could be on either of two atoms.
     """
     from scipy.optimize import linprog  # type: ignore[import-untyped, unused-ignore]
     from scipy.sparse import bmat, csr_matrix  # type: ignore[import-untyped, unused-ignore]
@@ -57,10 +79,12 @@ def open_valences(molecule: Molecule) -> NDArray[np.float64]:
             lacking[k] -= 2
     room = np.array([_room(k, molecule, around) for k in range(n)], dtype=np.float64)
     useful = np.flatnonzero((extra > 0) & (room[bonds[:, 0]] > 0) & (room[bonds[:, 1]] > 0))
+    degree = np.array([len(a) for a in around])
     if not len(useful) or not lacking.any():
-        return lacking.astype(np.float64)
+        return OpenValences(lacking.astype(np.float64), _cations(numbers, degree))
     # Unknowns: the extra order x of each useful bond, and what each atom lacks (y).
-    # Least sum of y with  sum of x at an atom <= room,  y >= lacking - sum of x,  0 <= x <= extra.
+    # Least sum of y with  sum of x at an atom <= room,  y >= lacking - sum of x,  0 <= x <= extra;
+    # x costs a little, so that no multiple bond is drawn in vain.
     m = len(useful)
     ends = bonds[useful].reshape(-1)
     columns = np.repeat(np.arange(m), 2)
@@ -68,13 +92,20 @@ def open_valences(molecule: Molecule) -> NDArray[np.float64]:
     atoms = csr_matrix((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n))
     none = csr_matrix((n, n))
     solution = linprog(
-        np.concatenate([np.zeros(m), np.ones(n)]),
+        np.concatenate([np.full(m, 1e-3), np.ones(n)]),
         A_ub=bmat([[incidence, none], [-incidence, -atoms]], format="csr"),
         b_ub=np.concatenate([room, -lacking]),
         bounds=[(0.0, float(x)) for x in extra[useful]] + [(0.0, None)] * n,
         method="highs",
     )
-    return np.asarray(np.round(solution.x[m:], 6), dtype=np.float64)
+    valences = degree + np.round(incidence @ solution.x[:m]).astype(np.int64)
+    return OpenValences(np.asarray(np.round(solution.x[m:], 6), dtype=np.float64), _cations(numbers, valences))
+
+
+def _cations(numbers: NDArray[np.int64], valences: NDArray[np.int64]) -> int:
+    """Atoms of group 15 with four bonds, of group 16 with three or five; others count as drawn without charges."""
+    group_15, group_16 = np.isin(numbers, (7, 15)), np.isin(numbers, (8, 16))
+    return int(np.sum(group_15 & (valences == 4)) + np.sum(group_16 & np.isin(valences, (3, 5))))
 
 
 def carbene_atom(molecule: Molecule, lacking: NDArray[np.float64]) -> int | None:
