@@ -29,9 +29,9 @@ from mdet_openmm.data.tasks import Task, cost, plan, run_task
 from mdet_openmm.data.teacher import TeacherFailure, make_teacher, teacher_version
 from mdet_openmm.errors import InputError, RunStopped
 
-_ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-}
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
 
 
 def run_label(config: LabelConfig, output: Path, workers: int | None = None, restart: bool = False) -> dict[str, Any]:

@@ -59,11 +59,7 @@ def read_sources(config: LabelConfig) -> list[Source]:
 
 def _source(entry: MoleculeEntry, config: LabelConfig) -> Source:
     from mdet_openmm.data.tasks import text_seed
-
-    try:
-        from mdet_openmm.molecules.checks import check_molecule
-    except ImportError:
-        check_molecule = lambda m: None
+    from mdet_openmm.molecules.checks import check_electrons, check_molecule
     from mdet_openmm.molecules.smiles import conformers_from_smiles
 
     frames: Array | None = None
@@ -87,6 +83,8 @@ def _source(entry: MoleculeEntry, config: LabelConfig) -> Source:
     if frames is None:
         for molecule in molecules:
             check_molecule(molecule)
+    else:
+        check_electrons(first)  # stretched bonds and the like are what such frames are there for
     row = MoleculeRow(
         name=first.name,
         smiles=first.smiles or "",
@@ -118,10 +116,8 @@ def _from_file(path: Path, entry: MoleculeEntry) -> Molecule:
 def _from_trajectory(path: Path, entry: MoleculeEntry) -> tuple[Molecule, Array]:
     if entry.topology is None:
         numbers, frames = _multi_frame_file(path)
-        charge, multiplicity = entry.charge or 0, entry.multiplicity
-        if multiplicity is None:
-            multiplicity = 1 + int(numbers.sum() - charge) % 2
-        molecule = Molecule(numbers, frames[0], charge, multiplicity, entry.name or path.stem)
+        multiplicity = 1 if entry.multiplicity is None else entry.multiplicity
+        molecule = Molecule(numbers, frames[0], entry.charge or 0, multiplicity, entry.name or path.stem)
     else:
         import mdtraj
 
@@ -135,11 +131,6 @@ def _from_trajectory(path: Path, entry: MoleculeEntry) -> tuple[Molecule, Array]
         if not np.array_equal(numbers, molecule.atomic_numbers):
             raise InputError(f"label: {entry.topology} has other atoms for mdtraj than for the molecule's reader")
         frames = loaded.xyz.astype(np.float64) * 10.0
-    if (int(molecule.atomic_numbers.sum()) - molecule.charge - molecule.multiplicity + 1) % 2:
-        raise InputError(
-            f"label: {path} has {int(molecule.atomic_numbers.sum()) - molecule.charge} electrons, which does not go "
-            f"with multiplicity {molecule.multiplicity}; give charge and multiplicity of this molecule"
-        )
     return molecule, np.ascontiguousarray(frames[:: entry.stride])
 
 

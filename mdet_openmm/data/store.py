@@ -278,12 +278,17 @@ class Store:
 
 
 def _molecule_table(group: Any) -> tuple[MoleculeRow, ...]:
-    texts = {name: group[name].asstr()[:] for name in ("name", "smiles", "source", "split")}
-    numbers = {name: group[name][:] for name in ("charge", "multiplicity", "n_atoms")}
+    text = {name: group[name].asstr()[:] for name in ("name", "smiles", "source", "split")}
+    number = {name: group[name][:] for name in ("charge", "multiplicity", "n_atoms")}
     return tuple(
         MoleculeRow(
-            **{name: str(column[i]) for name, column in texts.items()},
-            **{name: int(column[i]) for name, column in numbers.items()},
+            name=str(text["name"][i]),
+            smiles=str(text["smiles"][i]),
+            source=str(text["source"][i]),
+            charge=int(number["charge"][i]),
+            multiplicity=int(number["multiplicity"][i]),
+            split=str(text["split"][i]),
+            n_atoms=int(number["n_atoms"][i]),
         )
-        for i in range(len(texts["name"]))
+        for i in range(len(text["name"]))
     )

@@ -1,0 +1,64 @@
+"""ASE calculators with known faults, importable by the worker processes."""
+
+import multiprocessing
+import os
+from typing import ClassVar
+
+import numpy as np
+from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
+
+
+class Spring(Calculator):
+    """Springs of 0.74 Å between all atoms. Fails, or answers NaN, when the first is longer than a limit.
+
+    Takes its process down while the file ``dies_with`` exists.
+    """
+
+    implemented_properties: ClassVar = ["energy", "forces"]
+
+    def __init__(self, stiffness=30.0, fails_beyond=None, nan_beyond=None, dies_with=None):
+        super().__init__()
+        self.stiffness, self.fails_beyond, self.nan_beyond, self.dies_with = (
+            stiffness,
+            fails_beyond,
+            nan_beyond,
+            dies_with,
+        )
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        in_worker = multiprocessing.parent_process() is not None
+        if in_worker and self.dies_with is not None and os.path.exists(self.dies_with):
+            os._exit(9)
+        x = self.atoms.positions
+        difference = x[:, None] - x[None, :]
+        distance = np.linalg.norm(difference, axis=2)
+        if self.fails_beyond is not None and distance[0, 1] > self.fails_beyond:
+            raise CalculationFailed("SCF did not converge")
+        stretch = distance - 0.74
+        np.fill_diagonal(stretch, 0.0)
+        unit = difference / np.where(distance > 0, distance, 1.0)[..., None]
+        energy = 0.25 * self.stiffness * (stretch**2).sum()
+        if self.nan_beyond is not None and distance[0, 1] > self.nan_beyond:
+            energy = float("nan")
+        self.results = {"energy": energy, "forces": -self.stiffness * (stretch[..., None] * unit).sum(axis=1)}
+
+
+class ChargeReader(Calculator):
+    """The energy is 100 charge + multiplicity, as they arrived."""
+
+    implemented_properties: ClassVar = ["energy", "forces", "dipole"]
+
+    def __init__(self, charge=None, multiplicity=None):
+        super().__init__()
+        self.charge, self.multiplicity = charge, multiplicity
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        charge = self.atoms.info["charge"] if self.charge is None else self.charge
+        multiplicity = self.atoms.info["spin"] if self.multiplicity is None else self.multiplicity
+        self.results = {
+            "energy": 100.0 * charge + multiplicity,
+            "forces": np.zeros((len(self.atoms), 3)),
+            "dipole": np.array([1.0, 2.0, 3.0]),
+        }

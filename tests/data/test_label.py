@@ -1,0 +1,318 @@
+"""Whole labelling runs: what is in the data set, repeated, interrupted, and with a teacher that fails."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from mdet_openmm.data.config import (
+    Displacement,
+    DynamicsRun,
+    HeldOutConfig,
+    LabelConfig,
+    MoleculeEntry,
+    SamplingConfig,
+    TeacherConfig,
+    read_config,
+)
+from mdet_openmm.data.label import run_label
+from mdet_openmm.data.store import Store
+from mdet_openmm.data.teacher import make_teacher
+from mdet_openmm.errors import InputError, RunStopped
+from mdet_openmm.molecules.smiles import molecule_from_smiles
+
+pytest.importorskip("tblite", reason="GFN2-xTB needs tblite")
+
+TINY = Path(__file__).resolve().parents[2] / "configs" / "tiny.label.yaml"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The tiny data set of configs/, made in one go by one worker, and its summary."""
+    path = tmp_path_factory.mktemp("label") / "tiny.h5"
+    return path, run_label(read_config(TINY), path, workers=1)
+
+
+def test_the_data_set_has_what_the_configuration_says(tiny):
+    path, summary = tiny
+    store = Store(path)
+    assert summary["splits"] == {"train": len(store.indices("train")), "val": 12, "test": 18, "unseen": 6}
+    skipped = sum(summary["skipped"].values())
+    assert len(store.indices("train")) + skipped == 3 * 2 * 24  # three molecules, two trajectories, 12 + 12 frames
+    assert summary["frames"] == len(store)
+    names = np.array([m.name for m in store.molecules])
+    assert set(names[store.molecule[store.indices("unseen")]]) == {"formaldehyde"}
+    assert "formaldehyde" not in names[store.molecule[store.indices("train")]]
+    assert set(store.temperatures[store.indices("train")]) == {300.0, 900.0}
+    assert set(store.temperatures[store.indices("val")]) == {300.0}
+    assert {store.kind_names[k] for k in store.kinds} >= {"dynamics", "gaussian", "scale", "stretch"}
+    assert [(m.charge, m.multiplicity) for m in store.molecules] == [(0, 1), (0, 1), (0, 2), (0, 1)]
+    assert store.attributes["teacher"] == "GFN2-xTB"
+    assert store.attributes["config"]["molecules"][1]["smiles"] == "CO"
+    assert not path.with_name("tiny.h5.partial").exists()
+
+
+def test_every_label_is_the_teachers_for_the_stored_positions(tiny):
+    store = Store(tiny[0])
+    for index in range(0, len(store), 11):
+        frame = store[index]
+        teacher = make_teacher(TeacherConfig(accuracy=0.1), frame.atomic_numbers, frame.charge, frame.multiplicity)
+        label = teacher(frame.positions)
+        assert frame.energy == pytest.approx(label.energy, abs=1e-8)
+        np.testing.assert_allclose(frame.forces, label.forces, atol=1e-5)
+        np.testing.assert_allclose(frame.dipole, label.dipole, atol=1e-5)
+
+
+def test_no_frame_is_there_twice_and_splits_do_not_share_trajectories(tiny):
+    store = Store(tiny[0])
+    with h5py.File(tiny[0]) as file:
+        energy, task = file["frames/energy"][:], file["frames/task"][:]
+    assert len(np.unique(energy)) == len(store)
+    for number in np.unique(task):
+        assert len(np.unique(store.splits[task == number])) == 1
+
+
+def test_the_number_of_workers_leaves_no_trace(tiny, tmp_path):
+    run_label(read_config(TINY), tmp_path / "two.h5", workers=2)
+    assert (tmp_path / "two.h5").read_bytes() == tiny[0].read_bytes()
+
+
+def test_another_seed_gives_other_frames_and_another_molecule_changes_none_of_the_others(tiny, tmp_path):
+    config = read_config(TINY)
+    water = dataclasses.replace(config, molecules=config.molecules[:1])
+    run_label(water, tmp_path / "water.h5", workers=1)
+    run_label(dataclasses.replace(water, seed=2), tmp_path / "other.h5", workers=1)
+    alone, other, among = Store(tmp_path / "water.h5"), Store(tmp_path / "other.h5"), Store(tiny[0])
+    first = np.flatnonzero(among.molecule == 0)
+    np.testing.assert_array_equal(alone.load(np.arange(len(alone))).positions, among.load(first).positions)
+    assert not np.isin(other.load(np.arange(len(other))).energy, alone.load(np.arange(len(alone))).energy).any()
+
+
+RUN = "from pathlib import Path; from mdet_openmm.data.config import read_config; " \
+      "from mdet_openmm.data.label import run_label; " \
+      "run_label(read_config(Path({config!r})), Path({output!r}), workers=2)"  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_gone_on_with_it_is_as_if_nothing_had_happened(tiny, tmp_path, how):
+    output = tmp_path / "killed.h5"
+    partial = tmp_path / "killed.h5.partial"
+    command = [sys.executable, "-c", RUN.format(config=str(TINY), output=str(output))]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(partial.glob("task-*.npz"))) < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(how)
+    process.wait(timeout=30)
+    deadline = time.monotonic() + 30
+    while session_members(process.pid):  # the workers leave too
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not output.exists()
+    done = {p.name: p.stat().st_mtime_ns for p in partial.glob("task-*.npz")}
+    assert 3 <= len(done) < 13
+    with pytest.raises(InputError, match="--restart"):
+        run_label(read_config(TINY), output, workers=1)
+    with pytest.raises(InputError, match="another configuration"):
+        run_label(dataclasses.replace(read_config(TINY), seed=9), output, workers=1, restart=True)
+    assert {p.name: p.stat().st_mtime_ns for p in partial.glob("task-*.npz")} == done
+    run_label(read_config(TINY), output, workers=2, restart=True)
+    assert output.read_bytes() == tiny[0].read_bytes()
+    assert not partial.exists()
+
+
+def session_members(session):
+    """Processes of a session that still run, from /proc."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, member_of = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(member_of) == session and state != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+def test_a_damaged_task_file_is_done_again(tiny, tmp_path):
+    config = read_config(TINY)
+    output = tmp_path / "set.h5"
+    flag = tmp_path / "die"
+    flag.touch()
+    mock = ase_config(dies_with=str(flag))
+    with pytest.raises(RuntimeError, match="worker process died"):
+        run_label(mock, output, workers=1)
+    flag.unlink()
+    (output.with_name("set.h5.partial") / "task-0000000.npz").write_bytes(b"half a file")
+    summary = run_label(mock, output, workers=1, restart=True)
+    assert summary["frames"] == 40
+    with pytest.raises(InputError, match="another configuration"):
+        run_label(config, output, restart=True)
+
+
+def test_a_finished_data_set_is_never_overwritten(tiny):
+    path, summary = tiny
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="exists"):
+        run_label(read_config(TINY), path)
+    again = run_label(read_config(TINY), path, restart=True)
+    assert again["frames"] == summary["frames"] and again["skipped"] == summary["skipped"]
+    with pytest.raises(InputError, match="another configuration"):
+        run_label(dataclasses.replace(read_config(TINY), seed=5), path, restart=True)
+    assert path.read_bytes() == before
+
+
+def ase_config(max_force=1e9, **arguments):
+    """H2 on springs: 20 frames of dynamics, 20 stretched."""
+    return LabelConfig(
+        molecules=(MoleculeEntry(smiles="[H][H]"),),
+        teacher=TeacherConfig(kind="ase", ase="label_calculators:Spring", arguments=arguments),
+        sampling=SamplingConfig(runs=(DynamicsRun(300.0, 1),), equilibrate=10.0, interval=5.0, frames=20, displaced=20),
+        held_out=HeldOutConfig(val=0, test=0),
+        displacements=(Displacement("stretch", 0.9, 2.0),),
+        max_force=max_force,
+    )
+
+
+@pytest.mark.parametrize("fault", ["fails_beyond", "nan_beyond"])
+def test_frames_without_an_answer_are_skipped_and_counted(tmp_path, fault):
+    run_label(ase_config(), tmp_path / "all.h5", workers=1)
+    everything = Store(tmp_path / "all.h5")
+    summary = run_label(ase_config(**{fault: 1.1}), tmp_path / "some.h5", workers=1)
+    some = Store(tmp_path / "some.h5")
+    x = everything.load(np.arange(40)).positions
+    good = np.linalg.norm(x[:, 0] - x[:, 1], axis=1) <= 1.1
+    assert 0 < good.sum() < 40
+    np.testing.assert_array_equal(some.load(np.arange(len(some))).positions, x[good])
+    assert summary["skipped"] == {"teacher": int((~good).sum()), "max_force": 0, "broken": 0}
+    assert some.attributes["skipped"] == summary["skipped"]
+    assert summary["first_failure"]
+
+
+def test_frames_above_the_largest_force_are_skipped_and_counted(tmp_path):
+    summary = run_label(ase_config(max_force=9.0), tmp_path / "set.h5", workers=1)
+    store = Store(tmp_path / "set.h5")
+    largest = np.linalg.norm(store.load(np.arange(len(store))).forces, axis=2).max()
+    assert largest <= 9.0 and summary["skipped"]["max_force"] == 40 - len(store) > 0
+
+
+def test_a_teacher_that_never_answers_is_told_before_the_run(tmp_path):
+    with pytest.raises(InputError, match="fails on the start structure"):
+        run_label(ase_config(fails_beyond=0.1), tmp_path / "set.h5", workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def frames_of_a_run():
+    """Methanol, six frames, the last one torn apart, the fourth not finite."""
+    molecule = molecule_from_smiles("CO")
+    rng = np.random.default_rng(0)
+    frames = molecule.positions + 0.05 * rng.normal(size=(6, 6, 3))
+    frames[5, 5] += 3.0
+    return molecule, frames
+
+
+def test_frames_of_a_dcd_are_labelled_as_they_are(tmp_path):
+    import mdtraj
+
+    molecule, frames = frames_of_a_run()
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("MOH", topology.add_chain())
+    for k, z in enumerate(molecule.atomic_numbers):
+        element = mdtraj.element.Element.getByAtomicNumber(int(z))
+        topology.add_atom(f"{element.symbol}{k}", element, residue)
+    trajectory = mdtraj.Trajectory(frames / 10, topology)
+    trajectory.save_dcd(str(tmp_path / "run.dcd"))
+    mdtraj.Trajectory(molecule.positions[None] / 10, topology).save_pdb(str(tmp_path / "start.pdb"))
+    entry = MoleculeEntry(trajectory=tmp_path / "run.dcd", topology=tmp_path / "start.pdb", name="methanol")
+    config = LabelConfig(molecules=(entry,), max_force=1e9, task_frames=4)
+    summary = run_label(config, tmp_path / "set.h5", workers=1)
+    store = Store(tmp_path / "set.h5")
+    assert summary["frames"] == 6 and {f.kind for f in store} == {"trajectory"}
+    for frame, given in zip(store, frames, strict=True):
+        np.testing.assert_allclose(frame.positions, given - given.mean(axis=0), atol=1e-5)
+        assert np.isnan(frame.temperature) and frame.split == "train"
+
+
+def test_frames_of_an_xyz_with_stride_and_one_that_is_not_finite(tmp_path):
+    from ase import Atoms
+    from ase.io import write
+
+    molecule, frames = frames_of_a_run()
+    frames[4, 0, 0] = np.nan
+    write(tmp_path / "run.xyz", [Atoms(molecule.atomic_numbers, x) for x in frames], format="xyz")
+    entry = MoleculeEntry(trajectory=tmp_path / "run.xyz", stride=2, split="test")
+    summary = run_label(LabelConfig(molecules=(entry,)), tmp_path / "set.h5", workers=1)
+    assert summary["splits"] == {"train": 0, "val": 0, "test": 0, "unseen": 2}
+    assert summary["skipped"]["teacher"] == 1 and "finite" in summary["first_failure"]
+
+
+def test_a_molecule_from_a_file_is_sampled(tmp_path):
+    from ase.build import molecule
+    from ase.io import write
+
+    write(tmp_path / "ammonium.xyz", molecule("CH4"))
+    text = (tmp_path / "ammonium.xyz").read_text().replace("C ", "N ", 1)
+    (tmp_path / "ammonium.xyz").write_text(text)
+    config = dataclasses.replace(
+        read_config(TINY), molecules=(MoleculeEntry(file=tmp_path / "ammonium.xyz", charge=1),)
+    )
+    summary = run_label(config, tmp_path / "set.h5", workers=1)
+    store = Store(tmp_path / "set.h5")
+    assert store[0].charge == 1 and store.molecules[0].name == "ammonium"
+    assert store.molecules[0].source.startswith("ammonium.xyz sha256:")
+    assert summary["splits"]["test"] == 6
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([MoleculeEntry(smiles="C(")], "cannot read the SMILES"),
+        ([MoleculeEntry(smiles="O", charge=1)], "not that of the SMILES"),
+        ([MoleculeEntry(smiles="O", multiplicity=2)], "multiplicity"),
+        ([MoleculeEntry(smiles="O"), MoleculeEntry(smiles="O")], "two molecules are named"),
+        ([MoleculeEntry(file=Path("missing.xyz"))], "missing.xyz"),
+        ([MoleculeEntry(trajectory=Path("missing.dcd"))], "missing.dcd"),
+        ([MoleculeEntry(trajectory=TINY)], "cannot read the frames"),
+    ],
+)
+def test_molecules_that_cannot_be_used_are_refused_before_anything_is_made(tmp_path, entries, message):
+    with pytest.raises(InputError, match=message) as error:
+        run_label(LabelConfig(molecules=tuple(entries)), tmp_path / "set.h5", workers=1)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_that_cannot_be_made_are_refused(tmp_path):
+    with pytest.raises(InputError, match="is a folder"):
+        run_label(read_config(TINY), tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="folder"):
+        run_label(read_config(TINY), tmp_path / "file" / "set.h5")
+    with pytest.raises(InputError, match="worker"):
+        run_label(read_config(TINY), tmp_path / "set.h5", workers=0)
+
+
+def test_a_run_without_a_single_frame_is_stopped(tmp_path):
+    from ase import Atoms
+    from ase.io import write
+
+    write(tmp_path / "run.xyz", Atoms("H2", np.full((2, 3), np.nan)), format="xyz")
+    config = LabelConfig(molecules=(MoleculeEntry(trajectory=tmp_path / "run.xyz"),))
+    with pytest.raises(RunStopped, match="not one frame"):
+        run_label(config, tmp_path / "set.h5", workers=1)
+    assert not (tmp_path / "set.h5").exists()
+
+
+def test_one_thread_for_the_workers_leaves_the_environment_as_it_was(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    run_label(ase_config(), tmp_path / "set.h5", workers=1)
+    assert os.environ["OMP_NUM_THREADS"] == "3"

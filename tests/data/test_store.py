@@ -1,0 +1,171 @@
+"""A data set read back is what was written, in any order, and other files are refused."""
+
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+from mdet_openmm.data import store as store_module
+from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock, MoleculeRow, write_dataset
+from mdet_openmm.data.store import Store
+from mdet_openmm.errors import InputError
+
+MOLECULES = [
+    MoleculeRow("water", "O", "smiles", 0, 1, "train", 3),
+    MoleculeRow("hydroxide", "[OH-]", "smiles", -1, 1, "train", 2),
+    MoleculeRow("amidogen", "[NH2]", "smiles", 0, 2, "test", 3),
+]
+NUMBERS = [np.array([8, 1, 1]), np.array([8, 1]), np.array([1, 7, 1])]
+
+
+def block(task, molecule, split, count):
+    rng = np.random.default_rng(task)
+    n = len(NUMBERS[molecule])
+    return FrameBlock(
+        molecule=molecule,
+        task=task,
+        split=SPLITS.index(split),
+        atomic_numbers=NUMBERS[molecule],
+        positions=rng.normal(size=(count, n, 3)).astype(np.float32),
+        forces=rng.normal(size=(count, n, 3)).astype(np.float32),
+        energy=rng.normal(size=count) * 1e4,
+        dipole=rng.normal(size=(count, 3)).astype(np.float32),
+        temperature=np.full(count, 100.0 * task, dtype=np.float32),
+        kind=rng.integers(len(KINDS), size=count).astype(np.uint8),
+        failures=np.array([task, 1, 0]),
+        message="" if task == 0 else f"failure {task}",
+    )
+
+
+BLOCKS = [
+    block(0, 0, "train", 40),
+    block(1, 0, "val", 5),
+    block(2, 1, "train", 30),
+    block(3, 1, "train", 0),
+    block(4, 2, "unseen", 6),
+]
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_dataset(tmp_path / "set.h5", MOLECULES, BLOCKS, {"teacher": "T", "config": {"seed": [1, 2]}})
+    return tmp_path / "set.h5"
+
+
+def frames():
+    """All frames in order, as plain tuples."""
+    return [(b, k) for b in BLOCKS for k in range(len(b))]
+
+
+def test_every_frame_comes_back(path):
+    store = Store(path)
+    assert len(store) == 81
+    for frame, (written, k) in zip(store, frames(), strict=True):
+        np.testing.assert_array_equal(frame.atomic_numbers, written.atomic_numbers)
+        np.testing.assert_array_equal(frame.positions, written.positions[k])
+        np.testing.assert_array_equal(frame.forces, written.forces[k])
+        np.testing.assert_array_equal(frame.dipole, written.dipole[k])
+        assert frame.energy == written.energy[k]
+        assert frame.temperature == written.temperature[k]
+        assert frame.kind == KINDS[written.kind[k]] and frame.split == SPLITS[written.split]
+        row = MOLECULES[frame.molecule]
+        assert (frame.charge, frame.multiplicity) == (row.charge, row.multiplicity)
+
+
+@pytest.mark.parametrize(("gap", "run"), [(16384, 1 << 20), (0, 1 << 20), (5, 12), (1000, 3)])
+def test_load_gives_the_asked_frames_in_the_asked_order_however_they_are_read(path, monkeypatch, gap, run):
+    monkeypatch.setattr(store_module, "_GAP", gap)
+    monkeypatch.setattr(store_module, "_RUN", run)
+    store = Store(path)
+    of_three = [i for i, (b, _) in enumerate(frames()) if len(b.atomic_numbers) == 3]
+    chosen = np.random.default_rng(1).choice(of_three, size=60)  # with repetitions
+    batch = store.load(chosen)
+    for row, index in enumerate(chosen):
+        written, k = frames()[index]
+        np.testing.assert_array_equal(batch.atomic_numbers[row], written.atomic_numbers)
+        np.testing.assert_array_equal(batch.positions[row], written.positions[k])
+        np.testing.assert_array_equal(batch.forces[row], written.forces[k])
+        assert batch.energy[row] == written.energy[k] and batch.molecule[row] == written.molecule
+        assert batch.multiplicity[row] == MOLECULES[written.molecule].multiplicity
+        assert batch.charge[row] == MOLECULES[written.molecule].charge
+
+
+def test_groups_by_size_cover_a_split_and_nothing_else(path):
+    store = Store(path)
+    groups = store.by_size("train")
+    assert {n: len(ids) for n, ids in groups.items()} == {2: 30, 3: 40}
+    assert sorted(np.concatenate(list(groups.values()))) == store.indices("train").tolist()
+    assert [store[int(i)].split for i in store.indices("unseen")] == ["unseen"] * 6
+    assert store.by_size("test") == {}
+    assert store.load([]).positions.shape == (0, 0, 3)
+    assert store.elements == (1, 7, 8)
+
+
+def test_molecules_failures_and_provenance(path):
+    store = Store(path)
+    assert list(store.molecules) == MOLECULES
+    assert store.attributes["teacher"] == "T" and store.attributes["config"] == {"seed": [1, 2]}
+    assert store.attributes["skipped"] == {"teacher": 10, "max_force": 5, "broken": 0}
+    assert store.attributes["first_failure"] == "failure 1"
+    with h5py.File(path) as file:
+        assert [file[f"molecules/skipped_{reason}"][1] for reason in FAILURES] == [5, 2, 0]
+        assert all("unit" in file[f"atoms/{name}"].attrs for name in file["atoms"])
+        assert all("unit" in file[f"frames/{name}"].attrs for name in file["frames"])
+
+
+def test_a_store_can_be_sent_to_another_process(path):
+    store = Store(path)
+    first = store[0]
+    copy = pickle.loads(pickle.dumps(store))
+    np.testing.assert_array_equal(copy[0].positions, first.positions)
+    store.close()
+    np.testing.assert_array_equal(store[0].positions, first.positions)
+
+
+def test_indices_that_do_not_fit_are_refused(path):
+    store = Store(path)
+    with pytest.raises(InputError, match="2 to 3 atoms"):
+        store.load([0, 50])
+    with pytest.raises(IndexError):
+        store[81]
+    with pytest.raises(IndexError):
+        store.load([81])
+    with pytest.raises(InputError, match="no split 'valid'"):
+        store.indices("valid")
+
+
+def test_the_same_input_gives_the_same_bytes(path, tmp_path):
+    write_dataset(tmp_path / "again.h5", MOLECULES, BLOCKS, {"teacher": "T", "config": {"seed": [1, 2]}})
+    assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
+
+
+def test_files_that_are_no_data_set_are_refused_in_one_line(path, tmp_path):
+    whole = path.read_bytes()
+    bad = {
+        "truncated.h5": (whole[: len(whole) // 2], "truncated"),
+        "empty.h5": (b"", "not an HDF5 file"),
+        "text.h5": (b"positions: 1 2 3\n" * 100, "not an HDF5 file"),
+    }
+    for name, (content, message) in bad.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=message) as error:
+            Store(tmp_path / name)
+        assert "\n" not in str(error.value)
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["positions"] = np.zeros(3)
+    with pytest.raises(InputError, match="not a data set"):
+        Store(tmp_path / "foreign.h5")
+    for change, message in (("newer", "newer"), ("no offsets", "damaged"), ("offsets", "damaged")):
+        (tmp_path / "changed.h5").write_bytes(whole)
+        with h5py.File(tmp_path / "changed.h5", "r+") as file:
+            if change == "newer":
+                file.attrs["format_version"] = 99
+            elif change == "no offsets":
+                del file["frames/offsets"]
+            else:
+                file["frames/offsets"][-1] += 1
+        with pytest.raises(InputError, match=message):
+            Store(tmp_path / "changed.h5")
+    with pytest.raises(InputError, match="does not exist"):
+        Store(tmp_path / "missing.h5")
