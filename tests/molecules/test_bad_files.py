@@ -3,6 +3,7 @@
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch  # noqa: F401
 
@@ -186,3 +187,29 @@ def test_truncated_v3000(tmp_path: Path, lines: slice):
     path.write_text("\n".join(block.split("\n")[lines]))
     with pytest.raises(InputError, match="truncated"):
         read_molecule(path)
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".cif", ".xyz", ".sdf"])
+def test_damaged_files_never_end_in_a_traceback(tmp_path: Path, suffix: str):
+    """Cut, changed, removed and doubled pieces: a molecule or one line, nothing else."""
+    rng = np.random.default_rng(0)
+    whole = {".pdb": PDB, ".cif": CIF, ".xyz": XYZ, ".sdf": SDF}[suffix]
+    path = tmp_path / f"damaged{suffix}"
+    refused = 0
+    for _ in range(150):
+        place, kind = int(rng.integers(1, len(whole))), int(rng.integers(4))
+        character = "0.-xCH\n\t'#;_?µ"[rng.integers(15)]
+        path.write_text(
+            [
+                whole[:place],
+                whole[:place] + character + whole[place + 1 :],
+                whole[:place] + whole[place + int(rng.integers(1, 90)) :],
+                whole[:place] + whole[place - int(rng.integers(1, 90)) :],
+            ][kind]
+        )
+        try:
+            read_molecule(path)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 50

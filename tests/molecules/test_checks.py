@@ -88,10 +88,29 @@ def test_the_whole_g2_set_is_legal():
 
 @pytest.mark.parametrize(
     "name",
-    (
-        "CH3CH2OH C6H6 C2H6 C2H4 C2H2 CH3OH CH4 H2O CH3COOH CH3CONH2 C4H4O C4H4NH C5H5N CH3CHO CH3CN CH3NO2 "
-        "isobutane trans-butane C3H6_D3h cyclobutane CH3OCH3"
-    ).split(),
+    [
+        "CH3CH2OH",
+        "C6H6",
+        "C2H6",
+        "C2H4",
+        "C2H2",
+        "CH3OH",
+        "CH4",
+        "H2O",
+        "CH3COOH",
+        "CH3CONH2",
+        "C4H4O",
+        "C4H4NH",
+        "C5H5N",
+        "CH3CHO",
+        "CH3CN",
+        "CH3NO2",
+        "isobutane",
+        "trans-butane",
+        "C3H6_D3h",
+        "cyclobutane",
+        "CH3OCH3",
+    ],
 )
 def test_heavy_atoms_alone_lack_hydrogens(name: str):
     whole = from_ase(name)
@@ -113,9 +132,25 @@ def test_polar_hydrogens_alone_are_not_enough(name: str):
 
 @pytest.mark.parametrize(
     "smiles",
-    ["[NH3+]CC(=O)[O-]", "C[N+](C)(C)CC(=O)[O-]", "[O-]C(=O)c1ccc[nH+]c1", "C[N+](C)(C)[O-]", "C[S+](C)CC(=O)[O-]"]
-    + ["NC(=[NH2+])NCC(=O)[O-]", "[O-][N+](=O)c1ccccc1", "C[NH3+]", "OC(=O)C[NH3+]", "CC(=O)[O-]", "[CH2-][N+]#N"]
-    + ["c1cc[nH+]cc1", "C1=C[CH-]C=C1", "CN1C=C[N+](C)=C1", "C[P+](C)(C)C", "[O-]C(=O)C([O-])=O", "C[O-]"],
+    [
+        "[NH3+]CC(=O)[O-]",
+        "C[N+](C)(C)CC(=O)[O-]",
+        "[O-]C(=O)c1ccc[nH+]c1",
+        "C[N+](C)(C)[O-]",
+        "C[S+](C)CC(=O)[O-]",
+        "NC(=[NH2+])NCC(=O)[O-]",
+        "[O-][N+](=O)c1ccccc1",
+        "C[NH3+]",
+        "OC(=O)C[NH3+]",
+        "CC(=O)[O-]",
+        "[CH2-][N+]#N",
+        "c1cc[nH+]cc1",
+        "C1=C[CH-]C=C1",
+        "CN1C=C[N+](C)=C1",
+        "C[P+](C)(C)C",
+        "[O-]C(=O)C([O-])=O",
+        "C[O-]",
+    ],
 )
 def test_ions_and_zwitterions_lack_nothing(smiles: str):
     from rdkit import Chem
