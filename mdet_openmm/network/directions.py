@@ -82,6 +82,11 @@ class HarmonicDirections(GeometryConstants):
         self.register_buffer("powers", torch.tensor(exponents), persistent=False)
         self.project = nn.Linear(matrix.shape[0], embd_dim, bias=False)
         self.gate = nn.Linear(n_radial, embd_dim)
+        # Directions must be heard beside elements and distances from the first step: with torch's default scale a
+        # small network stays at zero force for a thousand steps.
+        with torch.no_grad():
+            self.project.weight.mul_(3.0)
+            self.gate.bias.fill_(1.0)
 
     def forward(self, unit: Tensor, radial: Tensor, trunk: torch.dtype) -> Tensor:
         """Embed unit vectors (..., 3), zero on the diagonal, with radial features (..., K) of the trunk's dtype."""

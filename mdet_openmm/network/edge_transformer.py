@@ -31,6 +31,8 @@ class NodeEmbedding(nn.Module):
         self.element = nn.Embedding(N_ROWS, embd_dim)
         self.charge = nn.Embedding(2 * MAX_CHARGE, embd_dim)
         self.multiplicity = nn.Embedding(MAX_MULTIPLICITY + 1, embd_dim)
+        for table in (self.element, self.charge, self.multiplicity):
+            nn.init.normal_(table.weight, std=0.1)  # so that the geometry is heard beside them
         # fp32-rounded, as it stands in the authors' checkpoints
         self.register_buffer("configurations", torch.tensor(electron_features()).float(), persistent=False)
         self.configuration = nn.Linear(23, embd_dim) if electronic else nn.Identity()

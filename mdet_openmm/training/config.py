@@ -35,7 +35,7 @@ class TrainConfig:
     accelerator: str = option("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"))
     devices: int = option(1, "devices per node")
     nodes: int = option(1, "number of nodes")
-    threads: int = option(0, "CPU threads; 0 for all cores")
+    threads: int = option(0, "CPU threads; 0 leaves it to torch (all cores, or OMP_NUM_THREADS)")
     validate_every: int = option(1000, "steps between validations")
     checkpoint_every: int = option(500, "steps between checkpoints")
     start_from: str | None = option(None, "model to start from (mdet finetune)")

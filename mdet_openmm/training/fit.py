@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import logging
-import os
 import shutil
 import signal
 import time
@@ -173,7 +172,8 @@ def run_training(
     if len(store.indices("train")) == 0:
         raise InputError(f"{config.data} has no frames in its training split")
     checkpoint = prepare_folder(config, run_folder, model_folder, restart)
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     first_step = int(checkpoint.stem.removeprefix("step")) if checkpoint else 0
     network = build_network(config, store)
     module = ForceTraining(network, config, run_folder)
