@@ -147,12 +147,16 @@ def check_fits_memory(
     needed = attention_bytes(n_atoms, embd_dim, n_heads, frames, precision)
     if needed <= free:
         return
-    advice = [f"--frames 1 instead of {frames}"] if frames > 1 else []
-    advice += ["--precision mixed"] if precision == "double" else []
+    smaller = {
+        "--frames 1": attention_bytes(n_atoms, embd_dim, n_heads, 1, precision),
+        "--precision mixed": attention_bytes(n_atoms, embd_dim, n_heads, frames, "mixed"),
+        "--frames 1 --precision mixed": attention_bytes(n_atoms, embd_dim, n_heads, 1, "mixed"),
+    }
+    advice = [flags for flags, bytes_then in smaller.items() if bytes_then <= free][:1]
     advice += ["a smaller molecule", "a machine with more memory"]
     raise InputError(
         f"{n_atoms} atoms with {frames} frame{'s' if frames > 1 else ''} in {precision} precision need more memory "
-        f"than there is: about {needed / 1e9:.3g} GB of {free / 1e9:.3g} GB (attention grows with atoms cubed); "
+        f"than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB (attention grows with atoms cubed); "
         f"use {' or '.join(advice)}"
     )
 

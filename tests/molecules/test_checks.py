@@ -236,14 +236,19 @@ def test_untrained_elements_are_named():
     checks.check_elements(from_ase("CH3CH2OH"), (1, 6, 7, 8), "mini")
 
 
-def test_memory_error_says_numbers_and_what_to_reduce():
-    with pytest.raises(InputError, match=r"500 atoms with 12 frames.* GB of 1 GB.*--frames 1.*--precision mixed"):
-        checks.check_fits_memory(500, 64, 8, 12, "double", available=10**9)
-    with pytest.raises(InputError) as raised:
-        checks.check_fits_memory(500, 64, 8, 1, "mixed", available=10**9)
-    assert "--frames" not in str(raised.value)
-    assert "--precision" not in str(raised.value)
-    checks.check_fits_memory(9, 64, 8, 12, "double")
+@pytest.mark.parametrize(
+    ("n_atoms", "frames", "precision", "advice"),
+    [
+        (80, 12, "double", "use --frames 1 or"),
+        (150, 1, "double", "use --precision mixed or"),
+        (150, 12, "double", "use --frames 1 --precision mixed or"),
+        (500, 12, "mixed", "use a smaller molecule or"),
+    ],
+)
+def test_memory_error_advises_what_would_fit(n_atoms: int, frames: int, precision: str, advice: str):
+    with pytest.raises(InputError, match=rf"{n_atoms} atoms with {frames} frame.* GB of 1\.0 GB.*{advice}"):
+        checks.check_fits_memory(n_atoms, 64, 8, frames, precision, available=10**9)
+    checks.check_fits_memory(9, 64, 8, 12, "double", available=10**9)
 
 
 def test_memory_grows_with_atoms_cubed():
