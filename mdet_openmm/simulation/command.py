@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 
 from mdet_openmm.errors import exit_status
 from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
@@ -15,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run with parsed arguments; on a restart those that were not given are the stored run's."""
+    # Threads that spin while they wait slow a run down a hundredfold when other programs want the cores. The setting
+    # is read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Late, so that --help needs neither torch nor OpenMM.
     from mdet_openmm.simulation.nvt import run_nvt
 

@@ -51,6 +51,7 @@ class NvtSettings:
     backend: str = option("auto", "what calls the network", choices=("auto", "torch", "python"))
     platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
     precision: str = option("double", "of the network's trunk; geometry is always double", choices=("double", "mixed"))
+    threads: int | None = option(None, "CPU threads of the network; default: OMP_NUM_THREADS, else 1 if small")
     frames: int = option(1, "orientations averaged at each force call", choices=(1, 12, 24, 60))
     offset: str = option("hashed", "rotation of these frames at each call", choices=("none", "random", "hashed"))
     seed: int | None = option(None, "one seed for velocities, thermostat and rotations; default: drawn and printed")
@@ -125,6 +126,8 @@ def resolved(settings: NvtSettings) -> NvtSettings:
         raise InputError(f"--report-interval {s.report_interval} fs is shorter than the time step ({s.timestep} fs)")
     if 1000.0 * s.checkpoint_interval < s.timestep:
         raise InputError(f"--checkpoint-interval {s.checkpoint_interval} ps is shorter than the time step")
+    if s.threads is not None and not 1 <= s.threads <= 1024:
+        raise InputError(f"--threads must be a positive number, not {s.threads}")
     if s.seed is not None and not 0 <= s.seed < 2**31:
         raise InputError(f"--seed must be between 0 and {2**31 - 1}, not {s.seed}")
     seed = secrets.randbelow(2**31) if s.seed is None else s.seed
@@ -183,7 +186,7 @@ def continued(settings: NvtSettings, before: dict[str, Any], given: Collection[s
     new = resolved(dataclasses.replace(old, **{**asked, "model": old.model}))
     if settings.time is not None:
         new = resolved(dataclasses.replace(new, steps=asked.get("steps"), time=settings.time))
-    for name in sorted(set(asked) - {"steps", "model"}):
+    for name in sorted(set(asked) - {"steps", "model", "threads"}):
         if getattr(new, name) != getattr(old, name):
             raise InputError(
                 f"{_flag(name)} {getattr(new, name)} differs from the stored run's {getattr(old, name)}; leave it out "

@@ -5,8 +5,6 @@ import platform as machine
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import torch
-
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.dynamics import Outcome, nanoseconds_per_day
 from mdet_openmm.simulation.setup import Setup
@@ -65,7 +63,7 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "bonds": setup.monitor.bonds.tolist(),
         "start_bond_lengths_A": (ANGSTROM_PER_NM * setup.monitor.lengths).tolist(),
         "model": setup.identity["model"],
-        "threads": torch.get_num_threads(),
+        "threads": settings.threads,
         "versions": _versions(),
     }
 

@@ -232,3 +232,30 @@ def test_a_relaxation_that_breaks_a_bond_ends_the_run(
     with pytest.raises(RunStopped, match="in the relaxation the bond between"):
         run_nvt(cold(water, model, tmp_path / "out", minimize=True))
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["exit_reason"] == "broken_bond"
+
+
+def test_a_small_molecule_gets_one_thread_unless_asked_otherwise(
+    tmp_path: Path, water: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    try:
+        assert run_nvt(cold(water, model, tmp_path / "one", steps=2))["threads"] == 1
+        assert torch.get_num_threads() == 1
+        assert run_nvt(cold(water, model, tmp_path / "two", steps=2, threads=2))["threads"] == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_atom_runs_with_langevin_only(tmp_path: Path, model: Path) -> None:
+    atom = tmp_path / "carbon.xyz"
+    atom.write_text("1\n\nC 0 0 0\n")
+    options = {"thermostat": "nose-hoover", "multiplicity": 3}
+    with pytest.raises(InputError, match="single atom"):
+        run_nvt(cold(atom, model, tmp_path / "out", **options))
+    assert not (tmp_path / "out").exists()
+    summary = run_nvt(cold(atom, model, tmp_path / "out", multiplicity=3))
+    assert summary["exit_reason"] == "completed" and summary["degrees_of_freedom"] == 3
