@@ -176,7 +176,10 @@ def load_v1(state_dict: Mapping[str, Any], n_heads: int, *, activation: str = "g
     InputError
         If a tensor is missing, unknown or of the wrong shape; the message names it.
     """
-    sd = {key: torch.as_tensor(np.asarray(value)) if not isinstance(value, Tensor) else value for key, value in state_dict.items()}
+    sd = {
+        key: torch.as_tensor(np.asarray(value)) if not isinstance(value, Tensor) else value
+        for key, value in state_dict.items()
+    }
     network = EdgeTransformer(_config_from_shapes(sd, n_heads, activation)).to_trunk(torch.float64)
     ours = renamed(sd)
     for name in ("nodes.configurations", "directions.azimuthal", "directions.polar"):

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -14,14 +15,18 @@ T = TypeVar("T")
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and exit with status 2."""
+    """An argument parser whose errors are one line and exit with status 2, and which takes no abbreviated flags."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         """Print the error in one line, without the usage text."""
         self.exit(2, f"error: {message} (try {self.prog} --help)\n")
 
 
-def option(default: Any = dataclasses.MISSING, help: str = "", choices: Sequence[Any] | None = None) -> Any:  # noqa: A002
+def option(default: Any = dataclasses.MISSING, help: str = "", choices: Sequence[Any] | None = None) -> Any:
     """A dataclass field with the help text and choices that its command-line flag shows."""
     metadata = {"help": help, "choices": tuple(choices) if choices else None}
     if isinstance(default, (list, dict)):
@@ -146,6 +151,8 @@ def _converted(value: Any, annotation: Any, where: str) -> Any:
             pass
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where} must be a finite number, not {value}")
     if kind is bool and isinstance(value, bool):
         return value
     if isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool)):
