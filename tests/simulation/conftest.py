@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mdet_openmm.network.edge_transformer import EdgeTransformer
 
     torch.manual_seed(0)
-    config = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, force_scale=1e-2)
+    config = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, force_scale=1e-3)
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(folder, EdgeTransformer(config), elements=[1, 6, 8], training={}, metrics={}, card="random weights")
     return folder

@@ -25,10 +25,10 @@ COMPARED = (run_folder.TRAJECTORY, run_folder.LOG, run_folder.STATE, run_folder.
 
 
 def cold(water: Path, model: Path, folder: Path, **options: Any) -> NvtSettings:
-    """10 K, so that atoms hardly move while nothing holds them together."""
+    """Cold and viscous, so that atoms hardly move while nothing holds them together."""
     options = {
-        "temperature": 10.0, "equilibrate": 0.02, "steps": 100, "seed": 3, "quiet": True, "minimize": False,
-        "checkpoint_interval": 0.01, **options,
+        "temperature": 10.0, "friction": 50.0, "equilibrate": 0.02, "steps": 100, "seed": 3, "quiet": True,
+        "minimize": False, "checkpoint_interval": 0.01, **options,
     }  # fmt: skip
     return NvtSettings(system=water, model=str(model), output=folder, **options)
 
@@ -40,7 +40,7 @@ def same_files(one: Path, other: Path) -> None:
 
 def test_a_run_writes_what_it_promises(tmp_path: Path, water: Path, model: Path, backend: str, thermostat: str) -> None:
     folder = tmp_path / "out"
-    summary = run_nvt(cold(water, model, folder, backend=backend, thermostat=thermostat, minimize=True))
+    summary = run_nvt(cold(water, model, folder, backend=backend, thermostat=thermostat, minimize=True, friction=None))
     assert json.loads((folder / "summary.json").read_text()) == summary
     loaded = load_model(model)
     expected = {
@@ -89,12 +89,12 @@ def test_quantities_are_converted(water: Path) -> None:
 @pytest.mark.parametrize("wanted", [0.0, 0.05], ids=["equilibrating", "running"])
 def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path, model: Path, wanted: float) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    settings = cold(water, model, whole, steps=900, equilibrate=0.05, minimize=True, temperature=1.0)
+    settings = cold(water, model, whole, steps=600, equilibrate=0.05, minimize=True, temperature=2.0)
     run_nvt(settings)
     script = Path(__file__).resolve().parents[2] / "simulations" / "run_nvt.py"
     flags = [
-        "--model", model, "--output", killed, "--temperature", 1, "--equilibrate", 0.05, "--steps", 900, "--seed", 3,
-        "--checkpoint-interval", 0.01, "--quiet",
+        "--model", model, "--output", killed, "--temperature", 2, "--equilibrate", 0.05, "--steps", 600, "--seed", 3,
+        "--checkpoint-interval", 0.01, "--friction", 50, "--quiet",
     ]  # fmt: skip
     process = subprocess.Popen([sys.executable, str(script), str(water), *map(str, flags)])
     trajectory, checkpoint = killed / run_folder.TRAJECTORY, killed / run_folder.CHECKPOINT
@@ -113,7 +113,7 @@ def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path
             with (killed / name).open("ab") as file:
                 file.write(b"12")
     summary = run_nvt(NvtSettings(system=water, model=str(model), output=killed, restart=True, quiet=True))
-    assert summary["steps"] == 900 and summary["exit_reason"] == "completed"
+    assert summary["steps"] == 600 and summary["exit_reason"] == "completed"
     same_files(whole, killed)
 
 
@@ -208,7 +208,7 @@ def test_a_restart_refuses_another_model(tmp_path: Path, water: Path, model: Pat
 
 def test_a_broken_bond_ends_the_run(tmp_path: Path, water: Path, model: Path) -> None:
     with pytest.raises(RunStopped, match="bond between"):
-        run_nvt(cold(water, model, tmp_path / "out", temperature=2000.0, steps=5000, equilibrate=0.0))
+        run_nvt(cold(water, model, tmp_path / "out", temperature=2000.0, friction=1.0, steps=5000, equilibrate=0.0))
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["exit_reason"] == "broken_bond" and 0 < summary["steps"] < 5000
     good = mdtraj.load(str(tmp_path / "out" / "last_good.pdb"))
