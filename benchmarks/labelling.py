@@ -4,6 +4,7 @@
 
 The one-core rate is that of a single process that does the same tasks one after the other, without starting
 workers or storing anything. Both are measured on the same work; an otherwise idle machine is needed.
+On a busy machine only the line about CPU time says something: it leaves out waiting, and so an uneven end.
 """
 
 import argparse
@@ -47,18 +48,21 @@ def main() -> None:
 
     sample = tasks[:: arguments.sample]
     run_task(sample[0], config, sources[sample[0].molecule])
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     frames = sum(len(run_task(t, config, sources[t.molecule])) for t in sample)
-    one = time.perf_counter() - began
+    one, one_cpu = time.perf_counter() - began, time.process_time() - cpu
     print(f"one core:  {frames} frames of {len(sample)} tasks in {one:.1f} s")
 
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        began, before = time.perf_counter(), os.times()
         summary = run_label(config, Path(folder) / "set.h5", workers=arguments.workers)
-        many = time.perf_counter() - began
+        many, after = time.perf_counter() - began, os.times()
     # Every n-th task is the same mixture of molecules and temperatures as all of them, to within the remainder.
-    ideal = one * len(tasks) / len(sample) / arguments.workers
+    share = len(sample) / len(tasks)
+    ideal = one / share / arguments.workers
+    spent = sum(after[:4]) - sum(before[:4])
     print(f"{arguments.workers} workers: {summary['frames']} frames in {many:.1f} s, start and writing included")
+    print(f"cpu time: {one_cpu / share / spent:.1%} of what all processes spent went into labelling")
     print(f"efficiency: {ideal / many:.1%} of {arguments.workers} x the one-core rate")
 
 

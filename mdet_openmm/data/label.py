@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,13 +19,12 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mdet_openmm.data.config import LabelConfig
-from mdet_openmm.data.layout import FrameBlock, write_dataset
+from mdet_openmm.data.layout import hdf5, write_dataset
+from mdet_openmm.data.partial import PartialRun, block_path, is_done, load_block, save_block
 from mdet_openmm.data.sources import Source, read_sources
 from mdet_openmm.data.tasks import Task, cost, plan, run_task
-from mdet_openmm.data.teacher import TeacherFailure, make_teacher, teacher_version
+from mdet_openmm.data.teacher import TeacherFailure, check_charge_is_told, make_teacher, teacher_version
 from mdet_openmm.errors import InputError, RunStopped
 
 _ONE_THREAD = dict.fromkeys(
@@ -64,7 +62,7 @@ def run_label(config: LabelConfig, output: Path, workers: int | None = None, res
     InputError
         For unusable molecules or teacher, an output that exists, or an interrupted run of another configuration.
     RunStopped
-        If not one frame could be labelled.
+        If not one frame could be labelled, or a worker process died.
     """
     began = time.perf_counter()
     output = Path(output)
@@ -74,6 +72,7 @@ def run_label(config: LabelConfig, output: Path, workers: int | None = None, res
         os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     )
     partial = output.with_name(output.name + ".partial")
+    hdf5()
     _check_output(output, partial, restart)
     with _environment(_ONE_THREAD):
         sources = read_sources(config)
@@ -81,18 +80,18 @@ def run_label(config: LabelConfig, output: Path, workers: int | None = None, res
         provenance = _provenance(config, sources)
         if output.exists():
             return _finished(output, partial, provenance)
-        _try_teacher(config, sources[0])
-        _open_partial(partial, provenance)
-        _work(config, sources, tasks, partial, workers)
-    blocks = (_load_block(_block_path(partial, task.index)) for task in tasks)
-    assembled = partial / "assembled.h5"
-    summary = write_dataset(assembled, [source.row for source in sources], blocks, provenance)
-    if not summary["frames"]:
-        raise RunStopped(f"not one frame could be labelled; the teacher's first answer: {summary['first_failure']}")
-    with open(assembled, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(assembled, output)
-    shutil.rmtree(partial)
+        _try_teacher(config, sources)
+        with PartialRun(partial, provenance):
+            _work(config, sources, tasks, partial, workers)
+            blocks = (load_block(block_path(partial, task.index)) for task in tasks)
+            assembled = partial / "assembled.h5"
+            summary = write_dataset(assembled, [source.row for source in sources], blocks, provenance)
+            if not summary["frames"]:
+                raise RunStopped(f"not one frame could be labelled; the teacher first said: {summary['first_failure']}")
+            with open(assembled, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(assembled, output)
+            shutil.rmtree(partial)
     return {
         "output": str(output),
         "molecules": len(sources),
@@ -155,62 +154,27 @@ def _finished(output: Path, partial: Path, provenance: dict[str, Any]) -> dict[s
     return summary
 
 
-def _try_teacher(config: LabelConfig, source: Source) -> None:
-    """One calculation here and now, so that a teacher that cannot work ends the run before it starts."""
-    teacher = make_teacher(config.teacher, source.atomic_numbers, source.row.charge, source.row.multiplicity)
-    if source.frames is not None:
-        return  # given frames may be beyond the teacher; that is counted, not refused
-    try:
-        teacher(source.starts[0])
-    except TeacherFailure as failure:
-        raise InputError(f"label: the teacher fails on the start structure of {source.row.name}: {failure}") from None
-
-
-def _open_partial(partial: Path, provenance: dict[str, Any]) -> None:
-    stamp = partial / "run.json"
-    text = json.dumps(provenance, sort_keys=True, indent=1)
-    if partial.exists():
-        if not stamp.is_file() or stamp.read_text(encoding="utf-8") != text:
-            raise InputError(
-                f"label: {partial} comes from another configuration, input or teacher version; remove it to start anew"
-            )
-        return
-    # Complete before it has its name: a folder without its stamp could never be gone on with.
-    fresh = partial.with_name(f".{partial.name}.{os.getpid()}")
-    fresh.mkdir()
-    (fresh / stamp.name).write_text(text, encoding="utf-8")
-    os.replace(fresh, partial)
-
-
-def _block_path(partial: Path, index: int) -> Path:
-    return partial / f"task-{index:07d}.npz"
-
-
-def _save_block(path: Path, block: FrameBlock) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        np.savez(file, **dataclasses.asdict(block))
-    os.replace(temporary, path)
-
-
-def _load_block(path: Path) -> FrameBlock:
-    with np.load(path) as stored:
-        values: dict[str, Any] = {name: stored[name] for name in stored.files}
-    for name in ("molecule", "task", "split"):
-        values[name] = int(values[name])
-    values["message"] = str(values["message"])
-    return FrameBlock(**values)
-
-
-def _is_done(path: Path) -> bool:
-    return path.is_file() and zipfile.is_zipfile(path)
+def _try_teacher(config: LabelConfig, sources: list[Source]) -> None:
+    """Find out now, not in the middle of the run, that the teacher cannot work."""
+    for number, source in enumerate(sources):
+        row = source.row
+        check_charge_is_told(config.teacher, row.charge, row.multiplicity)
+        if number and config.teacher.kind != "gfn2":
+            continue  # a calculation may take minutes, or its calculator a GPU; one is enough
+        teacher = make_teacher(config.teacher, source.atomic_numbers, row.charge, row.multiplicity)
+        if source.frames is not None:
+            continue  # given frames may be beyond the teacher; that is counted, not refused
+        try:
+            teacher(source.starts[0])
+        except TeacherFailure as failure:
+            raise InputError(f"label: the teacher fails on the start structure of {row.name}: {failure}") from None
 
 
 def _work(config: LabelConfig, sources: list[Source], tasks: list[Task], partial: Path, workers: int) -> None:
     """Do the tasks that are not done yet."""
     from tqdm import tqdm
 
-    done = [task for task in tasks if _is_done(_block_path(partial, task.index))]
+    done = [task for task in tasks if is_done(block_path(partial, task.index))]
     indices = {task.index for task in done}
     # The longest first, so that the workers end together.
     todo = sorted((t for t in tasks if t.index not in indices), key=lambda t: -cost(t, config))
@@ -232,7 +196,7 @@ def _work(config: LabelConfig, sources: list[Source], tasks: list[Task], partial
         _pool(config, min(workers, len(todo))) as pool,
     ):
         futures: dict[Future[None], Task] = {
-            pool.submit(_do, task, sources[task.molecule], _block_path(partial, task.index)): task for task in todo
+            pool.submit(_do, task, sources[task.molecule], block_path(partial, task.index)): task for task in todo
         }
         try:
             for future in as_completed(futures):
@@ -241,7 +205,7 @@ def _work(config: LabelConfig, sources: list[Source], tasks: list[Task], partial
                 bar.set_postfix_str(f"{frames} frames", refresh=False)
                 bar.update(work[futures[future].index])
         except BrokenProcessPool:
-            raise RuntimeError(
+            raise RunStopped(
                 "a worker process died (killed, out of memory, or a crash of the teacher); go on with --restart"
             ) from None
 
@@ -297,4 +261,4 @@ def _start_worker(config: LabelConfig) -> None:
 
 
 def _do(task: Task, source: Source, path: Path) -> None:
-    _save_block(path, run_task(task, _config, source))
+    save_block(path, run_task(task, _config, source))

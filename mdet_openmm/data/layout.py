@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.errors import InputError
+
 FORMAT = "mdet-frames"
 FORMAT_VERSION = 1
 
@@ -38,6 +40,21 @@ _FRAMES: dict[str, tuple[str, tuple[int, ...], str]] = {
     "split": ("u1", (), "index into the attribute 'splits'"),
     "task": ("i4", (), "index of the trajectory that the frame comes from"),
 }
+
+
+def hdf5() -> Any:
+    """The h5py module.
+
+    Raises
+    ------
+    InputError
+        If it is not installed; not everyone who runs a simulation needs it.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise InputError("data sets need h5py; install it with: pip install 'mdet-openmm[label]'") from None
+    return h5py
 
 
 @dataclass(frozen=True)
@@ -118,8 +135,7 @@ def write_dataset(
     dict
         Counts: frames, frames of each split, skipped frames for each reason, and the first message of the teacher.
     """
-    import h5py
-
+    h5py = hdf5()
     failures = np.zeros((len(molecules), len(FAILURES)), dtype=np.int64)
     splits = np.zeros(len(SPLITS), dtype=np.int64)
     message = ""
@@ -175,9 +191,7 @@ def _append(column: Any, rows: NDArray[Any]) -> None:
 
 
 def _write_molecules(group: Any, molecules: list[MoleculeRow], failures: NDArray[np.int64]) -> None:
-    import h5py
-
-    text = h5py.string_dtype("utf-8")
+    text = hdf5().string_dtype("utf-8")
     for name in ("name", "smiles", "source", "split"):
         group.create_dataset(name, data=[getattr(m, name) for m in molecules], dtype=text)
     for name, unit in (("charge", "e"), ("multiplicity", "2S + 1"), ("n_atoms", "1")):

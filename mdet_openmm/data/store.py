@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mdet_openmm.data.layout import FORMAT, FORMAT_VERSION, MoleculeRow
+from mdet_openmm.data.layout import FORMAT, FORMAT_VERSION, MoleculeRow, hdf5
 from mdet_openmm.errors import InputError
 
 _GAP = 16384
@@ -99,11 +99,9 @@ class Store:
 
     def _file(self) -> Any:
         """The open file; opened anew in each process, because HDF5 handles do not survive a fork."""
-        import h5py
-
         if self._open_file is None or self._process != os.getpid():
             try:
-                self._open_file = h5py.File(self.path, "r")
+                self._open_file = hdf5().File(self.path, "r")
             except OSError as error:
                 raise InputError(f"{self.path} is not an HDF5 file, or is truncated: {error}") from None
             self._process = os.getpid()

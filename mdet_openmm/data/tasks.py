@@ -110,14 +110,14 @@ def plan(config: LabelConfig, sources: list[Source]) -> list[Task]:
     return tasks
 
 
-def cost(task: Task, config: LabelConfig) -> float:
+def cost(task: Task, config: LabelConfig) -> int:
     """Relative time of a task, for starting the longest first and for the time left."""
     n = task.positions.shape[-2]
     calculations = float(task.expected)
     if task.positions.ndim == 2:
         how = _dynamics_of(task, config)
         calculations += (how.equilibrate + task.frames * how.interval) / how.timestep
-    return calculations * (n + n**2 / 30.0)
+    return 1 + round(calculations * (n + n**2 / 30.0))
 
 
 def _dynamics_of(task: Task, config: LabelConfig) -> SamplingConfig | HeldOutConfig:

@@ -110,18 +110,31 @@ def _gfn2(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charge: int,
     return compute
 
 
-def _ase(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charge: int, multiplicity: int) -> Teacher:
-    from ase import Atoms
+def check_charge_is_told(config: TeacherConfig, charge: int, multiplicity: int) -> None:
+    """Refuse a charged or open-shell molecule whose charge would not reach an ASE calculator.
 
-    assert config.ase is not None
-    placeholders = {"{charge}": charge, "{multiplicity}": multiplicity}
-    given = [v for v in config.arguments.values() if isinstance(v, str)]
+    Raises
+    ------
+    InputError
+        Saying how to tell it.
+    """
+    if config.kind != "ase" or config.info:
+        return
+    given = [value for value in config.arguments.values() if isinstance(value, str)]
     for placeholder, value, usual in (("{charge}", charge, 0), ("{multiplicity}", multiplicity, 1)):
-        if value != usual and placeholder not in given and not config.info:
+        if value != usual and placeholder not in given:
             raise InputError(
                 f"a molecule has {placeholder[1:-1]} {value}, but the ASE teacher is not told; put '{placeholder}' "
                 "among its arguments, or set 'info: true' if it reads atoms.info"
             )
+
+
+def _ase(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charge: int, multiplicity: int) -> Teacher:
+    from ase import Atoms
+
+    assert config.ase is not None
+    check_charge_is_told(config, charge, multiplicity)
+    placeholders = {"{charge}": charge, "{multiplicity}": multiplicity}
     module, _, name = config.ase.partition(":")
     try:
         calculator_class = getattr(_import(module), name)

@@ -23,6 +23,7 @@ from mdet_openmm.data.config import (
     read_config,
 )
 from mdet_openmm.data.label import run_label
+from mdet_openmm.data.partial import PartialRun
 from mdet_openmm.data.store import Store
 from mdet_openmm.data.teacher import make_teacher
 from mdet_openmm.errors import InputError, RunStopped
@@ -149,7 +150,7 @@ def test_a_damaged_task_file_is_done_again(tiny, tmp_path):
     flag = tmp_path / "die"
     flag.touch()
     mock = ase_config(dies_with=str(flag))
-    with pytest.raises(RuntimeError, match="worker process died"):
+    with pytest.raises(RunStopped, match="worker process died"):
         run_label(mock, output, workers=1)
     flag.unlink()
     (output.with_name("set.h5.partial") / "task-0000000.npz").write_bytes(b"half a file")
@@ -209,6 +210,23 @@ def test_a_teacher_that_never_answers_is_told_before_the_run(tmp_path):
     with pytest.raises(InputError, match="fails on the start structure"):
         run_label(ase_config(fails_beyond=0.1), tmp_path / "set.h5", workers=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_charge_that_the_teacher_would_not_see_is_refused_before_the_run(tmp_path):
+    config = dataclasses.replace(ase_config(), molecules=(*ase_config().molecules, MoleculeEntry(smiles="C[NH3+]")))
+    with pytest.raises(InputError, match="charge 1"):
+        run_label(config, tmp_path / "set.h5", workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_do_not_work_on_one_run(tmp_path):
+    with PartialRun(tmp_path / "set.h5.partial", {"seed": 1}):
+        with pytest.raises(InputError, match="another process"):
+            PartialRun(tmp_path / "set.h5.partial", {"seed": 1})
+        with pytest.raises(InputError, match="another configuration"):
+            PartialRun(tmp_path / "set.h5.partial", {"seed": 2})
+    with PartialRun(tmp_path / "set.h5.partial", {"seed": 1}):
+        pass
 
 
 def frames_of_a_run():
