@@ -23,13 +23,14 @@ def _need(extra: str, *modules: str) -> None:
 
 
 def _label(args: argparse.Namespace) -> None:
-    _need("label", "h5py", "tblite")
+    _need("label", "h5py")
     from mdet_openmm.data.config import read_config
     from mdet_openmm.data.label import run_label
 
     config = read_config(args.config)
     output = args.output or Path("data") / (args.config.name.split(".")[0] + ".h5")
-    run_label(config, output, workers=args.workers, restart=args.restart)
+    summary = run_label(config, output, workers=args.workers, restart=args.restart)
+    print(json.dumps(summary, indent=1))
 
 
 def _train(args: argparse.Namespace, start_from: str | None = None) -> None:
@@ -94,10 +95,9 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _run_nvt(args: argparse.Namespace) -> None:
-    from mdet_openmm.simulation.nvt import run_nvt
-    from mdet_openmm.simulation.settings import NvtSettings
+    from mdet_openmm.simulation.command import run
 
-    run_nvt(from_namespace(NvtSettings, args))
+    run(args)
 
 
 def _analyze(args: argparse.Namespace) -> None:

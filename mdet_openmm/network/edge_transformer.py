@@ -144,19 +144,18 @@ class EdgeTransformer(nn.Module):
         x = pairs + self.position_pairs(positions)
         for layer in self.layers:
             x = layer(x, mask)
-        return self.readout(x, mask)
+        return self.readout(self.decomposer(x, mask), mask)
 
     @torch.jit.export
-    def readout(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Energy (f,) in Ha and forces (f, n, 3) in Ha/bohr from the last layer's pair features (f, n, n, e)."""
-        h = self.decomposer(x, mask)
+    def readout(self, h: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Energy (f,) in Ha and forces (f, n, 3) in Ha/bohr from the decomposer's atom features (f, n, e)."""
         forces = self.force_head(h) * self.force_scale
         if mask is not None:
             forces = forces * mask.unsqueeze(-1).to(forces.dtype)
         if self.energy_head is not None:
             energy = self.energy_head.molecule(h, mask).squeeze(-1)
         else:
-            energy = torch.zeros(x.shape[0], dtype=forces.dtype, device=forces.device)
+            energy = torch.zeros(h.shape[0], dtype=forces.dtype, device=forces.device)
         return energy, forces
 
     def forward(

@@ -48,7 +48,7 @@ class ForceTraining(lightning.LightningModule):
         return average.lerp(current, 1.0 - decay)
 
     def predict_forces(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Energy and forces, with reduced precision in the trunk only: the geometry would not survive it."""
+        """Energy and forces, with reduced precision in the trunk only: geometry and readout would not survive it."""
         device = self.device.type
         with torch.autocast(device, enabled=False):
             x = self.network.node_pairs(batch.atomic_numbers, batch.charge, batch.multiplicity)
@@ -56,8 +56,9 @@ class ForceTraining(lightning.LightningModule):
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.train_config.precision == "bf16"):
             for layer in self.network.layers:
                 x = layer(x, None)
+            h = self.network.decomposer(x, None)
         with torch.autocast(device, enabled=False):
-            return self.network.readout(x.float(), None)
+            return self.network.readout(h.float(), None)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; a loss that is not finite stops the run with the batch saved."""
