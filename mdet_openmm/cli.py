@@ -101,9 +101,10 @@ def _run_nvt(args: argparse.Namespace) -> None:
 
 
 def _analyze(args: argparse.Namespace) -> None:
-    from mdet_openmm.analysis.report import analyze
+    from mdet_openmm.analysis.report import run_analysis
+    from mdet_openmm.analysis.settings import AnalyzeSettings
 
-    print(f"report: {analyze(args.folder, reference=args.reference)}")
+    run_analysis(from_namespace(AnalyzeSettings, args))
 
 
 def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +116,8 @@ def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
-    from mdet_openmm.simulation.settings import NvtSettings
+    from mdet_openmm.analysis.settings import AnalyzeSettings
+    from mdet_openmm.simulation.command import add_arguments as add_run_arguments
 
     parser = OneLineParser(prog="mdet", description="MD-ET force fields: label, train, export, run, analyse.")
     parser.add_argument("--version", action="version", version=f"mdet-openmm {__version__}")
@@ -163,12 +165,10 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("file", type=Path, help="PDB, mmCIF, XYZ or SDF")
     _add_molecule_flags(predict)
 
-    nvt = add("run-nvt", _run_nvt, "Constant-temperature dynamics, like simulations/run_nvt.py.")
-    add_flags(nvt, NvtSettings, positional=("system",))
+    add_run_arguments(add("run-nvt", _run_nvt, "Constant-temperature dynamics, like simulations/run_nvt.py."))
 
     analyse = add("analyze", _analyze, "Analyse a run folder, like simulations/analyze.py.")
-    analyse.add_argument("folder", type=Path, help="output folder of a run")
-    analyse.add_argument("--reference", type=Path, help="another run folder or trajectory to compare with")
+    add_flags(analyse, AnalyzeSettings, positional=("folder",))
     return parser
 
 

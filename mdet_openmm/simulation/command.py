@@ -1,6 +1,7 @@
 """The command line of an NVT run, shared by ``simulations/run_nvt.py`` and ``mdet run-nvt``."""
 
 import argparse
+import dataclasses
 import logging
 import os
 
@@ -25,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = from_namespace(NvtSettings, arguments)
     if settings.quiet:
         logging.getLogger("mdet_openmm").setLevel(logging.ERROR)
-    run_nvt(settings, given=set(vars(arguments)))
+    run_nvt(settings, given=vars(arguments).keys() & {field.name for field in dataclasses.fields(NvtSettings)})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,108 @@
+"""The mdet command, from labelling to analysis, and its errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mdet_openmm.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder made by mdet label and mdet train, in seconds."""
+    folder = tmp_path_factory.mktemp("cli")
+    data = folder / "tiny.h5"
+    (folder / "tiny.label.yaml").write_text(
+        """
+molecules: [{smiles: "O", name: water}, {smiles: "CO", name: methanol}]
+sampling: {runs: [{temperature: 300, trajectories: 1}], frames: 8, displaced: 4, equilibrate: 5, interval: 4}
+held_out: {val: 2, test: 2, unseen: 0, frames: 2, equilibrate: 5, interval: 5}
+"""
+    )
+    (folder / "tiny.train.yaml").write_text(
+        f"""
+name: tiny
+data: {data}
+network: {{n_layers: 1, embd_dim: 16, n_heads: 2, n_radial: 8, l_max: 2}}
+steps: 4
+batch_size: 4
+warmup_steps: 1
+validate_every: 4
+threads: 1
+"""
+    )
+    assert main(["label", str(folder / "tiny.label.yaml"), "--output", str(data), "--workers", "1"]) == 0
+    flags = ["--output", str(folder / "tiny"), "--run-folder", str(folder / "run"), "--quiet"]
+    assert main(["train", str(folder / "tiny.train.yaml"), *flags]) == 0
+    return folder / "tiny"
+
+
+METHANOL = ROOT / "simulations/systems/methanol.sdf"
+
+
+def test_predict(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(model), str(METHANOL)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    forces = np.array(answer["forces_eV_per_A"])
+    assert forces.shape == (6, 3) and answer["energy_eV"] is None
+    assert np.abs(forces.sum(axis=0)).max() < 1e-12 and np.abs(forces).max() > 1e-6
+    assert main(["predict", str(model), str(METHANOL), "--frames", "60", "--precision", "mixed"]) == 0
+    averaged = np.array(json.loads(capsys.readouterr().out)["forces_eV_per_A"])
+    assert 1e-9 < np.abs(averaged - forces).max()
+
+
+def test_export(model: Path, tmp_path: Path) -> None:
+    import torch
+
+    out = tmp_path / "methanol.pt"
+    assert main(["export", str(model), str(METHANOL), "--out", str(out), "--offset", "none"]) == 0
+    energy, forces = torch.jit.load(out)(torch.rand(6, 3, dtype=torch.float64))
+    assert energy == 0 and forces.shape == (6, 3)
+    assert main(["export", str(model), str(METHANOL), "--out", str(out)]) == 2
+
+
+def test_finetune_keeps_the_shape(model: Path, tmp_path: Path) -> None:
+    flags = ["--output", str(tmp_path / "tuned"), "--run-folder", str(tmp_path / "run"), "--quiet"]
+    data = str(model.parent / "tiny.h5")
+    assert main(["finetune", str(model), data, "--name", "tuned", "--steps", "2", "--batch-size", "2", *flags]) == 0
+    assert (tmp_path / "tuned" / "weights.safetensors").exists()
+    assert main(["finetune", str(tmp_path / "absent"), data, "--name", "x", *flags]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predict", "no-such-model", str(METHANOL)], ["no-such-model", "shipped models"]),
+        (["predict", "MODEL", "absent.pdb"], ["absent.pdb"]),
+        (["predict", "MODEL", str(METHANOL), "--charge", "1"], ["electron", "multiplicity"]),
+        (["train", "absent.yaml"], ["absent.yaml"]),
+        (["label", "absent.yaml"], ["absent.yaml"]),
+        (["analyze", "absent"], ["absent"]),
+        (["run-nvt", "absent.pdb", "--model", "MODEL"], ["absent.pdb"]),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    arguments: list[str], words: list[str], model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(model) if a == "MODEL" else a for a in arguments]) == 2
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("error: ") and "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_usage_errors_and_help() -> None:
+    for arguments in (["nonsense"], ["predict"], ["run-nvt", "x.pdb", "--temp", "300"], []):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+    # --help needs neither torch nor OpenMM: they take seconds to load
+    code = "import sys; from mdet_openmm.cli import build_parser; build_parser(); print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "'torch'" not in loaded and "'openmm'" not in loaded
