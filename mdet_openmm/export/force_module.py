@@ -54,19 +54,23 @@ class BoundNetwork(nn.Module):
     """
 
     pairs: Tensor
+    reference: Tensor
 
     def __init__(self, network: "EdgeTransformer", atomic_numbers: Tensor, charge: int, multiplicity: int) -> None:
         super().__init__()
         self.network = network
+        numbers = atomic_numbers.reshape(1, -1)
         with torch.no_grad():
-            pairs = network.node_pairs(
-                atomic_numbers.reshape(1, -1), torch.tensor([charge]), torch.tensor([multiplicity])
-            )
+            pairs = network.node_pairs(numbers, torch.tensor([charge]), torch.tensor([multiplicity]))
+            # fp64, because it is a large number beside what the network adds
+            reference = network.reference_energy(numbers).double()
         self.register_buffer("pairs", pairs.detach().clone())
+        self.register_buffer("reference", reference.detach().clone())
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Energies (f,) in Ha and forces (f, n, 3) in Ha/bohr at positions (f, n, 3) in bohr, fp64."""
-        return self.network.from_pairs(self.pairs, positions, None)
+        energies, forces = self.network.from_pairs(self.pairs, positions, None)
+        return energies + self.reference, forces
 
 
 class ForceModule(nn.Module):

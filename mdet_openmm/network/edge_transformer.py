@@ -61,6 +61,8 @@ class EdgeTransformer(nn.Module):
         Shape and options.
     """
 
+    atom_energies: Tensor
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         e = config.embd_dim
@@ -88,6 +90,8 @@ class EdgeTransformer(nn.Module):
         self.decomposer = Decomposer(e, config.decomposer, config.decomposer_activation)
         self.force_head = Head(e, 3, config.activation, config.head_project_down)
         self.energy_head = Head(e, 1, config.activation, config.head_project_down) if config.energy_head else None
+        # What an atom of each element adds to the energy before anything is learnt; zero unless training sets it.
+        self.register_buffer("atom_energies", torch.zeros(N_ROWS), persistent=config.energy_head)
 
     def to_trunk(self, dtype: torch.dtype) -> "EdgeTransformer":
         """Cast the weights to a dtype, in place, and keep the constants of the geometry in fp64."""
@@ -105,6 +109,11 @@ class EdgeTransformer(nn.Module):
         left = h @ self.composer.weight[:, :e].t() + self.composer.bias
         right = h @ self.composer.weight[:, e:].t()
         return left.unsqueeze(2) + right.unsqueeze(1)
+
+    @torch.jit.export
+    def reference_energy(self, atomic_numbers: Tensor) -> Tensor:
+        """Sum of the elements' reference energies, (b,) Ha: a constant of the molecule."""
+        return self.atom_energies[atomic_numbers].sum(dim=1)
 
     @torch.jit.export
     def position_pairs(self, positions: Tensor) -> Tensor:
@@ -139,7 +148,8 @@ class EdgeTransformer(nn.Module):
 
         Returns
         -------
-        (f,) Ha (zeros without an energy head) and (f, n, 3) Ha/bohr (zero for padding), in the trunk's dtype.
+        (f,) Ha, without `reference_energy` (zeros without an energy head), and (f, n, 3) Ha/bohr (zero for padding),
+        in the trunk's dtype.
         """
         x = pairs + self.position_pairs(positions)
         for layer in self.layers:
@@ -179,4 +189,6 @@ class EdgeTransformer(nn.Module):
         mask
             (b, n) bool, True for real atoms; None if there is no padding.
         """
-        return self.from_pairs(self.node_pairs(atomic_numbers, charge, multiplicity), positions, mask)
+        pairs = self.node_pairs(atomic_numbers, charge, multiplicity)
+        energy, forces = self.from_pairs(pairs, positions, mask)
+        return energy + self.reference_energy(atomic_numbers), forces

@@ -18,6 +18,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -25,6 +26,7 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.model_folder import load_model, save_model
 from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.network.electrons import N_ROWS
 from mdet_openmm.training.batches import TrainingBatches, load_batch
 from mdet_openmm.training.card import model_card
 from mdet_openmm.training.config import TrainConfig
@@ -40,7 +42,12 @@ class Progress(Callback):
         self.first_step = first_step
         self.interrupted = False
         self.bar = tqdm(
-            total=config.steps, initial=first_step, desc=config.name, unit="step", mininterval=2.0, disable=quiet
+            total=config.steps,
+            initial=first_step,
+            desc=config.name,
+            unit="step",
+            mininterval=2.0,
+            disable=quiet or rank_zero_only.rank > 0,
         )
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -105,18 +112,28 @@ def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
         return load_model(config.start_from).network.to_trunk(torch.float32).requires_grad_(True).train()
     torch.manual_seed(config.seed)
     total, count = 0.0, 0
+    composition, energies = [], []
     for group in store.by_size("train").values():
         sample = np.random.default_rng([config.seed, len(group)]).choice(
             group, size=-(-len(group) // 20), replace=False
         )
-        forces = load_batch(store, np.sort(sample)).forces
-        total, count = total + float(forces.square().sum()), count + forces.numel()
+        batch = load_batch(store, np.sort(sample))
+        total, count = total + float(batch.forces.square().sum()), count + batch.forces.numel()
+        composition.append(torch.nn.functional.one_hot(batch.atomic_numbers, N_ROWS).sum(dim=1).double())
+        energies.append(batch.energy)
     scale = float(f"{(total / count) ** 0.5:.6g}")
-    return EdgeTransformer(dataclasses.replace(config.network, force_scale=scale))
+    network = EdgeTransformer(dataclasses.replace(config.network, force_scale=scale))
+    if config.network.energy_head:
+        # The minimum-norm solution gives elements that always occur together their shares, and absent ones zero.
+        solution = torch.linalg.pinv(torch.cat(composition)) @ torch.cat(energies)
+        network.atom_energies.copy_(solution)
+    return network
 
 
 def prepare_folder(config: TrainConfig, run: Path, model: Path, restart: bool) -> Path | None:
     """Check the folders before anything is computed; the checkpoint to go on from, if any."""
+    if rank_zero_only.rank > 0:  # started by the process that has checked them
+        return newest_checkpoint(run / "checkpoints") if restart else None
     if model.exists():
         raise InputError(f"{model} exists and is not overwritten; choose another name or remove it")
     described = json.loads(json.dumps(dataclasses.asdict(config), default=str))
@@ -166,8 +183,8 @@ def run_training(
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, with a checkpoint written.
     """
-    if config.energy_weight and not config.network.energy_head and config.start_from is None:
-        raise InputError("energy_weight is set but network.energy_head is false; set both or neither")
+    if config.start_from is None and bool(config.energy_weight) != config.network.energy_head:
+        raise InputError("energy_weight and network.energy_head go together: set both or neither")
     store = Store(config.data)
     if len(store.indices("train")) == 0:
         raise InputError(f"{config.data} has no frames in its training split")

@@ -37,7 +37,7 @@ class ForceTraining(lightning.LightningModule):
     def __init__(self, network: EdgeTransformer, config: TrainConfig, folder: Path) -> None:
         super().__init__()
         self.network = network
-        self.average = AveragedModel(network, avg_fn=self._average)
+        self.average = AveragedModel(network, avg_fn=self._average).requires_grad_(False)
         self.train_config = config
         self.folder = folder
 
@@ -70,7 +70,8 @@ class ForceTraining(lightning.LightningModule):
             error = error * (self.train_config.calm_force / rms.clamp(min=self.train_config.calm_force)).to(error.dtype)
         loss = error.mean() / self.network.force_scale
         if self.train_config.energy_weight:
-            per_atom = (energy - batch.energy.to(energy.dtype)).abs() / batch.positions.shape[1]
+            wanted = batch.energy - self.network.reference_energy(batch.atomic_numbers)
+            per_atom = (energy - wanted.to(energy.dtype)).abs() / batch.positions.shape[1]
             loss = loss + self.train_config.energy_weight * 1e3 * per_atom.mean()
         if not bool(torch.isfinite(loss)):
             path = self.folder / f"not_finite_step{self.global_step}.pt"

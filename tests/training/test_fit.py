@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.training.batches import load_batch
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
 from mdet_openmm.training.fit import run_training
 from mdet_openmm.training.module import learning_rate_factor
@@ -148,3 +150,43 @@ def test_schedule() -> None:
     assert factors[0] == 0.01 and factors[99] == 1.0  # update 0 does not run at the full rate
     assert factors[550] == pytest.approx(0.55) and factors[1000] == pytest.approx(0.1)
     assert all(a >= b for a, b in itertools.pairwise(factors[99:]))
+
+
+def test_energy_head_learns_what_the_elements_do_not_explain(tmp_path: Path, small_config: TrainConfig) -> None:
+    config = dataclasses.replace(
+        small_config, network=dataclasses.replace(small_config.network, energy_head=True), energy_weight=0.1, steps=8
+    )
+    run_training(config, model_folder=tmp_path / "model", run_folder=tmp_path / "run", quiet=True)
+    model = load_model(tmp_path / "model")
+    assert model.has_energy
+    store = Store(config.data)
+    batch = load_batch(store, store.by_size("train")[3][:5])
+    energy, _ = model.network(batch.atomic_numbers, batch.positions, batch.charge, batch.multiplicity)
+    # water is about -5.07 Ha in GFN2-xTB: the reference energies carry that, the head the rest
+    assert batch.energy.mean() < -4.9
+    assert (energy - batch.energy).abs().max() < 1.0
+
+
+@pytest.mark.slow
+def test_two_processes(tmp_path: Path, small_data: Path) -> None:
+    """DDP on two CPU processes: each step uses both ranks' frames, and one model is written."""
+    (tmp_path / "two.yaml").write_text(
+        f"""
+name: two
+data: {small_data}
+network: {{n_layers: 1, embd_dim: 16, n_heads: 2, n_radial: 16, l_max: 2}}
+steps: 6
+batch_size: 4
+warmup_steps: 1
+validate_every: 6
+checkpoint_every: 3
+devices: 2
+accelerator: cpu
+"""
+    )
+    command = [sys.executable, "-m", "mdet_openmm.cli", "train", "two.yaml", "--output", "model", "--run-folder", "run"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(losses(tmp_path / "run")) == 6
+    load_model(tmp_path / "model")
