@@ -1,0 +1,57 @@
+"""What the README shows works as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_python_example() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    checked = code + (
+        "\nstate = context.getState(positions=True, velocities=True)\n"
+        "import numpy as np\n"
+        "x = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)\n"
+        "assert np.isfinite(x).all() and 0.001 < np.abs(x - molecule.positions).max() < 1.0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", checked], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_commands_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", README, flags=re.M):
+        assert re.search(rf"^{target}:", makefile, flags=re.M)
+    for script in set(re.findall(r"simulations/\w+\.py", README)):
+        assert (ROOT / script).is_file()
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("name", ["ethanol.pdb", "ethanol.cif", "ethanol.xyz", "ethanol.sdf"])
+def test_run_and_analyse_as_shown(name: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = [sys.executable, "simulations/run_nvt.py", f"simulations/systems/{name}", "--time", "0.05", "--seed", "1"]
+    out = tmp_path / "my-run"
+    flags = ["--equilibrate", "0.02", "--output", str(out), "--quiet"]
+    done = subprocess.run([*run, *flags], cwd=ROOT, capture_output=True, text=True, env=environment, timeout=200)
+    assert done.returncode == 0, done.stderr
+    for file in ("trajectory.dcd", "topology.pdb", "log.csv", "checkpoint.chk", "state.xml", "summary.json"):
+        assert (out / file).stat().st_size > 0
+    if name.endswith(".pdb"):
+        analyse = [sys.executable, "simulations/analyze.py", str(out)]
+        shown = subprocess.run(analyse, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=200)
+        assert shown.returncode == 0, shown.stderr
+        assert Path(shown.stdout.strip().splitlines()[-1].removeprefix("report: ")).is_file()
