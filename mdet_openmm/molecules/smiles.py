@@ -31,28 +31,28 @@ def conformers_from_smiles(smiles: str, count: int, name: str | None = None, see
         If RDKit cannot read or embed the SMILES.
     """
     from rdkit import Chem, rdBase
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     with rdBase.BlockLogs():
         parsed = Chem.MolFromSmiles(smiles)
         if parsed is None or parsed.GetNumAtoms() == 0:
             raise InputError(f"RDKit cannot read the SMILES '{smiles}'")
         molecule = Chem.AddHs(parsed)
-        parameters = AllChem.ETKDGv3()
+        parameters = rdDistGeom.ETKDGv3()
         parameters.randomSeed = seed % 2**31
         parameters.pruneRmsThresh = 0.1
         parameters.numThreads = 1
-        ids = list(AllChem.EmbedMultipleConfs(molecule, count, parameters))
+        ids = list(rdDistGeom.EmbedMultipleConfs(molecule, count, parameters))
         if not ids:
             parameters.useRandomCoords = True
-            ids = list(AllChem.EmbedMultipleConfs(molecule, count, parameters))
+            ids = list(rdDistGeom.EmbedMultipleConfs(molecule, count, parameters))
         if not ids:
             raise InputError(f"RDKit finds no 3D structure for the SMILES '{smiles}'; give a file with one instead")
         if molecule.GetNumAtoms() > 1:
-            if AllChem.MMFFHasAllMoleculeParams(molecule):
-                AllChem.MMFFOptimizeMoleculeConfs(molecule, maxIters=500)
-            elif AllChem.UFFHasAllMoleculeParams(molecule):
-                AllChem.UFFOptimizeMoleculeConfs(molecule, maxIters=500)
+            if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+                rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(molecule, maxIters=500)
+            elif rdForceFieldHelpers.UFFHasAllMoleculeParams(molecule):
+                rdForceFieldHelpers.UFFOptimizeMoleculeConfs(molecule, maxIters=500)
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64)
     charge = int(Chem.GetFormalCharge(molecule))
     multiplicity = 1 + sum(int(atom.GetNumRadicalElectrons()) for atom in molecule.GetAtoms())
