@@ -1,5 +1,7 @@
 """Start structures from SMILES: RDKit distance geometry, then a force-field optimisation."""
 
+from typing import Any
+
 import numpy as np
 
 from mdet_openmm.errors import InputError
@@ -38,7 +40,7 @@ def conformers_from_smiles(smiles: str, count: int, name: str | None = None, see
         if parsed is None or parsed.GetNumAtoms() == 0:
             raise InputError(f"RDKit cannot read the SMILES '{smiles}'")
         molecule = Chem.AddHs(parsed)
-        parameters = rdDistGeom.ETKDGv3()
+        parameters: Any = rdDistGeom.ETKDGv3()  # RDKit's stubs lack its settings
         parameters.randomSeed = seed % 2**31
         parameters.pruneRmsThresh = 0.1
         parameters.numThreads = 1
