@@ -51,12 +51,15 @@ class Progress(Callback):
         )
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Drop the rows that a resumed run writes again, and listen for signals."""
+        """Drop the rows that a resumed run writes again."""
         if trainer.is_global_zero:
             rows = self.path.read_text().splitlines() if self.path.exists() else []
             kept = [r for r in rows[1:] if r.count(",") == 3 and int(r.split(",")[0]) < self.first_step]
             self.path.write_text("\n".join(["step,loss,learning_rate,val_mae_meV_A", *kept]) + "\n")
-        self.file = self.path.open("a")
+        self.file = self.path.open("a", buffering=1)  # a line at a time: rows before a checkpoint survive a crash
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Listen for Ctrl-C and SIGTERM, now that Lightning has set its own handlers."""
 
         def stop(number: int, frame: FrameType | None) -> None:
             self.interrupted = True
@@ -75,7 +78,6 @@ class Progress(Callback):
             self.file.write(f"{trainer.global_step - 1},{loss!r},{rate:.6g},\n")
         self.bar.update(1)
         if trainer.global_step % 50 == 0:
-            self.file.flush()
             self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         if self.interrupted:
             trainer.should_stop = True
@@ -85,7 +87,6 @@ class Progress(Callback):
         value = trainer.callback_metrics.get("val_mae_meV_A")
         if trainer.is_global_zero and value is not None and not trainer.sanity_checking:
             self.file.write(f"{trainer.global_step - 1},,,{float(value):.4f}\n")
-            self.file.flush()
             tqdm.write(f"step {trainer.global_step}: validation force MAE {float(value):.2f} meV/Å (averaged weights)")
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

@@ -48,11 +48,12 @@ if slow:
     before = fit.Progress.on_train_batch_end
     def wait(self, trainer, *args):
         before(self, trainer, *args)
-        self.file.flush()
         if trainer.global_step >= 13:
-            time.sleep(60)
+            time.sleep(0.5)
     fit.Progress.on_train_batch_end = wait
-fit.run_training(config, model_folder=folder / "model", run_folder=folder / "run", restart=restart, quiet=True)
+from mdet_openmm.errors import exit_status
+sys.exit(exit_status(lambda: fit.run_training(
+    config, model_folder=folder / "model", run_folder=folder / "run", restart=restart, quiet=True)))
 """
 
 
@@ -66,17 +67,20 @@ def _run_in_process(folder: Path, data: Path, restart: bool = False) -> None:
 
 
 @pytest.mark.slow
-def test_kill_and_resume_continues_the_same_curve(tmp_path: Path, small_data: Path, unbroken: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_stop_and_resume_continues_the_same_curve(
+    how: signal.Signals, tmp_path: Path, small_data: Path, unbroken: Path
+) -> None:
     process = _start(tmp_path, small_data, restart=False, slow=True)
     deadline = time.time() + 120
     while len(losses(tmp_path / "run") if (tmp_path / "run/loss.csv").exists() else {}) < 13:
         assert time.time() < deadline and process.poll() is None
         time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(how)
+    assert process.wait(timeout=60) == (-signal.SIGKILL if how == signal.SIGKILL else 130)
     assert not (tmp_path / "model").exists()
-    # a checkpoint that the crash cut off is passed over
-    (tmp_path / "run/checkpoints/step12.ckpt").write_bytes(b"half a checkpoint")
+    if how == signal.SIGKILL:  # a checkpoint that the crash cut off is passed over
+        (tmp_path / "run/checkpoints/step12.ckpt").write_bytes(b"half a checkpoint")
     _run_in_process(tmp_path, small_data, restart=True)
     assert losses(tmp_path / "run") == losses(unbroken / "run")
     ours, theirs = load_model(tmp_path / "model"), load_model(unbroken / "model")
