@@ -1,0 +1,190 @@
+"""What the page of a run says, from its results."""
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ase.formula import Formula
+
+import mdet_openmm
+from mdet_openmm.analysis.depiction import draw_molecule
+from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, Card, Page, Table, Verdict
+from mdet_openmm.analysis.plots import Drawing
+from mdet_openmm.analysis.study import Study
+from mdet_openmm.analysis.temperature import BROKEN, HOLDS, UNDECIDED
+from mdet_openmm.analysis.verdicts import BOND_TARGET
+
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_STATES = {HOLDS: GOOD, BROKEN: BAD, UNDECIDED: NEUTRAL}
+
+
+def make_page(study: Study, drawings: Mapping[str, Drawing], verdicts: list[Verdict]) -> Page:
+    """Lay out the report of a run."""
+    run, summary = study.run, study.run.summary
+    formula = formula_of(run.atomic_numbers, int(summary.get("charge") or 0))
+    model = summary.get("model")
+    model_name = str(model.get("name", "?")) if isinstance(model, dict) else str(model or "unknown")
+    tables = [t for t in (_bond_table(study), _element_table(study), _settings_table(summary)) if t is not None]
+    return Page(
+        title=formula,
+        subtitle=f"{run.times[-1]:g} ps of NVT dynamics at {summary['temperature_K']:g} K with the model {model_name}",
+        depiction=draw_molecule(
+            run.atomic_numbers, study.coordinates.bonds, run.positions[0], int(summary.get("charge") or 0)
+        ),
+        facts=_facts(summary, len(run.atomic_numbers)),
+        verdicts=verdicts,
+        cards=_cards(study),
+        plots=[drawing.plot for drawing in drawings.values()],
+        tables=tables,
+        notes=study.notes,
+        footer=f"{run.folder.resolve()} · mdet-openmm {mdet_openmm.__version__}, Python {platform.python_version()} · "
+        "all numbers are in analysis.json, the plots as PNG files beside it",
+    )
+
+
+def formula_of(atomic_numbers: np.ndarray, charge: int) -> str:
+    """Hill formula with subscripts and charge, such as C₂H₆O or NH₄⁺."""
+    from ase.data import chemical_symbols
+
+    text = Formula.from_list([chemical_symbols[z] for z in atomic_numbers]).format("hill").translate(_SUBSCRIPTS)
+    if charge:
+        size = "" if abs(charge) == 1 else str(abs(charge)).translate(_SUPERSCRIPTS)
+        text += size + ("⁺" if charge > 0 else "⁻")
+    return text
+
+
+def _facts(summary: Mapping[str, Any], n_atoms: int) -> list[tuple[str, str]]:
+    wanted = (
+        ("charge", "charge", "{:+d}"),
+        ("multiplicity", "multiplicity", "{}"),
+        ("timestep", "timestep_fs", "{:g} fs"),
+        ("thermostat", "thermostat", "{}"),
+        ("friction", "friction_per_ps", "{:g} /ps"),
+        ("frames", "frames", "{}"),
+        ("offset", "offset", "{}"),
+        ("precision", "precision", "{}"),
+        ("backend", "backend", "{}"),
+        ("platform", "platform", "{}"),
+        ("seed", "seed", "{}"),
+    )
+    facts = [("atoms", str(n_atoms))]
+    for label, key, form in wanted:
+        value = summary.get(key)
+        if value is None:
+            continue
+        try:
+            text = "0" if label == "charge" and value == 0 else form.format(value)
+        except (ValueError, TypeError):
+            text = str(value)
+        facts.append(("rotation frames" if key == "frames" else label, text))
+    return facts
+
+
+def _cards(study: Study) -> list[Card]:
+    run, result = study.run, study.temperature
+    collapsed = study.stability.collapse_frame is not None
+    cards = [
+        Card(
+            "stable for",
+            f"{study.stable_ps:.4g}",
+            "ps",
+            f"of {run.times[-1]:.4g} ps simulated" if collapsed else f"{run.trajectory.n_frames} frames, the whole run",
+            BAD if collapsed else GOOD if study.bonds else NEUTRAL,
+        )
+    ]
+    if result is not None:
+        error = f"± {result.mean.error:.1f}, " if np.isfinite(result.mean.error) else ""
+        cards.append(
+            Card(
+                "mean temperature",
+                f"{result.mean.mean:.1f}",
+                "K",
+                f"{error}target {result.target:g} K",
+                _STATES[result.mean_verdict],
+            )
+        )
+        if len(result.elements) > 1:
+            hottest, coldest = (
+                pick(result.elements.items(), key=lambda item: item[1].mean) for pick in (max, min)
+            )  # fmt: skip
+            cards.append(
+                Card(
+                    "spread of elements",
+                    f"{hottest[1].mean - coldest[1].mean:.1f}",
+                    "K",
+                    f"{hottest[0]} hottest, {coldest[0]} coldest",
+                    _STATES[result.equipartition_verdict],
+                )
+            )
+    cards.append(Card("RMSD", f"{study.rmsd.mean():.2f}", "Å", f"mean; largest {study.rmsd.max():.2f} Å"))
+    differences = [abs(b.difference) for b in study.bonds if b.difference is not None]
+    if differences:
+        state = GOOD if max(differences) <= BOND_TARGET else BAD
+        cards.append(Card("bond lengths", f"{max(differences):.4f}", "Å", "largest difference of a mean", state))
+    if study.density_error is not None:
+        cards.append(Card("h(r) error", f"{study.density_error:.3f}", "", "0 equal, 2 apart"))
+    speed = run.summary.get("ns_per_day")
+    if isinstance(speed, (int, float)):
+        step = run.summary.get("ms_per_step")
+        detail = f"{step:.3g} ms per step" if isinstance(step, (int, float)) else ""
+        cards.append(Card("speed", f"{speed:.3g}", "ns/day", detail))
+    return cards
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    return "–" if value is None or not np.isfinite(value) else format(value, form)
+
+
+def _bond_table(study: Study) -> Table | None:
+    if not study.bonds:
+        return None
+    header = ["bond", "mean / Å", "error / Å", "std / Å", "shortest / Å", "longest / Å"]
+    compared = study.reference is not None
+    if compared:
+        header += ["reference / Å", "difference / Å"]
+    rows = []
+    for b in study.bonds:
+        numbers = [b.length.mean, b.length.error, b.length.std, b.shortest, b.longest]
+        cells = [b.label, *map(_number, numbers)]
+        if compared:
+            cells += [_number(None if b.reference is None else b.reference.mean), _number(b.difference, "+.4f")]
+        rows.append(cells)
+    caption = (
+        "Atoms are numbered from 1, as in topology.pdb. Errors are standard errors of the mean from block averages."
+    )
+    return Table("Bonds", header, rows, caption, folded=len(rows) > 30)
+
+
+def _element_table(study: Study) -> Table | None:
+    if study.temperature is None or not study.temperature.elements:
+        return None
+    result = study.temperature
+    counts = dict(zip(*np.unique([a.element.symbol for a in study.run.trajectory.topology.atoms], return_counts=True)))  # noqa: B905
+    rows = [
+        [
+            symbol,
+            str(counts.get(symbol, 0)),
+            _number(e.mean, ".1f"),
+            _number(e.error, ".1f"),
+            _number(e.mean - result.target, "+.1f"),
+            _number(e.independent, ".0f"),
+        ]
+        for symbol, e in result.elements.items()
+    ]
+    header = ["element", "atoms", "mean / K", "error / K", "less target / K", "independent samples"]
+    note = "" if result.mean.converged else " The run is too short for the errors to be final: they are lower bounds."
+    return Table("Temperature by element", header, rows, f"{result.sentence}{note}", folded=False)
+
+
+def _settings_table(summary: Mapping[str, Any]) -> Table:
+    rows = []
+    for key, value in summary.items():
+        if key == "atomic_numbers":
+            continue
+        if isinstance(value, dict):
+            rows += [[f"{key}.{inner}", str(each)] for inner, each in value.items()]
+        else:
+            rows.append([key, str(value)])
+    return Table("Settings and provenance", ["summary.json", "value"], rows, folded=True)

@@ -1,0 +1,241 @@
+"""The plots of the report, drawn once for both the PNG files and the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.analysis.pair_distances import CENTRES
+from mdet_openmm.analysis.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, RED, new_figure
+from mdet_openmm.analysis.temperature import TemperatureResult, expected_density
+from mdet_openmm.analysis.vibrations import Spectrum
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FEWEST_FOR_HISTOGRAM = 20
+MOST_ROWS = 14
+MOST_POINTS = 1500
+
+
+@dataclass(frozen=True)
+class Row:
+    """One distribution in a figure of several.
+
+    Attributes
+    ----------
+    label
+        What it is the distribution of.
+    values
+        (k,) of this run.
+    reference
+        (k,) of the reference, or None.
+    text
+        Mean and spread, as they are to be printed.
+    """
+
+    label: str
+    values: NDArray[np.float64]
+    reference: NDArray[np.float64] | None
+    text: str
+
+
+def thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most about 1500 points that keep the lowest and highest value of each stretch."""
+    if len(x) <= MOST_POINTS:
+        return x, y
+    length = -(-2 * len(x) // MOST_POINTS)
+    keep = []
+    for start in range(0, len(x), length):
+        part = y[start : start + length]
+        keep += sorted({start + int(np.argmin(part)), start + int(np.argmax(part))})
+    return x[keep], y[keep]
+
+
+def temperature_figure(times: NDArray[np.float64], series: NDArray[np.float64], result: TemperatureResult) -> "Figure":
+    """Temperature over time, and beside it its distribution with the canonical one."""
+    figure = new_figure(9.2, 3.1)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2.6, 1), gridspec_kw={"wspace": 0.04})
+    left.plot(*thinned(times, series), color=BLUE, lw=0.7, alpha=0.55)
+    window = max(1, len(series) // 50)
+    if window > 2:
+        running = np.convolve(series, np.ones(window) / window, mode="valid")
+        middle = times[window // 2 : window // 2 + len(running)]
+        left.plot(*thinned(middle, running), color=BLUE, lw=1.8, label="running mean")
+    left.axhline(result.target, color=ORANGE, lw=1.4, ls=(0, (5, 3)), label="target")
+    left.set(xlabel="time / ps", ylabel="temperature / K", xlim=(times[0], max(times[-1], times[0] + 1e-9)))
+    low = max(0.0, min(series.min(), result.target - 3.2 * result.expected_std))
+    high = max(series.max(), result.target + 3.6 * result.expected_std)
+    left.set_ylim(low, high)
+    _legend(left)
+    grid = np.linspace(max(low, 1e-6), high, 300)
+    if len(series) >= FEWEST_FOR_HISTOGRAM:
+        bins = int(np.clip(np.sqrt(len(series)) * 0.8, 8, 50))
+        right.hist(series, bins=bins, density=True, orientation="horizontal", color=BLUE, alpha=0.35, label="this run")
+    else:
+        right.hlines(series, 0, 0.0006, color=BLUE, lw=1.2, label="this run")
+    density = expected_density(grid, result.target, result.degrees_of_freedom)
+    right.plot(density, grid, color=ORANGE, lw=1.8, label="expected")
+    right.set(xlabel="probability density", xticks=[], xlim=(0, None))
+    right.tick_params(axis="y", length=0)
+    _legend(right)
+    return figure
+
+
+def equipartition_figure(result: TemperatureResult) -> "Figure":
+    """Mean temperature of each element with its error bar, against the target."""
+    names = list(result.elements)
+    figure = new_figure(6.2, 1.0 + 0.42 * len(names))
+    axes = figure.subplots()
+    axes.axvline(result.target, color=ORANGE, lw=1.4, ls=(0, (5, 3)))
+    for i, name in enumerate(names):
+        element = result.elements[name]
+        bound = element.bound()
+        wide = bound if np.isfinite(bound) else 0.0
+        error = element.error if np.isfinite(element.error) else 0.0
+        axes.plot([element.mean - wide, element.mean + wide], [i, i], color=BLUE, lw=1.2, alpha=0.6)
+        axes.plot([element.mean - error, element.mean + error], [i, i], color=BLUE, lw=4, solid_capstyle="round")
+        axes.plot(element.mean, i, "o", color=BLUE, ms=7, mec="white", mew=1)
+    axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel="temperature / K")
+    bounds = [e.bound() for e in result.elements.values() if np.isfinite(e.bound())]
+    half = max([abs(e.mean - result.target) for e in result.elements.values()] + bounds + [0.05 * result.target])
+    axes.set_xlim(result.target - 1.15 * half, result.target + 1.15 * half)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    return figure
+
+
+def distribution_figure(
+    rows: Sequence[Row], xlabel: str, limits: tuple[float, float], ticks: Sequence[float] | None = None
+) -> "Figure":
+    """One distribution above the other on a common axis; each is scaled to its own height."""
+    shown = rows[:MOST_ROWS]
+    compared = any(row.reference is not None for row in shown)
+    figure = new_figure(7.2, 0.7 + 0.52 * len(shown) + (0.25 if compared else 0.0))
+    axes = figure.subplots()
+    low, high = limits
+    for i, row in enumerate(shown):
+        base = len(shown) - 1 - i
+        axes.axhline(base, color=GRID, lw=0.8, zorder=0)
+        _ridge(axes, row, base, low, high)
+        axes.text(
+            1.015, base + 0.22, row.text, transform=axes.get_yaxis_transform(), fontsize=9, color=MUTED, va="center"
+        )
+    axes.set(
+        yticks=[len(shown) - 1 - i + 0.22 for i in range(len(shown))],
+        yticklabels=[row.label for row in shown],
+        ylim=(-0.06, len(shown) - 0.02),
+        xlim=limits,
+        xlabel=xlabel,
+    )
+    if ticks is not None:
+        axes.set_xticks(list(ticks))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.spines["left"].set_visible(False)
+    if compared:
+        axes.plot([], [], color=BLUE, lw=5, alpha=0.5, label="this run")
+        axes.plot([], [], color=ORANGE, lw=1.6, label="reference")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=9, borderaxespad=0.2)
+    return figure
+
+
+def _ridge(axes: "Axes", row: Row, base: float, low: float, high: float) -> None:
+    if len(row.values) < FEWEST_FOR_HISTOGRAM:
+        axes.vlines(row.values, base, base + 0.35, color=BLUE, lw=1.4)
+        return
+    quartiles = np.percentile(row.values, [25, 75])
+    width = 2 * max(float(quartiles[1] - quartiles[0]), 1e-9) / len(row.values) ** (1 / 3)
+    width = float(np.clip(width, (high - low) / 300, (high - low) / 40))
+    edges = np.linspace(low, high, round((high - low) / width) + 1)
+    own = np.histogram(row.values, bins=edges)[0] / len(row.values)
+    other = None
+    if row.reference is not None and len(row.reference) >= FEWEST_FOR_HISTOGRAM:
+        other = np.histogram(row.reference, bins=edges)[0] / len(row.reference)
+    top = max(own.max(), 0.0 if other is None else other.max(), 1e-12) / 0.86
+    axes.stairs(base + own / top, edges, baseline=base, fill=True, color=BLUE, alpha=0.35, lw=0)
+    filled = own > 0
+    line = np.where(filled, base + own / top, np.nan)
+    axes.step(edges[:-1], line, where="post", color=BLUE, lw=1.0)
+    if other is not None:
+        axes.step(edges[:-1], np.where(other > 0, base + other / top, np.nan), where="post", color=ORANGE, lw=1.4)
+
+
+def pair_figure(density: NDArray[np.float64], reference: NDArray[np.float64] | None) -> "Figure":
+    """h(r), and the difference from the reference below it."""
+    figure = new_figure(7.2, 3.0 if reference is None else 4.0)
+    if reference is None:
+        top = figure.subplots()
+        bottom = top
+    else:
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1), gridspec_kw={"hspace": 0.08})
+    top.fill_between(CENTRES, density, step="mid", color=BLUE, alpha=0.3, lw=0)
+    top.step(CENTRES, density, where="mid", color=BLUE, lw=1.2, label="this run")
+    if reference is not None:
+        top.step(CENTRES, reference, where="mid", color=ORANGE, lw=1.2, label="reference")
+        bottom.axhline(0, color=GRID, lw=0.8)
+        bottom.step(CENTRES, density - reference, where="mid", color=MUTED, lw=1.0)
+        bottom.set_ylabel("difference")
+        _legend(top)
+    present = np.flatnonzero(density if reference is None else density + reference)
+    if len(present):
+        top.set_xlim(max(0.0, CENTRES[present[0]] - 0.3), min(10.0, CENTRES[present[-1]] + 0.3))
+    top.set(ylabel="h(r) / Å⁻¹", ylim=(0, None))
+    bottom.set_xlabel("distance r / Å")
+    return figure
+
+
+def deviation_figure(
+    times: NDArray[np.float64], rmsd: NDArray[np.float64], deviation: NDArray[np.float64], threshold: float
+) -> "Figure":
+    """RMSD from the first frame, and the largest bond deviation with the threshold of a collapse."""
+    figure = new_figure(9.2, 2.7)
+    left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.24})
+    left.plot(*thinned(times, rmsd), color=BLUE, lw=0.9)
+    left.set(xlabel="time / ps", ylabel="RMSD / Å", ylim=(0, None))
+    right.plot(*thinned(times, deviation), color=GREEN, lw=0.9)
+    right.axhline(threshold, color=RED, lw=1.4, ls=(0, (5, 3)), label="collapse")
+    finite = deviation[np.isfinite(deviation)]
+    highest = float(finite.max()) if len(finite) else 0.0
+    right.set(
+        xlabel="time / ps",
+        ylabel="largest bond deviation / Å",
+        ylim=(0, max(1.25 * threshold, min(highest, 3.0) * 1.05)),
+    )
+    _legend(right)
+    for axes in (left, right):
+        axes.set_xlim(times[0], max(times[-1], times[0] + 1e-9))
+    return figure
+
+
+def spectrum_figure(spectrum: Spectrum, reference: Spectrum | None) -> "Figure":
+    """Vibrational density of states with its highest peaks marked."""
+    figure = new_figure(9.2, 3.1)
+    axes = figure.subplots()
+    right = min(spectrum.nyquist, 4200.0)
+    scale = 1e3
+    axes.fill_between(spectrum.wavenumber, spectrum.density * scale, color=BLUE, alpha=0.28, lw=0)
+    axes.plot(spectrum.wavenumber, spectrum.density * scale, color=BLUE, lw=1.2, label="this run")
+    if reference is not None:
+        axes.plot(reference.wavenumber, reference.density * scale, color=ORANGE, lw=1.1, label="reference")
+        _legend(axes)
+    shown = spectrum.wavenumber <= right
+    top = float(spectrum.density[shown].max() * scale) or 1.0
+    last = -np.inf
+    for peak in spectrum.peaks:
+        if peak > right or peak - last < 0.03 * right:
+            continue
+        last = peak
+        height = float(np.interp(peak, spectrum.wavenumber, spectrum.density * scale))
+        axes.annotate(
+            f"{peak:.0f}", (peak, height), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=8, color=INK
+        )
+    axes.set(xlim=(0, right), ylim=(0, top * 1.14), xlabel="wavenumber / cm⁻¹", ylabel="modes per 1000 cm⁻¹")
+    return figure
+
+
+def _legend(axes: "Axes") -> None:
+    axes.legend(loc="upper right", frameon=False, fontsize=9, ncols=2, borderaxespad=0.2, handlelength=1.6)

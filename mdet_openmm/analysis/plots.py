@@ -1,0 +1,158 @@
+"""Which plots the report of a run has, and what there is to see in each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.analysis import figures
+from mdet_openmm.analysis.geometry import COLLAPSE_THRESHOLD, circular_mean
+from mdet_openmm.analysis.page import Plot
+from mdet_openmm.analysis.study import Study
+from mdet_openmm.analysis.style import as_inline_svg, as_png, drawing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAMES = ("temperature", "equipartition", "bonds", "angles", "dihedrals", "pair_distances", "deviation", "vibrations")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure as a file and as a part of the page; `png` is empty where there is nothing to draw."""
+
+    plot: Plot
+    png: bytes
+
+
+def draw(study: Study) -> dict[str, Drawing]:
+    """All plots by name, in the order of the page."""
+    drawings = {}
+    with drawing():
+        for name, title, caption, figure, wide in _figures(study):
+            if figure is None:
+                drawings[name] = Drawing(Plot(title, caption, None, wide), b"")
+            else:
+                drawings[name] = Drawing(Plot(title, caption, as_inline_svg(figure, title), wide), as_png(figure))
+    return drawings
+
+
+def _figures(study: Study) -> Iterator[tuple[str, str, str, "Figure | None", bool]]:
+    run, result = study.run, study.temperature
+    if result is not None:
+        yield (
+            "temperature",
+            "Temperature",
+            f"Kinetic temperature in log.csv (thin: single values), and its distribution beside the canonical one for "
+            f"{result.degrees_of_freedom} degrees of freedom: a gamma distribution of mean {result.target:g} K and "
+            f"standard deviation {result.expected_std:.1f} K. Such wide fluctuations belong to a small molecule.",
+            figures.temperature_figure(study.temperature_times, study.temperature_series, result),
+            True,
+        )
+        if result.elements:
+            yield (
+                "equipartition",
+                "Temperature by element",
+                "Mean with one standard error (thick, from block averages) and the three-sigma interval for the number "
+                "of blocks (thin). Forces that are not conservative heat light atoms first; dashed: the target.",
+                figures.equipartition_figure(result),
+                False,
+            )
+    yield (
+        "pair_distances",
+        "All interatomic distances, h(r)",
+        "Density of the distances of all pairs of atoms, bins of 0.02 Å."
+        + ("" if study.density_error is None else f" Error against the reference: {study.density_error:.3f}."),
+        figures.pair_figure(study.density, study.reference_density) if study.density.any() else None,
+        False,
+    )
+    yield (
+        "deviation",
+        "Structure over time",
+        "Left: RMSD of all atoms from the first frame, superposed. Right: the largest deviation of any bond from its "
+        + ("length in the first frame" if study.reference is None else "mean length in the reference")
+        + f"; beyond {COLLAPSE_THRESHOLD:g} Å the run counts as collapsed.",
+        figures.deviation_figure(run.times, study.rmsd, study.stability.deviation, COLLAPSE_THRESHOLD),
+        True,
+    )
+    yield _bonds(study)
+    yield _angles(study)
+    if len(study.coordinates.dihedrals):
+        yield _dihedrals(study)
+    yield _vibrations(study)
+
+
+def _rows(
+    study: Study, atoms: NDArray[np.int64], values: NDArray[np.float64], other: NDArray[np.float64] | None, unit: str
+) -> list[figures.Row]:
+    rows = []
+    for kind, columns in study.coordinates.by_type(atoms).items():
+        own = values[:, columns].ravel()
+        if unit == "°circular":
+            text = f"{len(columns)} ×" if len(columns) > 1 else "mean {:.0f}° ± {:.0f}°".format(*circular_mean(own))
+        elif unit == "°":
+            text = f"{own.mean():.1f} ± {own.std():.1f}°"
+        else:
+            text = f"{own.mean():.3f} ± {own.std():.3f} Å"
+        rows.append(figures.Row(kind, own, None if other is None else other[:, columns].ravel(), text))
+    return rows
+
+
+def _left_out(rows: list[figures.Row]) -> str:
+    more = len(rows) - figures.MOST_ROWS
+    return f" {more} more types are in analysis.json." if more > 0 else ""
+
+
+def _bonds(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
+    other = None if study.reference_values is None else study.reference_values.bonds
+    rows = _rows(study, study.coordinates.bonds, study.values.bonds, other, "Å")
+    figure = None
+    if rows:
+        everything = np.concatenate([r.values for r in rows] + [r.reference for r in rows if r.reference is not None])
+        low, high = float(everything.min()), float(everything.max())
+        margin = max(0.03, 0.04 * (high - low))
+        figure = figures.distribution_figure(rows, "bond length / Å", (low - margin, high + margin))
+    caption = "By elements, with mean ± standard deviation, each scaled to its own height. Single bonds: table below."
+    return "bonds", "Bond lengths", caption + _left_out(rows), figure, False
+
+
+def _angles(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
+    other = None if study.reference_values is None else study.reference_values.angles
+    rows = _rows(study, study.coordinates.angles, study.values.angles, other, "°")
+    figure = None
+    if rows:
+        everything = np.concatenate([r.values for r in rows] + [r.reference for r in rows if r.reference is not None])
+        limits = (max(0.0, float(everything.min()) - 4), min(180.0, float(everything.max()) + 4))
+        figure = figures.distribution_figure(rows, "angle / °", limits)
+    caption = "By elements along the angle, with mean ± standard deviation." + _left_out(rows)
+    return "angles", "Bond angles", caption, figure, False
+
+
+def _dihedrals(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
+    other = None if study.reference_values is None else study.reference_values.dihedrals
+    rows = _rows(study, study.coordinates.dihedrals, study.values.dihedrals, other, "°circular")
+    figure = figures.distribution_figure(rows, "dihedral / °", (-180.0, 180.0), ticks=range(-180, 181, 60))
+    caption = "By elements along the dihedral; 0° is cis. A type takes together all dihedrals with the same elements."
+    return "dihedrals", "Dihedral angles", caption + _left_out(rows), figure, False
+
+
+def _vibrations(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
+    spectrum = study.spectrum
+    title = "Vibrational density of states"
+    if spectrum is None:
+        return (
+            "vibrations",
+            title,
+            "A spectrum needs at least 33 frames before any collapse, and two atoms.",
+            None,
+            True,
+        )
+    caption = (
+        f"Mass-weighted, from {spectrum.source}, without translation and rotation; {spectrum.windows} windows, "
+        f"resolution {spectrum.resolution:.0f} cm⁻¹. Frames every {study.run.interval_fs:g} fs resolve up to "
+        f"{spectrum.nyquist:.0f} cm⁻¹. The integral, {spectrum.modes:.1f} modes, is the vibrations' share of the "
+        "kinetic energy in units of k_B T/2."
+    )
+    return "vibrations", title, caption, figures.spectrum_figure(spectrum, study.reference_spectrum), True

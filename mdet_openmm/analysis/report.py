@@ -1,0 +1,87 @@
+"""From a run folder to its report: numbers as JSON, plots as PNG, and a page that shows both."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from mdet_openmm.analysis.settings import AnalyzeSettings
+from mdet_openmm.errors import InputError
+
+JSON_NAME, PAGE_NAME = "analysis.json", "report.html"
+
+
+def analyze(folder: Path, reference: Path | None = None, output: Path | None = None) -> Path:
+    """Analyse a run and write its report.
+
+    Parameters
+    ----------
+    folder
+        Output folder of run_nvt.py.
+    reference
+        Run folder or trajectory of the same atoms to compare with.
+    output
+        Where analysis.json, the PNG files and report.html go; ``folder/analysis`` by default. An earlier analysis
+        there is rewritten, nothing else is touched.
+
+    Returns
+    -------
+    Path
+        Of the HTML page.
+
+    Raises
+    ------
+    InputError
+        If the run or the reference cannot be read, or the output folder holds something that is no analysis.
+    """
+    from mdet_openmm.analysis.reference import read_reference
+    from mdet_openmm.analysis.run_folder import read_run
+
+    folder = Path(folder)
+    run = read_run(folder)
+    target = folder / "analysis" if output is None else Path(output)
+    _check_output(target)
+    compared = None if reference is None else read_reference(Path(reference), run)
+
+    from mdet_openmm.analysis.contents import make_page
+    from mdet_openmm.analysis.page import render
+    from mdet_openmm.analysis.plots import NAMES, draw
+    from mdet_openmm.analysis.study import numbers_of, study_run
+    from mdet_openmm.analysis.verdicts import judge
+
+    study = study_run(run, compared)
+    verdicts = judge(study)
+    drawings = draw(study)
+    numbers = numbers_of(study) | {"verdicts": [dataclasses.asdict(verdict) for verdict in verdicts]}
+    files: dict[str, bytes] = {
+        JSON_NAME: (json.dumps(numbers, indent=1, allow_nan=False) + "\n").encode(),
+        **{f"{name}.png": drawing.png for name, drawing in drawings.items() if drawing.png},
+        PAGE_NAME: render(make_page(study, drawings, verdicts)).encode(),
+    }
+    target.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        part = target / f".{name}.partial"
+        part.write_bytes(content)
+        part.replace(target / name)
+    for name in NAMES:  # an earlier analysis may have drawn what there is no more
+        if f"{name}.png" not in files:
+            (target / f"{name}.png").unlink(missing_ok=True)
+    return target / PAGE_NAME
+
+
+def _check_output(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file; give a folder for the report")
+    if target.is_dir() and not (target / JSON_NAME).is_file() and any(target.iterdir()):
+        raise InputError(f"{target} holds something that is no analysis of ours; give another --output")
+
+
+def run_analysis(settings: AnalyzeSettings) -> Path:
+    """Analyse as the command line does: say what is rewritten, and print the summary and the path of the report."""
+    target = settings.folder / "analysis" if settings.output is None else settings.output
+    if (target / JSON_NAME).is_file():
+        print(f"rewriting the analysis in {target}")
+    page = analyze(settings.folder, settings.reference, settings.output)
+    for line in json.loads((page.parent / JSON_NAME).read_text(encoding="utf-8"))["verdicts"]:
+        print(line["text"])
+    print(f"report: {page}")
+    return page

@@ -1,0 +1,302 @@
+"""Everything that is computed about a run, before any of it is drawn or written."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_masses, chemical_symbols
+from numpy.typing import NDArray
+
+from mdet_openmm.analysis import geometry
+from mdet_openmm.analysis.block_average import BlockedMean, blocked_mean
+from mdet_openmm.analysis.pair_distances import BIN_WIDTH, density_error, pair_density
+from mdet_openmm.analysis.reference import Reference
+from mdet_openmm.analysis.run_folder import Run
+from mdet_openmm.analysis.temperature import TemperatureResult, study_temperature
+from mdet_openmm.analysis.vibrations import Spectrum, folded_stretches, nyquist_per_cm, vibrational_spectrum
+
+
+@dataclass(frozen=True)
+class InternalValues:
+    """Bond lengths in Å, angles and dihedrals in degrees, each (frames, coordinates)."""
+
+    bonds: NDArray[np.float64]
+    angles: NDArray[np.float64]
+    dihedrals: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BondResult:
+    """One bond over the run; lengths in Å; the reference's are None where there is none."""
+
+    label: str
+    type: str
+    atoms: tuple[int, int]
+    length: BlockedMean
+    shortest: float
+    longest: float
+    reference: BlockedMean | None
+
+    @property
+    def difference(self) -> float | None:
+        """Mean length less the reference's, in Å."""
+        return None if self.reference is None else self.length.mean - self.reference.mean
+
+
+@dataclass(frozen=True)
+class Study:
+    """Results for one run. Distributions count only the `stable` frames, those before a collapse.
+
+    `temperature` is None if the log has no rows; the spectra and densities of the reference are None where there is
+    no reference, or one too short or without a known interval.
+    """
+
+    run: Run
+    reference: Reference | None
+    coordinates: geometry.Coordinates
+    stability: geometry.Stability
+    stable: int
+    values: InternalValues
+    reference_values: InternalValues | None
+    bonds: tuple[BondResult, ...]
+    temperature: TemperatureResult | None
+    temperature_times: NDArray[np.float64]
+    temperature_series: NDArray[np.float64]
+    rmsd: NDArray[np.float64]
+    density: NDArray[np.float64]
+    reference_density: NDArray[np.float64] | None
+    spectrum: Spectrum | None
+    reference_spectrum: Spectrum | None
+    notes: tuple[str, ...]
+
+    @property
+    def stable_ps(self) -> float:
+        """Time up to the collapse, or the length of the run."""
+        frame = self.stability.collapse_frame
+        return float(self.run.times[-1] if frame is None else self.run.times[frame])
+
+    @property
+    def density_error(self) -> float | None:
+        """h(r) error against the reference."""
+        return None if self.reference_density is None else density_error(self.density, self.reference_density)
+
+
+def study_run(run: Run, reference: Reference | None = None) -> Study:
+    """Compute everything that the report shows.
+
+    Parameters
+    ----------
+    run
+        From :func:`mdet_openmm.analysis.run_folder.read_run`.
+    reference
+        From :func:`mdet_openmm.analysis.reference.read_reference`.
+    """
+    trajectory = run.trajectory
+    coordinates = geometry.find_coordinates(run.atomic_numbers, run.positions[0])
+    notes = list(run.notes)
+    lengths = geometry.bond_lengths(trajectory, coordinates.bonds)
+    reference_values = None if reference is None else _internal(reference.trajectory, coordinates)
+    origin = lengths[0] if reference_values is None else reference_values.bonds.mean(axis=0)
+    stability = geometry.find_collapse(lengths, origin)
+    stable = trajectory.n_frames if stability.collapse_frame is None else stability.collapse_frame
+    if reference_values is not None and (
+        geometry.find_collapse(reference_values.bonds, origin).collapse_frame is not None
+    ):
+        notes.append("The reference itself has bonds more than 0.5 Å from their mean length.")
+    if stable == 0:  # then there is nothing to average; the first frame stands for itself
+        notes.append("Already the first frame counts as collapsed; the numbers below are those of this frame alone.")
+    settled = trajectory[: max(1, stable)]
+    values = _internal(settled, coordinates)
+    if settled.n_frames < 20:
+        notes.append(f"Only {settled.n_frames} frames: single values are drawn, and errors are not known.")
+
+    masses = atomic_masses[run.atomic_numbers]
+    target = float(run.summary["temperature_K"])
+    positions = settled.xyz.astype(np.float64) * 10.0
+    own_velocities = None if run.velocities is None else run.velocities[: settled.n_frames]
+    spectrum = vibrational_spectrum(positions, masses, run.interval_fs, target, own_velocities)
+    reference_spectrum = None
+    if reference is not None and reference.interval_fs is not None and spectrum is not None:
+        reference_spectrum = vibrational_spectrum(reference.positions, masses, reference.interval_fs, target)
+    folded = folded_stretches({coordinates.type_of(b) for b in coordinates.bonds}, run.interval_fs)
+    if folded:
+        notes.append(
+            f"Frames every {run.interval_fs:g} fs resolve vibrations up to {nyquist_per_cm(run.interval_fs):.0f} cm⁻¹: "
+            f"the {', '.join(folded)} stretches lie above and appear folded to lower wavenumbers. Run with "
+            "--report-interval 4 (fs) or less to see them in place."
+        )
+    times, series, by_element = _temperatures(run, stability.collapse_frame)
+    return Study(
+        run=run,
+        reference=reference,
+        coordinates=coordinates,
+        stability=stability,
+        stable=stable,
+        values=values,
+        reference_values=reference_values,
+        bonds=_bond_results(coordinates, values, reference_values),
+        temperature=_temperature(run, times, series, by_element, target, notes),
+        temperature_times=times,
+        temperature_series=series,
+        rmsd=geometry.root_mean_square_deviation(trajectory),
+        density=pair_density(positions),
+        reference_density=None if reference is None else pair_density(reference.positions),
+        spectrum=spectrum,
+        reference_spectrum=reference_spectrum,
+        notes=tuple(notes),
+    )
+
+
+def _internal(trajectory: Any, coordinates: geometry.Coordinates) -> InternalValues:
+    return InternalValues(
+        geometry.bond_lengths(trajectory, coordinates.bonds),
+        geometry.bond_angles(trajectory, coordinates.angles),
+        geometry.dihedral_angles(trajectory, coordinates.dihedrals),
+    )
+
+
+def _bond_results(
+    coordinates: geometry.Coordinates, values: InternalValues, reference: InternalValues | None
+) -> tuple[BondResult, ...]:
+    return tuple(
+        BondResult(
+            label=coordinates.label_of(bond),
+            type=coordinates.type_of(bond),
+            atoms=(int(bond[0]), int(bond[1])),
+            length=blocked_mean(values.bonds[:, i]),
+            shortest=float(values.bonds[:, i].min()),
+            longest=float(values.bonds[:, i].max()),
+            reference=None if reference is None else blocked_mean(reference.bonds[:, i]),
+        )
+        for i, bond in enumerate(coordinates.bonds)
+    )
+
+
+def _temperatures(
+    run: Run, collapse: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """Times in ps, temperatures and those of each element in K, for finite rows before the collapse."""
+    series = run.log["temperature_K"]
+    counted = run.interval_fs * 1e-3 * np.arange(1, len(series) + 1, dtype=np.float64)
+    times = run.log.get("time_ps", counted)
+    keep = np.isfinite(series)
+    if collapse is not None:
+        keep &= times < run.times[collapse]
+    symbols = [chemical_symbols[z] for z in sorted(set(run.atomic_numbers.tolist()))]
+    columns = {symbol: run.log[f"temperature_{symbol}_K"] for symbol in symbols if f"temperature_{symbol}_K" in run.log}
+    return times[keep], series[keep], {symbol: column[keep] for symbol, column in columns.items()}
+
+
+def _temperature(
+    run: Run,
+    times: NDArray[np.float64],
+    series: NDArray[np.float64],
+    by_element: dict[str, NDArray[np.float64]],
+    target: float,
+    notes: list[str],
+) -> TemperatureResult | None:
+    if len(series) == 0:
+        notes.append("log.csv has no temperatures before the collapse or the end of the run.")
+        return None
+    freedom = run.summary.get("degrees_of_freedom") or 3 * len(run.atomic_numbers)
+    friction = run.summary.get("friction_per_ps")
+    spacing = float(np.median(np.diff(times))) if len(times) > 1 else run.interval_fs * 1e-3
+    settled = spacing * len(times) + float(run.summary.get("equilibrate_ps") or 0.0)
+    relaxations = math.inf if not friction else float(friction) * settled
+    return study_temperature(series, by_element, target, int(freedom), relaxations)
+
+
+def numbers_of(study: Study) -> dict[str, Any]:
+    """All results as plain JSON types; what is not known is null."""
+    run, temperature, stability = study.run, study.temperature, study.stability
+    coordinates = study.coordinates
+    bond = None if stability.bond is None else study.bonds[stability.bond].label
+    result: dict[str, Any] = {
+        "format": "mdet-analysis 1",
+        "frames": run.trajectory.n_frames,
+        "stable_frames": study.stable,
+        "interval_fs": run.interval_fs,
+        "time_ps": run.times[-1],
+        "summary": run.summary,
+        "stability": {
+            "collapsed": stability.collapse_frame is not None,
+            "collapse_frame": stability.collapse_frame,
+            "stable_ps": study.stable_ps,
+            "bond": bond,
+            "largest_deviation_A": stability.deviation.max(),
+            "threshold_A": geometry.COLLAPSE_THRESHOLD,
+            "lengths_compared_with": "first frame" if study.reference is None else "mean of the reference",
+        },
+        "temperature": None if temperature is None else asdict(temperature),
+        "bonds": [
+            {
+                "label": b.label,
+                "type": b.type,
+                "atoms": b.atoms,
+                "mean_A": b.length.mean,
+                "std_A": b.length.std,
+                "error_A": b.length.error,
+                "shortest_A": b.shortest,
+                "longest_A": b.longest,
+                "reference_mean_A": None if b.reference is None else b.reference.mean,
+                "reference_std_A": None if b.reference is None else b.reference.std,
+                "reference_error_A": None if b.reference is None else b.reference.error,
+                "difference_A": b.difference,
+            }
+            for b in study.bonds
+        ],
+        "angles": _angle_numbers(coordinates, coordinates.angles, study.values.angles, circular=False),
+        "dihedrals": _angle_numbers(coordinates, coordinates.dihedrals, study.values.dihedrals, circular=True),
+        "pair_distances": {
+            "bin_A": BIN_WIDTH,
+            "density_per_A": study.density,
+            "reference_density_per_A": study.reference_density,
+            "error": study.density_error,
+        },
+        "rmsd": {"mean_A": study.rmsd.mean(), "max_A": study.rmsd.max(), "last_A": study.rmsd[-1]},
+        "vibrations": None if study.spectrum is None else asdict(study.spectrum) | {"modes": study.spectrum.modes},
+        "reference": None if study.reference is None else {
+            "path": str(study.reference.path),
+            "frames": study.reference.trajectory.n_frames,
+        },
+        "notes": study.notes,
+    }  # fmt: skip
+    return {key: _plain(value) for key, value in result.items()}
+
+
+def _angle_numbers(
+    coordinates: geometry.Coordinates, atoms: NDArray[np.int64], values: NDArray[np.float64], *, circular: bool
+) -> list[dict[str, Any]]:
+    rows = []
+    for i, members in enumerate(atoms):
+        column = values[:, i]
+        if circular:
+            mean, spread = geometry.circular_mean(column)
+        else:
+            mean, spread = float(column.mean()), float(column.std(ddof=1)) if len(column) > 1 else math.nan
+        rows.append(
+            {
+                "label": coordinates.label_of(members),
+                "type": coordinates.type_of(members),
+                "atoms": members,
+                "mean_deg": mean,
+                "std_deg": spread,
+            }
+        )
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    """JSON types only, and null for what is not finite, which JSON cannot say."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

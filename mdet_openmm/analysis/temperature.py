@@ -1,0 +1,188 @@
+"""Kinetic temperature: its mean, its distribution, and whether every element has the same one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.analysis.block_average import BlockedMean, blocked_mean
+
+HOLDS, BROKEN, UNDECIDED = "holds", "broken", "undecided"
+
+TOLERANCE = 0.02
+"""Deviations below this fraction of the target are not called wrong, however long the run: time steps have errors."""
+
+TOO_WIDE = 0.10
+"""If the error bound exceeds this fraction of the target, a deviation that matters could hide in it."""
+
+RELAXATIONS = 10.0
+"""A run shorter than this many thermostat relaxation times still remembers its start."""
+
+
+@dataclass(frozen=True)
+class TemperatureResult:
+    """The temperature of a run against the canonical one.
+
+    Attributes
+    ----------
+    target
+        In K.
+    degrees_of_freedom
+        That the kinetic temperature counts.
+    mean
+        Blocked mean in K.
+    expected_std
+        Of the canonical distribution in K.
+    distance, probability
+        Kolmogorov–Smirnov distance from the canonical distribution, and the probability of one at least as large
+        for the number of independent samples; NaN where there are too few.
+    elements
+        Blocked mean in K by element symbol.
+    mean_verdict, spread_verdict, equipartition_verdict
+        ``holds``, ``broken`` or ``undecided``.
+    sentence
+        The three in one sentence.
+    """
+
+    target: float
+    degrees_of_freedom: int
+    mean: BlockedMean
+    expected_std: float
+    distance: float
+    probability: float
+    elements: dict[str, BlockedMean]
+    mean_verdict: str
+    spread_verdict: str
+    equipartition_verdict: str
+    sentence: str
+
+
+def expected_density(temperature: NDArray[np.float64], target: float, degrees_of_freedom: int) -> NDArray[np.float64]:
+    """Canonical probability density of the kinetic temperature.
+
+    2K/(k_B T₀) is the sum of squares of one standard normal number per degree of freedom, so the kinetic
+    temperature T = 2K/(d k_B) has the gamma distribution of shape d/2 and scale 2 T₀/d: mean T₀, standard
+    deviation T₀ √(2/d).
+
+    Parameters
+    ----------
+    temperature
+        In K.
+    target
+        T₀ in K.
+    degrees_of_freedom
+        d; 3 n for Langevin dynamics, which conserves no momentum.
+
+    Returns
+    -------
+    ndarray
+        In 1/K.
+    """
+    from scipy.stats import gamma  # type: ignore[import-untyped, unused-ignore]
+
+    density: NDArray[np.float64] = gamma.pdf(temperature, degrees_of_freedom / 2, scale=2 * target / degrees_of_freedom)
+    return density
+
+
+def judge_mean(mean: BlockedMean, target: float) -> str:
+    """Whether a mean agrees with its target within its error (three standard errors) and the tolerance."""
+    bound = mean.bound()
+    if not np.isfinite(bound):
+        return UNDECIDED
+    if abs(mean.mean - target) > max(bound, TOLERANCE * target):
+        return BROKEN
+    return UNDECIDED if bound > TOO_WIDE * target or not mean.converged else HOLDS
+
+
+def study_temperature(
+    temperature: NDArray[np.float64],
+    by_element: Mapping[str, NDArray[np.float64]],
+    target: float,
+    degrees_of_freedom: int,
+    relaxations: float,
+) -> TemperatureResult:
+    """Compare the temperatures in the log of a run with the canonical ensemble.
+
+    Parameters
+    ----------
+    temperature
+        (rows,) in K at equal intervals.
+    by_element
+        (rows,) in K for each element symbol.
+    target
+        In K.
+    degrees_of_freedom
+        That the temperature counts.
+    relaxations
+        Length of the run in thermostat relaxation times (friction × time).
+
+    Returns
+    -------
+    TemperatureResult
+        A verdict is ``undecided`` for a run of fewer than ten relaxation times, or one whose errors are too large.
+    """
+    from scipy.stats import gamma, kstwobign  # type: ignore[import-untyped, unused-ignore]
+
+    mean = blocked_mean(temperature)
+    elements = {symbol: blocked_mean(series) for symbol, series in by_element.items()}
+    expected_std = target * float(np.sqrt(2 / degrees_of_freedom))
+    distance = probability = float("nan")
+    spread = UNDECIDED
+    if len(temperature) > 1:
+        ranked = np.sort(temperature)
+        cumulative = gamma.cdf(ranked, degrees_of_freedom / 2, scale=2 * target / degrees_of_freedom)
+        steps = np.arange(len(ranked) + 1) / len(ranked)
+        distance = float(max((steps[1:] - cumulative).max(), (cumulative - steps[:-1]).max()))
+        probability = float(kstwobign.sf(distance * np.sqrt(mean.independent)))
+        spread = judge_mean(blocked_mean((temperature - mean.mean) ** 2), expected_std**2)
+    verdicts = {symbol: judge_mean(element, target) for symbol, element in elements.items()}
+    equipartition = _worst(list(verdicts.values())) if verdicts else UNDECIDED
+    mean_verdict = judge_mean(mean, target)
+    if relaxations < RELAXATIONS:
+        mean_verdict = spread = equipartition = UNDECIDED
+    sentence = _sentence(mean, target, mean_verdict, equipartition, elements, verdicts, relaxations)
+    return TemperatureResult(
+        target, degrees_of_freedom, mean, expected_std, distance, probability, elements, mean_verdict, spread,
+        equipartition, sentence,
+    )  # fmt: skip
+
+
+def _worst(verdicts: list[str]) -> str:
+    for verdict in (BROKEN, UNDECIDED):
+        if verdict in verdicts:
+            return verdict
+    return HOLDS
+
+
+def _sentence(
+    mean: BlockedMean,
+    target: float,
+    mean_verdict: str,
+    equipartition: str,
+    elements: Mapping[str, BlockedMean],
+    verdicts: Mapping[str, str],
+    relaxations: float,
+) -> str:
+    if relaxations < RELAXATIONS:
+        return "The run is shorter than ten thermostat relaxation times: too short to judge its temperature."
+    parts = []
+    if mean_verdict == HOLDS:
+        parts.append("the mean temperature is the target's within its error")
+    elif mean_verdict == BROKEN:
+        parts.append(f"the mean temperature is off by {mean.mean - target:+.1f} ± {mean.error:.1f} K")
+    else:
+        parts.append("the mean temperature is not known well enough to judge")
+    if equipartition == HOLDS:
+        parts.append("equipartition between the elements holds")
+    elif equipartition == BROKEN:
+        off = [
+            f"{symbol} {elements[symbol].mean - target:+.1f} ± {elements[symbol].error:.1f} K"
+            for symbol, verdict in verdicts.items()
+            if verdict == BROKEN
+        ]
+        parts.append(f"equipartition is broken ({', '.join(off)})")
+    else:
+        parts.append("equipartition cannot be decided from so few independent samples")
+    text = "; ".join(parts) + "."
+    return text[0].upper() + text[1:]

@@ -1,0 +1,76 @@
+"""The judgements at the head of the report."""
+
+from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, WARN, Verdict
+from mdet_openmm.analysis.study import Study
+from mdet_openmm.analysis.temperature import BROKEN, HOLDS, UNDECIDED
+
+BOND_TARGET = 0.01
+"""Largest difference of a mean bond length from the reference, in Å, that counts as agreement."""
+
+COMPLETED = "completed"
+
+
+def judge(study: Study) -> list[Verdict]:
+    """Stability, end of the run, temperature, and agreement with the reference, in this order."""
+    verdicts = [_stability(study)]
+    reason = str(study.run.summary.get("exit_reason", "")).strip()
+    message = str(study.run.summary.get("message") or "").rstrip(".")
+    if reason and reason != COMPLETED:
+        verdicts.append(
+            Verdict(
+                WARN, f"The run ended early, {reason}: {message}." if message else f"The run ended early: {reason}."
+            )
+        )
+    verdicts += _temperature(study)
+    if study.reference is not None:
+        verdicts += _reference(study)
+    return verdicts
+
+
+def _stability(study: Study) -> Verdict:
+    frame = study.stability.collapse_frame
+    if not study.bonds:
+        return Verdict(NEUTRAL, "There are no bonds whose stability could be judged.")
+    if frame is None or study.stability.bond is None:
+        largest = study.stability.deviation.max()
+        return Verdict(GOOD, f"Stable for all {study.run.times[-1]:g} ps: no bond strayed more than {largest:.2f} Å.")
+    bond = study.bonds[study.stability.bond].label
+    deviation = study.stability.deviation[frame]
+    return Verdict(
+        BAD, f"Collapsed at {study.stable_ps:g} ps (frame {frame}): bond {bond} is {deviation:.2f} Å off its length."
+    )
+
+
+def _temperature(study: Study) -> list[Verdict]:
+    result = study.temperature
+    if result is None:
+        return [Verdict(NEUTRAL, "There are no temperatures to judge.")]
+    verdicts = [result.mean_verdict, result.equipartition_verdict]
+    state = BAD if BROKEN in verdicts else NEUTRAL if UNDECIDED in verdicts else GOOD
+    lines = [Verdict(state, result.sentence)]
+    if result.spread_verdict == BROKEN and result.mean_verdict == HOLDS:
+        lines.append(
+            Verdict(
+                WARN,
+                f"The temperature fluctuates by {result.mean.std:.1f} K; the canonical ensemble has "
+                f"{result.expected_std:.1f} K.",
+            )
+        )
+    return lines
+
+
+def _reference(study: Study) -> list[Verdict]:
+    lines = []
+    differences = [(abs(b.difference), b) for b in study.bonds if b.difference is not None]
+    if differences:
+        size, worst = max(differences, key=lambda pair: pair[0])
+        text = f"the largest difference of a mean bond length is {size:.4f} Å ({worst.label})"
+        if size <= BOND_TARGET:
+            lines.append(Verdict(GOOD, f"Bond lengths agree with the reference: {text}."))
+        else:
+            lines.append(Verdict(BAD, f"Bond lengths differ from the reference: {text}."))
+    if study.density_error is not None:
+        lines.append(
+            Verdict(NEUTRAL, f"h(r) differs from the reference by {study.density_error:.3f} (0 equal, 2 apart).")
+        )
+    return lines
