@@ -2,12 +2,13 @@
 
     python benchmarks/validate_model.py models/mdet-gfn2-mini
 
-100 ps at 300 K for each molecule (ten that the model was trained on, five that it was not), stability by the
-definition of "Forces are not enough" (Fu et al.), and the mean length of every bond against 20 ps of Langevin
+100 ps at 300 K for each of ten molecules that the model was trained on, 50 ps for five that it was not; stability by
+the definition of "Forces are not enough" (Fu et al.), and the mean length of every bond against 20 ps of Langevin
 dynamics on GFN2-xTB from the same start. One process per core. Molecules that are done are kept: run it again to go on.
 """
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -178,9 +179,10 @@ def write_card(model: Path, jobs: list[Job], results: dict[str, dict[str, Any]],
     whole = [r for r in known if not r["stopped"] and not r.get("collapsed")]
     text = (
         f"{HEADING}\n\nNVT at 300 K (Langevin 1/ps, 0.5 fs, {options.precision}, {options.frames} frame(s), hashed "
-        f"offset), {options.time:g} ps each; bond lengths against {options.teacher_time:g} ps of GFN2-xTB dynamics. "
+        f"offset), {options.time:g} ps each ({options.unseen_time:g} ps for unseen molecules); bond lengths against {options.teacher_time:g} ps of GFN2-xTB dynamics. "
         f"{len(whole)} of {len(known)} of its own molecules ran to the end without a broken bond.\n\n"
-        f"Command: `python benchmarks/validate_model.py models/{model.name}`\n\n"
+        f"Command: `python benchmarks/validate_model.py models/{model.name} --precision {options.precision} "
+        f"--frames {options.frames}`\n\n"
         f"Its own molecules:\n\n{table(known)}\n\nMolecules that it never saw:\n\n{table(unseen)}\n"
     )
     card.write_text(f"{before}\n\n{text}")
@@ -190,7 +192,8 @@ def main() -> None:
     """Parse the flags and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path, help="model folder")
-    parser.add_argument("--time", type=float, default=100.0, help="ps of NVT per molecule")
+    parser.add_argument("--time", type=float, default=100.0, help="ps of NVT per molecule of the training set")
+    parser.add_argument("--unseen-time", type=float, default=50.0, help="ps of NVT per molecule that it never saw")
     parser.add_argument("--teacher-time", type=float, default=20.0, help="ps of teacher dynamics per molecule")
     parser.add_argument("--precision", choices=("double", "mixed"), default="double")
     parser.add_argument("--frames", type=int, choices=(1, 12, 24, 60), default=1)
@@ -200,7 +203,8 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.model / "manifest.json").exists():
         raise InputError(f"{options.model} is not a model folder")
-    output = Path("runs") / f"validate-{options.model.name}"
+    weights = hashlib.sha256((options.model / "weights.safetensors").read_bytes()).hexdigest()
+    output = Path("runs") / f"validate-{options.model.name}-{weights[:8]}-{options.precision}-{options.frames}"
     molecules = {n: s for n, s in {**TRAINED, **UNSEEN}.items() if not options.only or n in options.only}
     jobs = [
         Job(
@@ -208,7 +212,7 @@ def main() -> None:
             smiles,
             str(options.model.resolve()),
             output / name.replace(" ", "-").replace(",", ""),
-            options.time,
+            options.time if name in TRAINED else options.unseen_time,
             options.teacher_time,
             options.precision,
             options.frames,
