@@ -179,7 +179,8 @@ def write_card(model: Path, jobs: list[Job], results: dict[str, dict[str, Any]],
     whole = [r for r in known if not r["stopped"] and not r.get("collapsed")]
     text = (
         f"{HEADING}\n\nNVT at 300 K (Langevin 1/ps, 0.5 fs, {options.precision}, {options.frames} frame(s), hashed "
-        f"offset), {options.time:g} ps each ({options.unseen_time:g} ps for unseen molecules); bond lengths against {options.teacher_time:g} ps of GFN2-xTB dynamics. "
+        f"offset), {options.time:g} ps each ({options.unseen_time:g} ps for unseen molecules); bond lengths against "
+        f"{options.teacher_time:g} ps of GFN2-xTB dynamics. "
         f"{len(whole)} of {len(known)} of its own molecules ran to the end without a broken bond.\n\n"
         f"Command: `python benchmarks/validate_model.py models/{model.name} --precision {options.precision} "
         f"--frames {options.frames}`\n\n"

@@ -119,10 +119,11 @@ def _cards(study: Study) -> list[Card]:
                 )
             )
     cards.append(Card("RMSD", f"{study.rmsd.mean():.2f}", "Å", f"mean; largest {study.rmsd.max():.2f} Å"))
-    differences = [abs(b.difference) for b in study.bonds if b.difference is not None]
+    differences = [(abs(b.difference), b.difference_error) for b in study.bonds if b.difference is not None]
     if differences:
-        state = GOOD if max(differences) <= BOND_TARGET else BAD
-        cards.append(Card("bond lengths", f"{max(differences):.4f}", "Å", "largest difference of a mean", state))
+        size, error = max(differences)
+        state = GOOD if size <= BOND_TARGET else BAD if size > BOND_TARGET + 3 * error else NEUTRAL
+        cards.append(Card("bond lengths", f"{size:.4f}", "Å", "largest difference of a mean", state))
     if study.density_error is not None:
         cards.append(Card("h(r) error", f"{study.density_error:.3f}", "", "0 equal, 2 apart"))
     speed = run.summary.get("ns_per_day")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FEWEST_FOR_HISTOGRAM = 20
 MOST_ROWS = 14
 MOST_POINTS = 1500
+WIDE, HALF = 11.0, 5.3
+"""Widths in inches; the page shows both at the same scale."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.
 
 def temperature_figure(times: NDArray[np.float64], series: NDArray[np.float64], result: TemperatureResult) -> "Figure":
     """Temperature over time, and beside it its distribution with the canonical one."""
-    figure = new_figure(9.2, 3.1)
+    figure = new_figure(WIDE, 3.1)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2.6, 1), gridspec_kw={"wspace": 0.04})
     left.plot(*thinned(times, series), color=BLUE, lw=0.7, alpha=0.55)
     window = max(1, len(series) // 50)
@@ -66,7 +68,7 @@ def temperature_figure(times: NDArray[np.float64], series: NDArray[np.float64], 
         middle = times[window // 2 : window // 2 + len(running)]
         left.plot(*thinned(middle, running), color=BLUE, lw=1.8, label="running mean")
     left.axhline(result.target, color=ORANGE, lw=1.4, ls=(0, (5, 3)), label="target")
-    left.set(xlabel="time / ps", ylabel="temperature / K", xlim=(times[0], max(times[-1], times[0] + 1e-9)))
+    left.set(xlabel="time / ps", ylabel="temperature / K", xlim=_span(times))
     low = max(0.0, min(series.min(), result.target - 3.2 * result.expected_std))
     high = max(series.max(), result.target + 3.6 * result.expected_std)
     left.set_ylim(low, high)
@@ -88,7 +90,7 @@ def temperature_figure(times: NDArray[np.float64], series: NDArray[np.float64], 
 def equipartition_figure(result: TemperatureResult) -> "Figure":
     """Mean temperature of each element with its error bar, against the target."""
     names = list(result.elements)
-    figure = new_figure(6.2, 1.0 + 0.42 * len(names))
+    figure = new_figure(HALF, 1.0 + 0.42 * len(names))
     axes = figure.subplots()
     axes.axvline(result.target, color=ORANGE, lw=1.4, ls=(0, (5, 3)))
     for i, name in enumerate(names):
@@ -98,7 +100,7 @@ def equipartition_figure(result: TemperatureResult) -> "Figure":
         error = element.error if np.isfinite(element.error) else 0.0
         axes.plot([element.mean - wide, element.mean + wide], [i, i], color=BLUE, lw=1.2, alpha=0.6)
         axes.plot([element.mean - error, element.mean + error], [i, i], color=BLUE, lw=4, solid_capstyle="round")
-        axes.plot(element.mean, i, "o", color=BLUE, ms=7, mec="white", mew=1)
+        axes.plot(element.mean, i, "o", color=BLUE, ms=8)
     axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel="temperature / K")
     bounds = [e.bound() for e in result.elements.values() if np.isfinite(e.bound())]
     half = max([abs(e.mean - result.target) for e in result.elements.values()] + bounds + [0.05 * result.target])
@@ -114,7 +116,7 @@ def distribution_figure(
     """One distribution above the other on a common axis; each is scaled to its own height."""
     shown = rows[:MOST_ROWS]
     compared = any(row.reference is not None for row in shown)
-    figure = new_figure(7.2, 0.7 + 0.52 * len(shown) + (0.25 if compared else 0.0))
+    figure = new_figure(HALF, 0.7 + 0.52 * len(shown) + (0.25 if compared else 0.0))
     axes = figure.subplots()
     low, high = limits
     for i, row in enumerate(shown):
@@ -122,7 +124,7 @@ def distribution_figure(
         axes.axhline(base, color=GRID, lw=0.8, zorder=0)
         _ridge(axes, row, base, low, high)
         axes.text(
-            1.015, base + 0.22, row.text, transform=axes.get_yaxis_transform(), fontsize=9, color=MUTED, va="center"
+            1.01, base + 0.22, row.text, transform=axes.get_yaxis_transform(), fontsize=9, color=MUTED, va="center"
         )
     axes.set(
         yticks=[len(shown) - 1 - i + 0.22 for i in range(len(shown))],
@@ -139,7 +141,7 @@ def distribution_figure(
     if compared:
         axes.plot([], [], color=BLUE, lw=5, alpha=0.5, label="this run")
         axes.plot([], [], color=ORANGE, lw=1.6, label="reference")
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=9, borderaxespad=0.2)
+        _legend(axes)
     return figure
 
 
@@ -166,7 +168,7 @@ def _ridge(axes: "Axes", row: Row, base: float, low: float, high: float) -> None
 
 def pair_figure(density: NDArray[np.float64], reference: NDArray[np.float64] | None) -> "Figure":
     """h(r), and the difference from the reference below it."""
-    figure = new_figure(7.2, 3.0 if reference is None else 4.0)
+    figure = new_figure(WIDE, 2.8 if reference is None else 4.0)
     if reference is None:
         top = figure.subplots()
         bottom = top
@@ -188,32 +190,39 @@ def pair_figure(density: NDArray[np.float64], reference: NDArray[np.float64] | N
     return figure
 
 
-def deviation_figure(
-    times: NDArray[np.float64], rmsd: NDArray[np.float64], deviation: NDArray[np.float64], threshold: float
-) -> "Figure":
-    """RMSD from the first frame, and the largest bond deviation with the threshold of a collapse."""
-    figure = new_figure(9.2, 2.7)
-    left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.24})
-    left.plot(*thinned(times, rmsd), color=BLUE, lw=0.9)
-    left.set(xlabel="time / ps", ylabel="RMSD / Å", ylim=(0, None))
-    right.plot(*thinned(times, deviation), color=GREEN, lw=0.9)
-    right.axhline(threshold, color=RED, lw=1.4, ls=(0, (5, 3)), label="collapse")
-    finite = deviation[np.isfinite(deviation)]
-    highest = float(finite.max()) if len(finite) else 0.0
-    right.set(
-        xlabel="time / ps",
-        ylabel="largest bond deviation / Å",
-        ylim=(0, max(1.25 * threshold, min(highest, 3.0) * 1.05)),
+def rmsd_figure(times: NDArray[np.float64], rmsd: NDArray[np.float64]) -> "Figure":
+    """RMSD from the first frame over time."""
+    figure = new_figure(HALF, 2.5)
+    axes = figure.subplots()
+    axes.plot(*thinned(times, rmsd), color=BLUE, lw=0.8)
+    axes.set(xlabel="time / ps", ylabel="RMSD / Å", ylim=(0, None), xlim=_span(times))
+    return figure
+
+
+def stretch_figure(times: NDArray[np.float64], deviation: NDArray[np.float64], threshold: float) -> "Figure":
+    """Largest bond deviation over time, with the threshold of a collapse."""
+    figure = new_figure(HALF, 2.5)
+    axes = figure.subplots()
+    axes.plot(*thinned(times, deviation), color=GREEN, lw=0.8)
+    axes.axhline(threshold, color=RED, lw=1.4, ls=(0, (5, 3)))
+    axes.annotate(
+        "collapse",
+        (1, threshold),
+        (-2, 4),
+        ("axes fraction", "data"),
+        "offset points",
+        color=RED,
+        ha="right",
+        fontsize=9,
     )
-    _legend(right)
-    for axes in (left, right):
-        axes.set_xlim(times[0], max(times[-1], times[0] + 1e-9))
+    top = max(1.25 * threshold, min(float(deviation.max()), 6 * threshold) * 1.05)  # a broken bond runs off the plot
+    axes.set(xlabel="time / ps", ylabel="largest deviation / Å", ylim=(0, top), xlim=_span(times))
     return figure
 
 
 def spectrum_figure(spectrum: Spectrum, reference: Spectrum | None) -> "Figure":
     """Vibrational density of states with its highest peaks marked."""
-    figure = new_figure(9.2, 3.1)
+    figure = new_figure(WIDE, 3.1)
     axes = figure.subplots()
     right = min(spectrum.nyquist, 4200.0)
     scale = 1e3
@@ -224,18 +233,31 @@ def spectrum_figure(spectrum: Spectrum, reference: Spectrum | None) -> "Figure":
         _legend(axes)
     shown = spectrum.wavenumber <= right
     top = float(spectrum.density[shown].max() * scale) or 1.0
-    last = -np.inf
-    for peak in spectrum.peaks:
-        if peak > right or peak - last < 0.03 * right:
+    heights = np.interp(spectrum.peaks, spectrum.wavenumber, spectrum.density * scale)
+    marked: list[float] = []
+    for peak, height in sorted(zip(spectrum.peaks, heights, strict=True), key=lambda pair: -pair[1]):
+        if peak > right or any(abs(peak - other) < 0.026 * right for other in marked):
             continue
-        last = peak
-        height = float(np.interp(peak, spectrum.wavenumber, spectrum.density * scale))
+        marked.append(peak)
         axes.annotate(
-            f"{peak:.0f}", (peak, height), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=8, color=INK
+            f"{peak:.0f}", (peak, height), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=9, color=INK
         )
     axes.set(xlim=(0, right), ylim=(0, top * 1.14), xlabel="wavenumber / cm⁻¹", ylabel="modes per 1000 cm⁻¹")
     return figure
 
 
+def _span(times: NDArray[np.float64]) -> tuple[float, float]:
+    return float(times[0]), float(max(times[-1], times[0] + 1e-9))
+
+
 def _legend(axes: "Axes") -> None:
-    axes.legend(loc="upper right", frameon=False, fontsize=9, ncols=2, borderaxespad=0.2, handlelength=1.6)
+    """Above the axes, where it hides nothing."""
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        frameon=False,
+        fontsize=9,
+        ncols=2,
+        borderaxespad=0.1,
+        handlelength=1.6,
+    )

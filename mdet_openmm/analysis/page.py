@@ -86,10 +86,10 @@ list-style:none}
 .tag{flex:none;font-size:11px;font-weight:650;letter-spacing:.04em;text-transform:uppercase;border:1px solid;
 border-radius:99px;padding:0 9px;min-width:82px;text-align:center}
 .good .tag{color:var(--green)}.warn .tag{color:var(--amber)}.bad .tag{color:var(--red)}.neutral .tag{color:var(--muted)}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(158px,1fr));gap:12px;margin:0 0 16px}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:12px;margin:0 0 16px}
 .card{background:var(--card);border:1px solid var(--grid);border-radius:12px;padding:12px 14px}
 .card .l{color:var(--muted);font-size:12.5px}
-.card .v{font-size:24px;font-weight:600;line-height:1.25;font-variant-numeric:tabular-nums;white-space:nowrap}
+.card .v{font-size:23px;font-weight:600;line-height:1.25;font-variant-numeric:tabular-nums;white-space:nowrap}
 .card .v small{font-size:14px;font-weight:400;color:var(--muted);margin-left:4px}
 .card .d{color:var(--muted);font-size:12.5px}
 .card.good .v{color:var(--green)}.card.bad .v{color:var(--red)}.card.warn .v{color:var(--amber)}
@@ -98,6 +98,7 @@ figure,.table{background:var(--card);border:1px solid var(--grid);border-radius:
 min-width:0}
 figure.wide{grid-column:1/-1}
 figure svg{display:block;width:100%;height:auto;max-height:620px}
+figure.alone svg{max-width:500px}
 figure svg text{font-family:inherit!important}
 figcaption{color:var(--muted);font-size:13px;margin-top:8px}
 .none{color:var(--muted);padding:18px 0}
@@ -139,7 +140,7 @@ def render(page: Page) -> str:
         '</ul><section class="cards">',
         *map(_card, page.cards),
         '</section><section class="plots">',
-        *map(_plot, page.plots),
+        *map(_plot, page.plots, _widths(page.plots)),
         "</section>",
         *map(_table, page.tables),
     ]
@@ -158,10 +159,21 @@ def _card(card: Card) -> str:
     )
 
 
-def _plot(plot: Plot) -> str:
+def _widths(plots: Sequence[Plot]) -> list[str]:
+    """Class of each figure: halves stand in pairs, and one that is left over gets the whole width to itself."""
+    classes: list[str] = []
+    waiting = False
+    for i, plot in enumerate(plots):
+        last = i + 1 == len(plots) or plots[i + 1].wide
+        classes.append("wide" if plot.wide else "wide alone" if last and not waiting else "half")
+        waiting = not plot.wide and not waiting
+    return classes
+
+
+def _plot(plot: Plot, width: str) -> str:
     body = plot.svg or '<div class="none">Nothing to draw.</div>'
-    wide = ' class="wide"' if plot.wide else ""
-    return f"<figure{wide}><h2>{escape(plot.title)}</h2>{body}<figcaption>{escape(plot.caption)}</figcaption></figure>"
+    caption = f"<figcaption>{escape(plot.caption)}</figcaption>"
+    return f'<figure class="{width}"><h2>{escape(plot.title)}</h2>{body}{caption}</figure>'
 
 
 def _table(table: Table) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.analysis import figures
-from mdet_openmm.analysis.geometry import COLLAPSE_THRESHOLD, circular_mean
+from mdet_openmm.analysis.geometry import COLLAPSE_THRESHOLD
 from mdet_openmm.analysis.page import Plot
 from mdet_openmm.analysis.study import Study
 from mdet_openmm.analysis.style import as_inline_svg, as_png, drawing
@@ -16,7 +16,17 @@ from mdet_openmm.analysis.style import as_inline_svg, as_png, drawing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMES = ("temperature", "equipartition", "bonds", "angles", "dihedrals", "pair_distances", "deviation", "vibrations")
+NAMES = (
+    "temperature",
+    "equipartition",
+    "bonds",
+    "angles",
+    "dihedrals",
+    "stretch",
+    "pair_distances",
+    "rmsd",
+    "vibrations",
+)
 
 
 @dataclass(frozen=True)
@@ -61,26 +71,34 @@ def _figures(study: Study) -> Iterator[tuple[str, str, str, "Figure | None", boo
                 False,
             )
     yield (
+        "stretch",
+        "Largest bond deviation",
+        "From the "
+        + ("length in the first frame" if study.reference is None else "mean length in the reference")
+        + f", over all bonds. Beyond {COLLAPSE_THRESHOLD:g} Å the run counts as collapsed; distributions below "
+        "count only the frames before.",
+        figures.stretch_figure(run.times, study.stability.deviation, COLLAPSE_THRESHOLD) if study.bonds else None,
+        False,
+    )
+    yield (
         "pair_distances",
         "All interatomic distances, h(r)",
         "Density of the distances of all pairs of atoms, bins of 0.02 Å."
         + ("" if study.density_error is None else f" Error against the reference: {study.density_error:.3f}."),
         figures.pair_figure(study.density, study.reference_density) if study.density.any() else None,
-        False,
-    )
-    yield (
-        "deviation",
-        "Structure over time",
-        "Left: RMSD of all atoms from the first frame, superposed. Right: the largest deviation of any bond from its "
-        + ("length in the first frame" if study.reference is None else "mean length in the reference")
-        + f"; beyond {COLLAPSE_THRESHOLD:g} Å the run counts as collapsed.",
-        figures.deviation_figure(run.times, study.rmsd, study.stability.deviation, COLLAPSE_THRESHOLD),
         True,
     )
     yield _bonds(study)
     yield _angles(study)
     if len(study.coordinates.dihedrals):
         yield _dihedrals(study)
+    yield (
+        "rmsd",
+        "RMSD",
+        "Of all atoms from the first frame, superposed. Rotating methyl groups count.",
+        figures.rmsd_figure(run.times, study.rmsd),
+        False,
+    )
     yield _vibrations(study)
 
 
@@ -91,7 +109,7 @@ def _rows(
     for kind, columns in study.coordinates.by_type(atoms).items():
         own = values[:, columns].ravel()
         if unit == "°circular":
-            text = f"{len(columns)} ×" if len(columns) > 1 else "mean {:.0f}° ± {:.0f}°".format(*circular_mean(own))
+            text = f"{len(columns)} ×"
         elif unit == "°":
             text = f"{own.mean():.1f} ± {own.std():.1f}°"
         else:
@@ -134,7 +152,7 @@ def _dihedrals(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
     other = None if study.reference_values is None else study.reference_values.dihedrals
     rows = _rows(study, study.coordinates.dihedrals, study.values.dihedrals, other, "°circular")
     figure = figures.distribution_figure(rows, "dihedral / °", (-180.0, 180.0), ticks=range(-180, 181, 60))
-    caption = "By elements along the dihedral; 0° is cis. A type takes together all dihedrals with the same elements."
+    caption = "By elements along the dihedral; 0° is cis. At the right: how many of the kind there are."
     return "dihedrals", "Dihedral angles", caption + _left_out(rows), figure, False
 
 

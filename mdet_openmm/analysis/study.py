@@ -43,6 +43,14 @@ class BondResult:
         """Mean length less the reference's, in Å."""
         return None if self.reference is None else self.length.mean - self.reference.mean
 
+    @property
+    def difference_error(self) -> float:
+        """Standard error of the difference in Å; infinite where it is not known."""
+        if self.reference is None:
+            return math.inf
+        error = math.hypot(self.length.error, self.reference.error)
+        return error if math.isfinite(error) else math.inf
+
 
 @dataclass(frozen=True)
 class Study:

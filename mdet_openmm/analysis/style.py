@@ -43,7 +43,7 @@ def new_figure(width: float, height: float) -> "Figure":
     """An empty figure of this size in inches, tied to no window system; call under :func:`drawing`."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height))
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def drawing() -> Any:
@@ -56,7 +56,7 @@ def drawing() -> Any:
 def as_png(figure: "Figure") -> bytes:
     """The figure on white, for documents."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight", facecolor="white", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -71,7 +71,7 @@ def as_inline_svg(figure: "Figure", title: str) -> str:
         Read out by screen readers.
     """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None})
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return inline_svg(buffer.getvalue(), title)
 
 

@@ -67,8 +67,10 @@ def _reference(study: Study) -> list[Verdict]:
         text = f"the largest difference of a mean bond length is {size:.4f} Å ({worst.label})"
         if size <= BOND_TARGET:
             lines.append(Verdict(GOOD, f"Bond lengths agree with the reference: {text}."))
-        else:
+        elif size > BOND_TARGET + 3 * worst.difference_error:
             lines.append(Verdict(BAD, f"Bond lengths differ from the reference: {text}."))
+        else:
+            lines.append(Verdict(NEUTRAL, f"Bond lengths are not known well enough to compare: {text}."))
     if study.density_error is not None:
         lines.append(
             Verdict(NEUTRAL, f"h(r) differs from the reference by {study.density_error:.3f} (0 equal, 2 apart).")
