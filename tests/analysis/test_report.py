@@ -1,0 +1,278 @@
+"""The whole analysis: what it writes, what it says, and what it refuses."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_run import ETHANOL, ETHANOL_NUMBERS, harmonic_ethanol, write_run
+
+from mdet_openmm.analysis.contents import formula_of
+from mdet_openmm.analysis.page import Plot, _widths
+from mdet_openmm.analysis.report import analyze
+from mdet_openmm.errors import InputError
+
+SCRIPT = Path(__file__).resolve().parents[2] / "simulations" / "analyze.py"
+
+
+def read(page: Path) -> dict:
+    return json.loads((page.parent / "analysis.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} in JSON"))
+
+
+@pytest.fixture(scope="module")
+def ethanol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return harmonic_ethanol(tmp_path_factory.mktemp("run") / "ethanol", time_ps=16.0, velocities=True)
+
+
+def test_report_of_langevin_ethanol(ethanol: Path):
+    page = analyze(ethanol)
+    assert page == ethanol / "analysis" / "report.html"
+    numbers = read(page)
+    assert set(numbers) == {
+        "format", "frames", "stable_frames", "interval_fs", "time_ps", "summary", "stability", "temperature", "bonds",
+        "angles", "dihedrals", "pair_distances", "rmsd", "vibrations", "reference", "notes", "verdicts",
+    }  # fmt: skip
+    assert numbers["frames"] == numbers["stable_frames"] == 8000
+    assert numbers["time_ps"] == pytest.approx(16.0)
+    assert not numbers["stability"]["collapsed"]
+    assert len(numbers["bonds"]) == 8
+    assert set(numbers["temperature"]["elements"]) == {"H", "C", "O"}
+    assert numbers["vibrations"]["source"] == "velocities"
+    # equipartition: one k_B T per vibrational mode in twice the kinetic energy; as many as the run's own temperature says
+    modes = numbers["vibrations"]["modes"] * 300.0 / numbers["temperature"]["mean"]["mean"]
+    assert modes == pytest.approx(21, abs=2.0)
+    # against first principles: a C–H spring of k alone gives √(k_B T/k), and other coordinates hardly soften it
+    spread = 10 * np.sqrt(8.31446e-3 * 300 / 284512.0)
+    stretch = [b["std_A"] for b in numbers["bonds"] if b["type"] == "C–H"]
+    assert np.mean(stretch) == pytest.approx(spread, rel=0.15)
+    pngs = {p.name for p in page.parent.glob("*.png")}
+    assert pngs == {
+        f"{n}.png"
+        for n in ("temperature", "equipartition", "bonds", "angles", "dihedrals", "stretch", "pair_distances", "rmsd",
+                  "vibrations")
+    }  # fmt: skip
+    assert all(p.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for p in page.parent.glob("*.png"))
+
+
+def test_page_is_self_contained(ethanol: Path):
+    html = analyze(ethanol).read_text(encoding="utf-8")
+    assert "http" not in html
+    assert "@import" not in html
+    assert "<script" not in html
+    assert "url(" not in re.sub(r"url\(#\w+\)", "", html)  # clip paths inside the drawings are all that is left
+    assert not re.search(r"<(img|link|iframe|object)\b", html)
+    assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', html))
+    assert html.count("<svg") == html.count("</svg>") == 10  # nine plots and the formula
+    assert "C₂H₆O" in html
+    assert "prefers-color-scheme:dark" in html
+    assert "#2a6fdb" not in re.sub(
+        r"<style>.*?</style>", "", html, count=1, flags=re.DOTALL
+    )  # plots take the page's colours
+
+
+def test_reference(ethanol: Path, tmp_path: Path):
+    other = harmonic_ethanol(tmp_path / "other", time_ps=8.0, length_shift=0.05, seed=8)
+    numbers = read(analyze(ethanol, reference=other, output=tmp_path / "report"))
+    by_label = {b["label"]: b["difference_A"] for b in numbers["bonds"]}
+    assert by_label.pop("C2–O3") == pytest.approx(-0.05, abs=0.006)
+    assert max(map(abs, by_label.values())) < 0.01
+    assert 0.02 < numbers["pair_distances"]["error"] < 0.5
+    assert any(v["state"] == "bad" and "C2–O3" in v["text"] for v in numbers["verdicts"])
+    same = read(analyze(ethanol, reference=ethanol / "trajectory.dcd", output=tmp_path / "same"))
+    assert same["pair_distances"]["error"] == 0.0
+    assert all(b["difference_A"] == 0.0 for b in same["bonds"])
+
+
+def test_reference_as_xyz(tmp_path: Path):
+    import ase
+    import ase.io
+
+    rng = np.random.default_rng(0)
+    positions = ETHANOL + 0.02 * rng.normal(size=(40, 9, 3))
+    run = write_run(tmp_path / "run", ETHANOL_NUMBERS, positions)
+    ase.io.write(tmp_path / "ref.xyz", [ase.Atoms(ETHANOL_NUMBERS, p) for p in positions])
+    numbers = read(analyze(run, reference=tmp_path / "ref.xyz"))
+    assert numbers["reference"]["frames"] == 40
+    assert max(abs(b["difference_A"]) for b in numbers["bonds"]) < 1e-5
+    ase.io.write(tmp_path / "swapped.xyz", [ase.Atoms(ETHANOL_NUMBERS[::-1], p) for p in positions])
+    with pytest.raises(InputError, match="other atoms"):
+        analyze(run, reference=tmp_path / "swapped.xyz")
+
+
+@pytest.mark.parametrize("frames", [1, 2, 10, 40])
+def test_few_frames_give_a_report_with_a_note(frames: int, tmp_path: Path):
+    rng = np.random.default_rng(1)
+    run = write_run(tmp_path, ETHANOL_NUMBERS, ETHANOL + 0.02 * rng.normal(size=(frames, 9, 3)))
+    page = analyze(run)
+    numbers = read(page)
+    assert len(numbers["bonds"]) == 8
+    assert (numbers["vibrations"] is None) == (frames < 33)
+    assert any("Only" in note for note in numbers["notes"]) == (frames < 20)
+    assert page.stat().st_size > 20_000
+
+
+@pytest.mark.parametrize(
+    ("numbers", "geometry"),
+    [
+        ((18,), [[0.0, 0, 0]]),
+        ((1, 1), [[0.0, 0, 0], [0.74, 0, 0]]),
+        ((6, 8, 8), [[0.0, 0, 0], [1.16, 0, 0], [-1.16, 0, 0]]),
+        ((7, 1, 1, 1, 1), [[0.0, 0, 0], [0.59, 0.59, 0.59], [-0.59, -0.59, 0.59], [-0.59, 0.59, -0.59], [0.59, -0.59, -0.59]]),
+    ],
+)  # fmt: skip
+def test_small_molecules(numbers: tuple[int, ...], geometry: list[list[float]], tmp_path: Path):
+    rng = np.random.default_rng(2)
+    run = write_run(tmp_path, numbers, np.array(geometry) + 0.01 * rng.normal(size=(60, len(numbers), 3)), charge=0)
+    assert read(analyze(run))["frames"] == 60
+
+
+def test_collapse_is_the_first_thing_said(tmp_path: Path):
+    rng = np.random.default_rng(3)
+    positions = ETHANOL + 0.02 * rng.normal(size=(200, 9, 3))
+    positions[150:, 8, 0] += np.linspace(0.8, 30, 50)
+    run = write_run(
+        tmp_path, ETHANOL_NUMBERS, positions, exit_reason="broken_bond", message="bond O3-H9 is 1.9 Å, at step 302."
+    )
+    numbers = read(analyze(run))
+    assert numbers["stability"]["collapse_frame"] == 150
+    assert numbers["verdicts"][0]["state"] == "bad"
+    assert "0.151 ps" in numbers["verdicts"][0]["text"]
+    assert "O3-H9" in numbers["verdicts"][1]["text"]
+    assert max(b["longest_A"] for b in numbers["bonds"]) < 1.8  # frames after the collapse do not count
+
+
+def test_frames_that_are_not_finite_are_left_out(tmp_path: Path):
+    positions = ETHANOL + 0.02 * np.random.default_rng(4).normal(size=(50, 9, 3))
+    positions[30:, 0, 0] = np.nan
+    numbers = read(analyze(write_run(tmp_path, ETHANOL_NUMBERS, positions)))
+    assert numbers["frames"] == 30
+    assert any("not finite" in note for note in numbers["notes"])
+
+
+def test_coarse_frames_are_said_to_fold_stretches(tmp_path: Path):
+    positions = ETHANOL + 0.02 * np.random.default_rng(5).normal(size=(50, 9, 3))
+    coarse = read(analyze(write_run(tmp_path / "coarse", ETHANOL_NUMBERS, positions, interval_fs=10.0)))
+    assert any("C–H" in note and "folded" in note for note in coarse["notes"])
+    fine = read(analyze(write_run(tmp_path / "fine", ETHANOL_NUMBERS, positions, interval_fs=2.0)))
+    assert not any("folded" in note for note in fine["notes"])
+
+
+def test_formula():
+    assert formula_of(np.array(ETHANOL_NUMBERS), 0) == "C₂H₆O"
+    assert formula_of(np.array([7, 1, 1, 1, 1]), 1) == "H₄N⁺"
+    assert formula_of(np.array([16, 8, 8, 8, 8]), -2) == "O₄S²⁻"
+
+
+def test_a_figure_left_over_gets_the_width():
+    half, wide = Plot("", "", None), Plot("", "", None, wide=True)
+    assert _widths([half, half, wide, half, wide]) == ["half", "half", "wide", "wide alone", "wide"]
+
+
+def drop(name: str):
+    return lambda run: (run / name).unlink()
+
+
+def rewrite(name: str, change):
+    def spoil(run: Path) -> None:
+        data = (run / name).read_bytes()
+        (run / name).write_bytes(change(data))
+
+    return spoil
+
+
+def in_summary(**values: object):
+    return rewrite("summary.json", lambda data: json.dumps(json.loads(data) | values).encode())
+
+
+BAD = {
+    "no trajectory": (drop("trajectory.dcd"), "trajectory.dcd missing"),
+    "no topology": (drop("topology.pdb"), "topology.pdb missing"),
+    "no log": (drop("log.csv"), "log.csv missing"),
+    "no summary": (drop("summary.json"), "has not ended"),
+    "empty trajectory": (rewrite("trajectory.dcd", lambda d: b""), "is empty"),
+    "header only": (rewrite("trajectory.dcd", lambda d: d[:8] + bytes(4) + d[12:276]), "no frames"),
+    "cut header": (rewrite("trajectory.dcd", lambda d: d[:100]), "header"),
+    "truncated": (rewrite("trajectory.dcd", lambda d: d[:-50]), "promises 30 frames, 29 are whole"),
+    "too long": (rewrite("trajectory.dcd", lambda d: d + d[-200:]), "damaged"),
+    "shuffled": (rewrite("trajectory.dcd", lambda d: d[:-400] + bytes(400)), "damaged"),
+    "not a DCD": (rewrite("trajectory.dcd", lambda d: b"ATOM " * 400), "not a DCD"),
+    "binary topology": (rewrite("topology.pdb", lambda d: bytes(range(256)) * 4), "topology.pdb"),
+    "fewer atoms": (
+        rewrite("topology.pdb", lambda d: b"\n".join(x for x in d.split(b"\n") if b" H9 " not in x)),
+        "atoms",
+    ),
+    "other elements": (in_summary(atomic_numbers=[7, 6, 8, 1, 1, 1, 1, 1, 1]), "elements"),
+    "other atom count": (in_summary(atomic_numbers=[6, 6, 8]), "3"),
+    "no interval": (in_summary(report_interval_fs=None), "report_interval_fs"),
+    "no temperature": (in_summary(temperature_K=-1), "temperature_K"),
+    "summary is no JSON": (rewrite("summary.json", lambda d: d[:40]), "JSON"),
+    "summary is a list": (rewrite("summary.json", lambda d: b"[]"), "summary"),
+    "damaged log": (rewrite("log.csv", lambda d: d + b"60,0.0\n"), "line 32"),
+    "log of something else": (rewrite("log.csv", lambda d: b"a,b\n1,2\n"), "temperature_K"),
+    "velocities of another shape": (lambda run: np.savez(run / "velocities.npz", velocities=np.zeros((3, 3))), "shape"),
+    "no velocities in the file": (lambda run: np.savez(run / "velocities.npz", v=np.zeros(3)), "velocities"),
+}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    positions = ETHANOL + 0.02 * np.random.default_rng(6).normal(size=(30, 9, 3))
+    return write_run(tmp_path_factory.mktemp("good") / "run", ETHANOL_NUMBERS, positions)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_runs_are_refused_in_one_line(case: str, good: Path, tmp_path: Path):
+    spoil, words = BAD[case]
+    run = shutil.copytree(good, tmp_path / "run")
+    spoil(run)
+    with pytest.raises(InputError) as error:
+        analyze(run)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (run / "analysis").exists()
+
+
+def test_bad_references_and_outputs_are_refused(good: Path, tmp_path: Path):
+    (tmp_path / "text.xyz").write_text("nonsense")
+    (tmp_path / "what.xyzzy").write_text("nonsense")
+    other = write_run(tmp_path / "argon", (18,), np.zeros((5, 1, 3)))
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "thesis.tex").write_text("precious")
+    for reference in (
+        tmp_path / "none",
+        tmp_path / "text.xyz",
+        tmp_path / "what.xyzzy",
+        other,
+        other / "trajectory.dcd",
+    ):
+        with pytest.raises(InputError, match="reference"):
+            analyze(good, reference=reference)
+    with pytest.raises(InputError, match="no analysis of ours"):
+        analyze(good, output=full)
+    with pytest.raises(InputError, match="is a file"):
+        analyze(good, output=full / "thesis.tex")
+    assert [p.name for p in full.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("arguments", [["missing"], ["analyze.py"], [], ["--nonsense", "x"]])
+def test_command_exits_with_2(arguments: list[str], tmp_path: Path):
+    (tmp_path / "analyze.py").write_text("")
+    done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_command_prints_the_path_last_and_says_what_it_rewrites(good: Path, tmp_path: Path):
+    run = shutil.copytree(good, tmp_path / "run")
+    first = subprocess.run([sys.executable, SCRIPT, run], capture_output=True, text=True)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.splitlines()[-1] == f"report: {run / 'analysis' / 'report.html'}"
+    assert "rewriting" not in first.stdout
+    again = subprocess.run([sys.executable, SCRIPT, run], capture_output=True, text=True)
+    assert again.stdout.startswith("rewriting the analysis")
