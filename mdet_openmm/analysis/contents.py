@@ -174,7 +174,7 @@ def _element_table(study: Study) -> Table | None:
         ]
         for symbol, e in result.elements.items()
     ]
-    header = ["element", "atoms", "mean / K", "error / K", "less target / K", "independent samples"]
+    header = ["element", "atoms", "mean / K", "error / K", "deviation / K", "independent samples"]
     note = "" if result.mean.converged else " The run is too short for the errors to be final: they are lower bounds."
     return Table("Temperature by element", header, rows, f"{result.sentence}{note}", folded=False)
 

@@ -102,7 +102,8 @@ def equipartition_figure(result: TemperatureResult) -> "Figure":
         axes.plot([element.mean - error, element.mean + error], [i, i], color=BLUE, lw=4, solid_capstyle="round")
         axes.plot(element.mean, i, "o", color=BLUE, ms=8)
     axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel="temperature / K")
-    bounds = [e.bound() for e in result.elements.values() if np.isfinite(e.bound())]
+    # the interval of a few samples may be a hundred times wider than what there is to see
+    bounds = [min(e.bound(), result.target) for e in result.elements.values() if np.isfinite(e.bound())]
     half = max([abs(e.mean - result.target) for e in result.elements.values()] + bounds + [0.05 * result.target])
     axes.set_xlim(result.target - 1.15 * half, result.target + 1.15 * half)
     axes.tick_params(axis="y", length=0)

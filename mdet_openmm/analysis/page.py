@@ -98,6 +98,7 @@ figure,.table{background:var(--card);border:1px solid var(--grid);border-radius:
 min-width:0}
 figure.wide{grid-column:1/-1}
 figure svg{display:block;width:100%;height:auto;max-height:620px}
+figure svg{overflow:visible}
 figure.alone svg{max-width:500px}
 figure svg text{font-family:inherit!important}
 figcaption{color:var(--muted);font-size:13px;margin-top:8px}

@@ -168,7 +168,7 @@ def _vibrations(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
             True,
         )
     caption = (
-        f"Mass-weighted, from {spectrum.source}, without translation and rotation; {spectrum.windows} windows, "
+        f"Mass-weighted, from {spectrum.source}, without translation and rotation; {spectrum.windows} window{"s" if spectrum.windows > 1 else ""}, "
         f"resolution {spectrum.resolution:.0f} cm⁻¹. Frames every {study.run.interval_fs:g} fs resolve up to "
         f"{spectrum.nyquist:.0f} cm⁻¹. The integral, {spectrum.modes:.1f} modes, is the vibrations' share of the "
         "kinetic energy in units of k_B T/2."

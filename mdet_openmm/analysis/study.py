@@ -117,7 +117,7 @@ def study_run(run: Run, reference: Reference | None = None) -> Study:
     settled = trajectory[: max(1, stable)]
     values = _internal(settled, coordinates)
     if settled.n_frames < 20:
-        notes.append(f"Only {settled.n_frames} frames: single values are drawn, and errors are not known.")
+        notes.append(f"Only {settled.n_frames} frames: single values are drawn, and errors mean little.")
 
     masses = atomic_masses[run.atomic_numbers]
     target = float(run.summary["temperature_K"])

@@ -40,6 +40,11 @@ class Source:
     weight: float
 
 
+def text_seed(text: str) -> int:
+    """A 64-bit seed that stands for a text, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
 def read_sources(config: LabelConfig) -> list[Source]:
     """Start structures or frames of every entry.
 
@@ -58,7 +63,6 @@ def read_sources(config: LabelConfig) -> list[Source]:
 
 
 def _source(entry: MoleculeEntry, config: LabelConfig) -> Source:
-    from mdet_openmm.data.tasks import text_seed
     from mdet_openmm.molecules.checks import check_electrons, check_molecule
     from mdet_openmm.molecules.smiles import conformers_from_smiles
 

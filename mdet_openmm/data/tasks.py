@@ -1,6 +1,5 @@
 """The work of labelling, cut into tasks that do not depend on each other."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from mdet_openmm.data.config import DISPLACEMENT_KINDS, HeldOutConfig, LabelConf
 from mdet_openmm.data.displacements import Displacer
 from mdet_openmm.data.dynamics import as_stored, langevin
 from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock
-from mdet_openmm.data.sources import Source
+from mdet_openmm.data.sources import Source, text_seed
 from mdet_openmm.data.teacher import Label, Teacher, TeacherFailure, make_teacher
 from mdet_openmm.molecules.bonds import find_bonds
 
@@ -58,11 +57,6 @@ class Task:
     def expected(self) -> int:
         """Frames that the task gives if nothing fails."""
         return self.frames + self.displaced
-
-
-def text_seed(text: str) -> int:
-    """A 64-bit seed that stands for a text, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
 def molecule_key(source: Source) -> int:

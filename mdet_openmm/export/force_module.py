@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mdet_openmm import __version__
 from mdet_openmm.errors import InputError
+from mdet_openmm.export.bound_network import BoundNetwork
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import hashed_rotation, random_rotation, rotation_group
 from mdet_openmm.units import (
@@ -31,46 +32,10 @@ from mdet_openmm.units import (
 if TYPE_CHECKING:
     from mdet_openmm.export.model_folder import Model
     from mdet_openmm.molecules.molecule import Molecule
-    from mdet_openmm.network.edge_transformer import EdgeTransformer
 
 PRECISIONS: Final = ("double", "mixed")
 FRAMES: Final = (1, 12, 24, 60)
 OFFSETS: Final = ("none", "random", "hashed")
-
-
-class BoundNetwork(nn.Module):
-    """An Edge Transformer whose elements, charge and multiplicity are fixed: only positions remain.
-
-    Parameters
-    ----------
-    network
-        Taken over as it is, in the dtype that its trunk has.
-    atomic_numbers
-        (n,) int64.
-    charge
-        Total charge, e.
-    multiplicity
-        2S + 1.
-    """
-
-    pairs: Tensor
-    reference: Tensor
-
-    def __init__(self, network: "EdgeTransformer", atomic_numbers: Tensor, charge: int, multiplicity: int) -> None:
-        super().__init__()
-        self.network = network
-        numbers = atomic_numbers.reshape(1, -1)
-        with torch.no_grad():
-            pairs = network.node_pairs(numbers, torch.tensor([charge]), torch.tensor([multiplicity]))
-            # fp64, because it is a large number beside what the network adds
-            reference = network.reference_energy(numbers).double()
-        self.register_buffer("pairs", pairs.detach().clone())
-        self.register_buffer("reference", reference.detach().clone())
-
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies (f,) in Ha and forces (f, n, 3) in Ha/bohr at positions (f, n, 3) in bohr, fp64."""
-        energies, forces = self.network.from_pairs(self.pairs, positions, None)
-        return energies + self.reference, forces
 
 
 class ForceModule(nn.Module):
