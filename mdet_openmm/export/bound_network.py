@@ -1,0 +1,44 @@
+"""An Edge Transformer bound to one molecule: what does not depend on the positions is computed once."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from mdet_openmm.network.edge_transformer import EdgeTransformer
+
+
+class BoundNetwork(nn.Module):
+    """An Edge Transformer whose elements, charge and multiplicity are fixed: only positions remain.
+
+    Parameters
+    ----------
+    network
+        Taken over as it is, in the dtype that its trunk has.
+    atomic_numbers
+        (n,) int64.
+    charge
+        Total charge, e.
+    multiplicity
+        2S + 1.
+    """
+
+    pairs: Tensor
+    reference: Tensor
+
+    def __init__(self, network: "EdgeTransformer", atomic_numbers: Tensor, charge: int, multiplicity: int) -> None:
+        super().__init__()
+        self.network = network
+        numbers = atomic_numbers.reshape(1, -1)
+        with torch.no_grad():
+            pairs = network.node_pairs(numbers, torch.tensor([charge]), torch.tensor([multiplicity]))
+            # fp64, because it is a large number beside what the network adds
+            reference = network.reference_energy(numbers).double()
+        self.register_buffer("pairs", pairs.detach().clone())
+        self.register_buffer("reference", reference.detach().clone())
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies (f,) in Ha and forces (f, n, 3) in Ha/bohr at positions (f, n, 3) in bohr, fp64."""
+        energies, forces = self.network.from_pairs(self.pairs, positions, None)
+        return energies + self.reference, forces
