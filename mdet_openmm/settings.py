@@ -120,7 +120,10 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
                 raise InputError(f"{where}: {name} must be one of {', '.join(map(str, choices))}, not {values[name]!r}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: setting '{name}' is missing")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except InputError as error:  # the class's own checks do not know where the values stand
+        raise InputError(f"{where}: {error}") from None
 
 
 def _converted(value: Any, annotation: Any, where: str) -> Any:

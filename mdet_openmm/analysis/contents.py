@@ -121,9 +121,9 @@ def _cards(study: Study) -> list[Card]:
     cards.append(Card("RMSD", f"{study.rmsd.mean():.2f}", "Å", f"mean; largest {study.rmsd.max():.2f} Å"))
     differences = [(abs(b.difference), b.difference_error) for b in study.bonds if b.difference is not None]
     if differences:
-        size, error = max(differences)
-        state = GOOD if size <= BOND_TARGET else BAD if size > BOND_TARGET + 3 * error else NEUTRAL
-        cards.append(Card("bond lengths", f"{size:.4f}", "Å", "largest difference of a mean", state))
+        largest, unsure = max(differences)
+        state = GOOD if largest <= BOND_TARGET else BAD if largest > BOND_TARGET + 3 * unsure else NEUTRAL
+        cards.append(Card("bond lengths", f"{largest:.4f}", "Å", "largest difference of a mean", state))
     if study.density_error is not None:
         cards.append(Card("h(r) error", f"{study.density_error:.3f}", "", "0 equal, 2 apart"))
     speed = run.summary.get("ns_per_day")

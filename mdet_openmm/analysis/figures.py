@@ -160,11 +160,9 @@ def _ridge(axes: "Axes", row: Row, base: float, low: float, high: float) -> None
         other = np.histogram(row.reference, bins=edges)[0] / len(row.reference)
     top = max(own.max(), 0.0 if other is None else other.max(), 1e-12) / 0.86
     axes.stairs(base + own / top, edges, baseline=base, fill=True, color=BLUE, alpha=0.35, lw=0)
-    filled = own > 0
-    line = np.where(filled, base + own / top, np.nan)
-    axes.step(edges[:-1], line, where="post", color=BLUE, lw=1.0)
+    axes.stairs(np.where(own > 0, base + own / top, np.nan), edges, baseline=None, color=BLUE, lw=1.0)
     if other is not None:
-        axes.step(edges[:-1], np.where(other > 0, base + other / top, np.nan), where="post", color=ORANGE, lw=1.4)
+        axes.stairs(np.where(other > 0, base + other / top, np.nan), edges, baseline=None, color=ORANGE, lw=1.4)
 
 
 def pair_figure(density: NDArray[np.float64], reference: NDArray[np.float64] | None) -> "Figure":

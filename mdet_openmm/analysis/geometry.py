@@ -36,9 +36,9 @@ class Coordinates:
     dihedrals: NDArray[np.int64]
 
     def type_of(self, atoms: Sequence[int]) -> str:
-        """Elements along the coordinate, the same for both directions: C–C–O, never O–C–C."""
+        """Elements along the coordinate, the same for both directions: C–C–O and O–H, carbon first, hydrogen last."""
         symbols = [chemical_symbols[self.atomic_numbers[a]] for a in atoms]
-        return "–".join(min(symbols, symbols[::-1]))
+        return "–".join(min(symbols, symbols[::-1], key=lambda s: [((e != "C") + (e == "H"), e) for e in s]))
 
     def label_of(self, atoms: Sequence[int]) -> str:
         """Elements with atom numbers counted from 1, as in topology.pdb: C1–O3."""

@@ -167,10 +167,11 @@ def _vibrations(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
             None,
             True,
         )
+    windows = "one window" if spectrum.windows == 1 else f"{spectrum.windows} windows"
     caption = (
-        f"Mass-weighted, from {spectrum.source}, without translation and rotation; {spectrum.windows} window{"s" if spectrum.windows > 1 else ""}, "
-        f"resolution {spectrum.resolution:.0f} cm⁻¹. Frames every {study.run.interval_fs:g} fs resolve up to "
-        f"{spectrum.nyquist:.0f} cm⁻¹. The integral, {spectrum.modes:.1f} modes, is the vibrations' share of the "
-        "kinetic energy in units of k_B T/2."
+        f"Mass-weighted, from {spectrum.source}, without translation and rotation; {windows}, resolution "
+        f"{spectrum.resolution:.0f} cm⁻¹. Frames every {study.run.interval_fs:g} fs resolve up to {spectrum.nyquist:.0f} "
+        f"cm⁻¹. The integral, {spectrum.modes:.1f} modes, is the vibrations' share of the kinetic energy in units of "
+        "k_B T/2."
     )
     return "vibrations", title, caption, figures.spectrum_figure(spectrum, study.reference_spectrum), True

@@ -17,7 +17,7 @@ FINEST_PER_CM, COARSEST_PER_CM = 8.0, 30.0
 
 FEWEST_SAMPLES = 32
 
-STRETCH_PER_CM = {"H–H": 4400, "F–H": 4000, "H–O": 3800, "H–N": 3550, "C–H": 3200, "H–S": 2700}
+STRETCH_PER_CM = {"H–H": 4400, "F–H": 4000, "O–H": 3800, "N–H": 3550, "C–H": 3200, "S–H": 2700}
 """About the highest stretching wavenumber of the bonds with hydrogen."""
 
 OTHER_STRETCH_PER_CM = 2350

@@ -43,10 +43,10 @@ class NetworkConfig:
         """Refuse shapes that cannot be built."""
         for name in ("n_layers", "embd_dim", "n_heads", "n_radial", "ffn_multiplier", "l_max", "n_frequencies"):
             if getattr(self, name) < 1:
-                raise InputError(f"network: {name} must be at least 1, not {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.embd_dim % self.n_heads:
-            raise InputError(f"network: embd_dim {self.embd_dim} is not a multiple of n_heads {self.n_heads}")
+            raise InputError(f"embd_dim {self.embd_dim} is not a multiple of n_heads {self.n_heads}")
         if self.head_project_down and self.embd_dim < 4:
-            raise InputError("network: head_project_down needs embd_dim of 4 or more")
+            raise InputError("head_project_down needs embd_dim of 4 or more")
         if not (self.force_scale > 0 and self.radial_cutoff > 0 and self.shortest_wavelength > 0):
-            raise InputError("network: force_scale, radial_cutoff and shortest_wavelength must be positive")
+            raise InputError("force_scale, radial_cutoff and shortest_wavelength must be positive")

@@ -77,7 +77,7 @@ def test_types_do_not_depend_on_direction():
     coordinates = geometry.find_coordinates(np.array(ETHANOL_NUMBERS), ETHANOL)
     assert len(coordinates.bonds) == 8
     assert coordinates.type_of([0, 1, 2]) == coordinates.type_of([2, 1, 0]) == "C–C–O"
-    assert set(coordinates.by_type(coordinates.bonds)) == {"C–C", "C–H", "C–O", "H–O"}
+    assert set(coordinates.by_type(coordinates.bonds)) == {"C–C", "C–H", "C–O", "O–H"}
     assert len(coordinates.angles) == 6 + 6 + 1
     assert len(coordinates.dihedrals) == 9 + 3
 

@@ -103,8 +103,8 @@ def test_rigid_motion_has_no_vibration():
 
 def test_limits():
     assert nyquist_per_cm(1.0) == pytest.approx(16678.2, abs=0.1)
-    assert folded_stretches(["C–H", "C–O", "H–O"], 2.0) == []
-    assert folded_stretches(["C–H", "C–O", "H–O"], 5.0) == ["H–O"]
-    assert folded_stretches(["C–H", "C–O", "H–O"], 10.0) == ["C–H", "C–O", "H–O"]
+    assert folded_stretches(["C–H", "C–O", "O–H"], 2.0) == []
+    assert folded_stretches(["C–H", "C–O", "O–H"], 5.0) == ["O–H"]
+    assert folded_stretches(["C–H", "C–O", "O–H"], 10.0) == ["C–H", "C–O", "O–H"]
     assert vibrational_spectrum(np.zeros((20, 2, 3)), np.ones(2), 1.0, 300.0) is None
     assert vibrational_spectrum(np.zeros((200, 1, 3)), np.ones(1), 1.0, 300.0) is None
