@@ -58,6 +58,40 @@ def test_report_of_langevin_ethanol(ethanol: Path):
     assert all(p.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for p in page.parent.glob("*.png"))
 
 
+def test_what_run_nvt_writes_is_read(tmp_path: Path):
+    """The two ends of the contract: no file name or column of a real run is unknown here."""
+    import torch
+
+    from mdet_openmm.export.model_folder import save_model
+    from mdet_openmm.network.config import NetworkConfig
+    from mdet_openmm.network.edge_transformer import EdgeTransformer
+    from mdet_openmm.simulation.nvt import run_nvt
+    from mdet_openmm.simulation.settings import NvtSettings
+
+    torch.manual_seed(0)
+    config = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, force_scale=1e-3)
+    save_model(tmp_path / "tiny", EdgeTransformer(config), elements=[1, 8], training={}, metrics={}, card="random")
+    water = tmp_path / "water.xyz"
+    water.write_text("3\nwater\nO 0 0 0.1173\nH 0 0.7572 -0.4692\nH 0 -0.7572 -0.4692\n")
+    summary = run_nvt(
+        NvtSettings(
+            system=water, model=str(tmp_path / "tiny"), output=tmp_path / "run", temperature=10.0, friction=50.0,
+            equilibrate=0.02, steps=400, seed=3, quiet=True, minimize=False,
+        )
+    )  # fmt: skip
+    page = analyze(tmp_path / "run")
+    numbers = read(page)
+    assert numbers["frames"] == 50
+    assert numbers["notes"] == []
+    assert numbers["time_ps"] == pytest.approx(0.2)
+    assert numbers["temperature"]["degrees_of_freedom"] == 9
+    assert numbers["temperature"]["mean"]["mean"] == pytest.approx(summary["temperature_mean_K"])
+    for symbol, mean in summary["temperature_by_element_K"].items():
+        assert numbers["temperature"]["elements"][symbol]["mean"] == pytest.approx(mean)
+    assert [b["label"] for b in numbers["bonds"]] == ["O1–H2", "O1–H3"]
+    assert "tiny" in page.read_text(encoding="utf-8")
+
+
 def test_page_is_self_contained(ethanol: Path):
     html = analyze(ethanol).read_text(encoding="utf-8")
     assert "http" not in html
