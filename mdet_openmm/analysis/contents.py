@@ -98,7 +98,7 @@ def _cards(study: Study) -> list[Card]:
         error = f"± {result.mean.error:.1f}, " if np.isfinite(result.mean.error) else ""
         cards.append(
             Card(
-                "mean temperature",
+                "temperature",
                 f"{result.mean.mean:.1f}",
                 "K",
                 f"{error}target {result.target:g} K",
@@ -111,7 +111,7 @@ def _cards(study: Study) -> list[Card]:
             )  # fmt: skip
             cards.append(
                 Card(
-                    "spread of elements",
+                    "element spread",
                     f"{hottest[1].mean - coldest[1].mean:.1f}",
                     "K",
                     f"{hottest[0]} hottest, {coldest[0]} coldest",

@@ -55,6 +55,7 @@ def draw_molecule(
         rdDetermineBonds.DetermineBondOrders(molecule, charge=charge)
         if np.sum(atomic_numbers > 1) > 1:
             molecule = Chem.RemoveHs(molecule)
+        molecule.RemoveAllConformers()  # or the drawing would be a projection of the geometry
         drawing = rdMolDraw2D.MolDraw2DSVG(190, 140)
         options = drawing.drawOptions()
         options.clearBackground = False  # type: ignore[assignment]

@@ -114,7 +114,8 @@ details table{margin-top:8px}
 .notes{color:var(--muted);font-size:13.5px;margin:16px 0 0;padding-left:18px}
 footer{color:var(--muted);font-size:12.5px;margin-top:22px}
 @media(max-width:760px){.plots{grid-template-columns:minmax(0,1fr)}header{align-items:flex-start}
-header .mol svg{width:96px}h1{font-size:24px}}
+header .mol svg{width:96px}.scroll{overflow-x:auto}.wide:not(.alone) .scroll svg{min-width:700px}
+h1{font-size:24px}}
 @media print{body{background:#fff}figure,.card,.table{break-inside:avoid}}
 """
 
@@ -172,7 +173,7 @@ def _widths(plots: Sequence[Plot]) -> list[str]:
 
 
 def _plot(plot: Plot, width: str) -> str:
-    body = plot.svg or '<div class="none">Nothing to draw.</div>'
+    body = f'<div class="scroll">{plot.svg}</div>' if plot.svg else '<div class="none">Nothing to draw.</div>'
     caption = f"<figcaption>{escape(plot.caption)}</figcaption>"
     return f'<figure class="{width}"><h2>{escape(plot.title)}</h2>{body}{caption}</figure>'
 

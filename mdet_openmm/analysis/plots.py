@@ -171,7 +171,7 @@ def _vibrations(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
     caption = (
         f"Mass-weighted, from {spectrum.source}, without translation and rotation; {windows}, resolution "
         f"{spectrum.resolution:.0f} cm⁻¹. Frames every {study.run.interval_fs:g} fs resolve up to "
-        f"{spectrum.nyquist:.0f} cm⁻¹. The integral, {spectrum.modes:.1f} modes, is the vibrations' share of the kinetic energy in units of "
-        "k_B T/2."
+        f"{spectrum.nyquist:.0f} cm⁻¹. The integral, {spectrum.modes:.1f} modes, is the kinetic energy of the "
+        "vibrations in units of k_B T/2."
     )
     return "vibrations", title, caption, figures.spectrum_figure(spectrum, study.reference_spectrum), True

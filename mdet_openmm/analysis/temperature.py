@@ -13,7 +13,7 @@ HOLDS, BROKEN, UNDECIDED = "holds", "broken", "undecided"
 TOLERANCE = 0.02
 """Deviations below this fraction of the target are not called wrong, however long the run: time steps have errors."""
 
-TOO_WIDE = 0.10
+TOO_WIDE = 0.25
 """If the error bound exceeds this fraction of the target, a deviation that matters could hide in it."""
 
 RELAXATIONS = 10.0
@@ -168,13 +168,14 @@ def _sentence(
         return "The run is shorter than ten thermostat relaxation times: too short to judge its temperature."
     parts = []
     if mean_verdict == HOLDS:
-        parts.append("the mean temperature is the target's within its error")
+        parts.append(f"the mean temperature, {mean.mean:.1f} ± {mean.error:.1f} K, agrees with the target")
     elif mean_verdict == BROKEN:
         parts.append(f"the mean temperature is off by {mean.mean - target:+.1f} ± {mean.error:.1f} K")
     else:
         parts.append("the mean temperature is not known well enough to judge")
     if equipartition == HOLDS:
-        parts.append("equipartition between the elements holds")
+        widest = max(element.bound() for element in elements.values())
+        parts.append(f"every element has the target temperature (deviations of more than {widest:.0f} K would show)")
     elif equipartition == BROKEN:
         off = [
             f"{symbol} {elements[symbol].mean - target:+.1f} ± {elements[symbol].error:.1f} K"

@@ -71,8 +71,4 @@ def _reference(study: Study) -> list[Verdict]:
             lines.append(Verdict(BAD, f"Bond lengths differ from the reference: {text}."))
         else:
             lines.append(Verdict(NEUTRAL, f"Bond lengths are not known well enough to compare: {text}."))
-    if study.density_error is not None:
-        lines.append(
-            Verdict(NEUTRAL, f"h(r) differs from the reference by {study.density_error:.3f} (0 equal, 2 apart).")
-        )
     return lines
