@@ -106,3 +106,11 @@ def test_usage_errors_and_help() -> None:
     code = "import sys; from mdet_openmm.cli import build_parser; build_parser(); print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "'torch'" not in loaded and "'openmm'" not in loaded
+
+
+def test_predict_refuses_what_does_not_fit(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mdet_openmm.molecules.checks.available_memory", lambda: 10_000)
+    assert main(["predict", str(model), str(METHANOL)]) == 2
+    assert "memory" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from typing import Any
 
 from mdet_openmm.export.force_module import bind, forces
 from mdet_openmm.export.model_folder import load_model
-from mdet_openmm.molecules.checks import check_elements
+from mdet_openmm.molecules.checks import check_elements, check_fits_memory
 from mdet_openmm.molecules.readers import read_molecule
 
 
@@ -46,6 +46,8 @@ def predict(
     molecule = read_molecule(Path(file), charge=charge, multiplicity=multiplicity)
     loaded = load_model(model)
     check_elements(molecule, loaded.elements, loaded.name)
+    shape = loaded.network.config
+    check_fits_memory(molecule.n_atoms, shape.embd_dim, shape.n_heads, frames, precision)
     module = bind(
         loaded,
         molecule.atomic_numbers,
