@@ -57,11 +57,14 @@ def analyze(folder: Path, reference: Path | None = None, output: Path | None = N
         **{f"{name}.png": drawing.png for name, drawing in drawings.items() if drawing.png},
         PAGE_NAME: render(make_page(study, drawings, verdicts)).encode(),
     }
-    target.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        part = target / f".{name}.partial"
-        part.write_bytes(content)
-        part.replace(target / name)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            part = target / f".{name}.partial"
+            part.write_bytes(content)
+            part.replace(target / name)
+    except OSError as error:
+        raise InputError(f"cannot write the report in {target}: {error.strerror}; give another --output") from None
     for name in NAMES:  # an earlier analysis may have drawn what there is no more
         if f"{name}.png" not in files:
             (target / f"{name}.png").unlink(missing_ok=True)

@@ -161,7 +161,7 @@ def bind(
     Raises
     ------
     InputError
-        For an option or an element that the model does not know.
+        For an option, or an element, charge or multiplicity that the model does not know.
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -177,6 +177,11 @@ def bind(
         raise InputError("atomic numbers must be a list with one number per atom")
     if unknown:
         raise InputError(f"the model {model.name} was not trained on elements {unknown}; it knows {model.elements}")
+    for what, value in (("charge", charge), ("multiplicity", multiplicity)):
+        seen = model.trained_on(what)
+        if seen and value not in seen:  # the embedding of any other is as it was drawn at the start of the training
+            known = ", ".join(map(str, seen))
+            raise InputError(f"the model {model.name} was not trained on {what} {value}, only on {known}")
     network = copy.deepcopy(model.network).requires_grad_(False).eval()
     network.to_trunk(torch.float64 if precision == "double" else torch.float32)
     bound = BoundNetwork(network, numbers, charge, multiplicity)

@@ -68,6 +68,11 @@ class Model:
     sha256: str
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    def trained_on(self, what: str) -> tuple[int, ...]:
+        """Values of ``"charge"`` or ``"multiplicity"`` among its training molecules; empty if they are not known."""
+        seen = self.metadata.get("training", {}).get("trained_on", {}).get(what, ())
+        return tuple(int(value) for value in seen)
+
 
 def shipped_models() -> dict[str, Path]:
     """Folders of the models that come with the package, by name: ``models/`` of a checkout, or those in a wheel."""

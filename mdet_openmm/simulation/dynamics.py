@@ -4,6 +4,7 @@ Everything is keyed on the number of steps since the very first one, which OpenM
 checkpoint alone says where a run stands: in the equilibration or after it, and how many frames and rows it has.
 """
 
+import hashlib
 import sys
 import time
 from dataclasses import dataclass
@@ -132,7 +133,9 @@ def save_checkpoint(context: Any, folder: Any) -> None:
 
     state = context.getState(getPositions=True, getVelocities=True, getParameters=True)
     run_folder.replace(folder / run_folder.STATE, openmm.XmlSerializer.serialize(state))
-    run_folder.replace(folder / run_folder.CHECKPOINT, context.createCheckpoint())
+    # OpenMM reads half a checkpoint without a word; a digest behind it (which OpenMM does not read) makes that visible.
+    checkpoint = context.createCheckpoint()
+    run_folder.replace(folder / run_folder.CHECKPOINT, checkpoint + hashlib.sha256(checkpoint).digest())
 
 
 def load_checkpoint(context: Any, folder: Any) -> int:
@@ -141,13 +144,17 @@ def load_checkpoint(context: Any, folder: Any) -> int:
     Raises
     ------
     InputError
-        If it cannot be read, or was written on another platform or by another version of OpenMM.
+        If it cannot be read, is damaged, or was written on another platform or by another version of OpenMM.
     """
     import openmm
 
     path = folder / run_folder.CHECKPOINT
     try:
-        context.loadCheckpoint(path.read_bytes())
+        content = path.read_bytes()
+        checkpoint, digest = content[:-32], content[-32:]
+        if hashlib.sha256(checkpoint).digest() != digest:
+            raise InputError(f"{path} is damaged (cut off or changed); remove {folder} and start the run anew")
+        context.loadCheckpoint(checkpoint)
     except (OSError, openmm.OpenMMException) as error:
         text = " ".join(str(error).split())
         raise InputError(f"cannot use {path} ({text}); go on with the platform and OpenMM that wrote it") from None

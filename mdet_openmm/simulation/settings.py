@@ -38,7 +38,7 @@ class NvtSettings:
     system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
     model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
-    multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1 or 2")
+    multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1")
     temperature: float = option(300.0, "temperature of the bath in K")
     friction: float | None = option(
         None, "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]"
@@ -127,7 +127,7 @@ def resolved(settings: NvtSettings) -> NvtSettings:
     if 1000.0 * s.checkpoint_interval < s.timestep:
         raise InputError(f"--checkpoint-interval {s.checkpoint_interval} ps is shorter than the time step")
     if s.threads is not None and not 1 <= s.threads <= 1024:
-        raise InputError(f"--threads must be a positive number, not {s.threads}")
+        raise InputError(f"--threads must be from 1 to 1024, not {s.threads}")
     if s.seed is not None and not 0 <= s.seed < 2**31:
         raise InputError(f"--seed must be between 0 and {2**31 - 1}, not {s.seed}")
     seed = secrets.randbelow(2**31) if s.seed is None else s.seed

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdet_openmm.errors import InputError
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.settings import option
 
@@ -40,6 +41,22 @@ class TrainConfig:
     checkpoint_every: int = option(500, "steps between checkpoints")
     start_from: str | None = option(None, "model to start from (mdet finetune)")
     description: str = option("", "a sentence or two for the model card")
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained before anything is written."""
+        if not self.name or self.name != Path(self.name).name or self.name.startswith("."):
+            raise InputError(f"name must be a plain folder name, not {self.name!r}")
+        for name in ("steps", "batch_size", "copies", "devices", "nodes", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("warmup_steps", "final_rate", "weight_decay", "energy_weight", "calm_force", "seed", "threads"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} cannot be negative, not {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"ema_decay must be from 0 to below 1, not {self.ema_decay}")
 
 
 FINETUNE_DEFAULTS: dict[str, int | float] = {

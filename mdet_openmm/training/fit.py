@@ -5,22 +5,19 @@ import dataclasses
 import json
 import logging
 import shutil
-import signal
 import time
 import warnings
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
 import yaml
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
@@ -32,67 +29,7 @@ from mdet_openmm.training.card import model_card
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.evaluate import evaluate
 from mdet_openmm.training.module import ForceTraining, NotFinite
-
-
-class Progress(Callback):
-    """One line with the steps, the loss and the time left; a CSV of every step; a stop at Ctrl-C or SIGTERM."""
-
-    def __init__(self, folder: Path, config: TrainConfig, first_step: int, quiet: bool) -> None:
-        self.path = folder / "loss.csv"
-        self.first_step = first_step
-        self.interrupted = False
-        self.bar = tqdm(
-            total=config.steps,
-            initial=first_step,
-            desc=config.name,
-            unit="step",
-            mininterval=2.0,
-            disable=quiet or rank_zero_only.rank > 0,
-        )
-
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Drop the rows that a resumed run writes again."""
-        if trainer.is_global_zero:
-            rows = self.path.read_text().splitlines() if self.path.exists() else []
-            kept = [r for r in rows[1:] if r.count(",") == 3 and int(r.split(",")[0]) < self.first_step]
-            self.path.write_text("\n".join(["step,loss,learning_rate,val_mae_meV_A", *kept]) + "\n")
-        self.file = self.path.open("a", buffering=1)  # a line at a time: rows before a checkpoint survive a crash
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Listen for Ctrl-C and SIGTERM, now that Lightning has set its own handlers."""
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            self.interrupted = True
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Write the row of the step."""
-        loss = float(outputs["loss"])
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        if trainer.is_global_zero:
-            # repr keeps every bit, so that a resumed run can be compared with an unbroken one
-            self.file.write(f"{trainer.global_step - 1},{loss!r},{rate:.6g},\n")
-        self.bar.update(1)
-        if trainer.global_step % 50 == 0:
-            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-        if self.interrupted:
-            trainer.should_stop = True
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Write the validation error in a row of its own."""
-        value = trainer.callback_metrics.get("val_mae_meV_A")
-        if trainer.is_global_zero and value is not None and not trainer.sanity_checking:
-            self.file.write(f"{trainer.global_step - 1},,,{float(value):.4f}\n")
-            tqdm.write(f"step {trainer.global_step}: validation force MAE {float(value):.2f} meV/Å (averaged weights)")
-
-    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Close the files."""
-        self.file.close()
-        self.bar.close()
+from mdet_openmm.training.progress import Progress
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -131,13 +68,13 @@ def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
     return network
 
 
-def prepare_folder(config: TrainConfig, run: Path, model: Path, restart: bool) -> Path | None:
-    """Check the folders before anything is computed; the checkpoint to go on from, if any."""
+def check_folders(config: TrainConfig, run: Path, model: Path, restart: bool) -> Path | None:
+    """Check the folders before anything is computed or written; the checkpoint to go on from, if any."""
     if rank_zero_only.rank > 0:  # started by the process that has checked them
         return newest_checkpoint(run / "checkpoints") if restart else None
     if model.exists():
         raise InputError(f"{model} exists and is not overwritten; choose another name or remove it")
-    described = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    described = plain(config)
     if run.exists() and any(run.iterdir()):
         if not restart:
             raise InputError(f"{run} holds an earlier training run; add --restart to go on with it, or remove it")
@@ -147,9 +84,12 @@ def prepare_folder(config: TrainConfig, run: Path, model: Path, restart: bool) -
         if changed:
             raise InputError(f"--restart: {', '.join(changed)} differ from those of the run in {run}")
         return newest_checkpoint(run / "checkpoints")
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "config.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
     return None
+
+
+def plain(config: TrainConfig) -> dict[str, Any]:
+    """The configuration in types that YAML and JSON know."""
+    return dict(json.loads(json.dumps(dataclasses.asdict(config), default=str)))
 
 
 def run_training(
@@ -189,11 +129,17 @@ def run_training(
     store = Store(config.data)
     if len(store.indices("train")) == 0:
         raise InputError(f"{config.data} has no frames in its training split")
-    checkpoint = prepare_folder(config, run_folder, model_folder, restart)
+    checkpoint = check_folders(config, run_folder, model_folder, restart)
     if config.threads:
         torch.set_num_threads(config.threads)
     first_step = int(checkpoint.stem.removeprefix("step")) if checkpoint else 0
     network = build_network(config, store)
+    if rank_zero_only.rank == 0 and checkpoint is None:
+        try:
+            run_folder.mkdir(parents=True, exist_ok=True)
+            (run_folder / "config.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False))
+        except OSError as error:
+            raise InputError(f"cannot write {run_folder}: {error.strerror}") from None
     module = ForceTraining(network, config, run_folder)
     if config.compile:
         if shutil.which("g++") is None and shutil.which("clang++") is None:
@@ -271,14 +217,17 @@ def run_training(
     return model_folder
 
 
-def _write_model(
-    config: TrainConfig, store: Store, module: ForceTraining, folder: Path, training: dict[str, float]
-) -> None:
+def _write_model(config: TrainConfig, store: Store, module: ForceTraining, folder: Path, run: dict[str, Any]) -> None:
     average = EdgeTransformer(module.network.config)
     average.load_state_dict(module.average.module.state_dict())
     metrics = evaluate(copy.deepcopy(average), store, ("test", "unseen"))
-    training = {**json.loads(json.dumps(dataclasses.asdict(config), default=str)), **training}
+    training = {**plain(config), **run}
     training["teacher"] = store.attributes["teacher"]
+    learnt = [m for m in store.molecules if m.split == "train"]
+    training["trained_on"] = {
+        "charge": sorted({m.charge for m in learnt}),
+        "multiplicity": sorted({m.multiplicity for m in learnt}),
+    }
     save_model(
         folder,
         average,

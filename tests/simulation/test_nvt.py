@@ -259,3 +259,13 @@ def test_one_atom_runs_with_langevin_only(tmp_path: Path, model: Path) -> None:
     assert not (tmp_path / "out").exists()
     summary = run_nvt(cold(atom, model, tmp_path / "out", multiplicity=3))
     assert summary["exit_reason"] == "completed" and summary["degrees_of_freedom"] == 3
+
+
+@pytest.mark.parametrize("size", [0, 40, 200, -1])
+def test_a_checkpoint_that_is_cut_off_is_refused(size: int, tmp_path: Path, water: Path, model: Path) -> None:
+    folder = tmp_path / "out"
+    run_nvt(cold(water, model, folder))
+    checkpoint = folder / run_folder.CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:size])
+    with pytest.raises(InputError, match="damaged"):
+        run_nvt(cold(water, model, folder, restart=True, steps=200))

@@ -15,6 +15,7 @@ import torch
 
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
+from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.training.batches import load_batch
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
@@ -40,17 +41,18 @@ from pathlib import Path
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training import fit
+from mdet_openmm.training.progress import Progress
 folder, data, restart, slow = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "restart", sys.argv[4] == "slow"
 config = TrainConfig(name="small", data=data, steps=24, batch_size=6, learning_rate=3e-3, warmup_steps=4,
     validate_every=12, checkpoint_every=5, threads=1, accelerator="cpu",
     network=NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=16, l_max=2))
 if slow:
-    before = fit.Progress.on_train_batch_end
+    before = Progress.on_train_batch_end
     def wait(self, trainer, *args):
         before(self, trainer, *args)
         if trainer.global_step >= 13:
             time.sleep(0.5)
-    fit.Progress.on_train_batch_end = wait
+    Progress.on_train_batch_end = wait
 from mdet_openmm.errors import exit_status
 sys.exit(exit_status(lambda: fit.run_training(
     config, model_folder=folder / "model", run_folder=folder / "run", restart=restart, quiet=True)))
@@ -137,6 +139,31 @@ def test_nothing_is_overwritten(tmp_path: Path, small_config: TrainConfig) -> No
     with pytest.raises(InputError, match="energy_head"):
         changed = dataclasses.replace(small_config, energy_weight=1.0)
         run_training(changed, model_folder=model, run_folder=tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("steps", -30), ("batch_size", 0), ("learning_rate", float("nan")), ("name", "a/b"), ("ema_decay", 1.0)],
+)
+def test_settings_that_cannot_be_trained(field: str, value: object, small_config: TrainConfig) -> None:
+    with pytest.raises(InputError, match=field):
+        dataclasses.replace(small_config, **{field: value})
+
+
+def test_a_model_that_is_not_there_leaves_no_folder(tmp_path: Path, small_config: TrainConfig) -> None:
+    config = dataclasses.replace(small_config, start_from=str(tmp_path / "absent"))
+    with pytest.raises(InputError, match="absent"):
+        run_training(config, model_folder=tmp_path / "model", run_folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_untrained_charge_is_refused(unbroken: Path) -> None:
+    model = load_model(unbroken / "model")
+    assert model.trained_on("charge") == (0,) and model.trained_on("multiplicity") == (1,)
+    bind(model, [8, 1, 1], 0, 1)
+    for charge, multiplicity in ((1, 1), (0, 3)):
+        with pytest.raises(InputError, match="not trained on"):
+            bind(model, [8, 1, 1], charge, multiplicity)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path: Path, small_config: TrainConfig) -> None:

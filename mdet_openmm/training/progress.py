@@ -1,0 +1,74 @@
+"""What a training run shows and writes while it goes."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
+from tqdm import tqdm
+
+from mdet_openmm.training.config import TrainConfig
+
+
+class Progress(Callback):
+    """One line with the steps, the loss and the time left; a CSV of every step; a stop at Ctrl-C or SIGTERM."""
+
+    def __init__(self, folder: Path, config: TrainConfig, first_step: int, quiet: bool) -> None:
+        self.path = folder / "loss.csv"
+        self.first_step = first_step
+        self.interrupted = False
+        self.bar = tqdm(
+            total=config.steps,
+            initial=first_step,
+            desc=config.name,
+            unit="step",
+            mininterval=2.0,
+            disable=quiet or rank_zero_only.rank > 0,
+        )
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Drop the rows that a resumed run writes again."""
+        if trainer.is_global_zero:
+            rows = self.path.read_text().splitlines() if self.path.exists() else []
+            kept = [r for r in rows[1:] if r.count(",") == 3 and int(r.split(",")[0]) < self.first_step]
+            self.path.write_text("\n".join(["step,loss,learning_rate,val_mae_meV_A", *kept]) + "\n")
+        self.file = self.path.open("a", buffering=1)  # a line at a time: rows before a checkpoint survive a crash
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Listen for Ctrl-C and SIGTERM, now that Lightning has set its own handlers."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.interrupted = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the row of the step."""
+        loss = float(outputs["loss"])
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        if trainer.is_global_zero:
+            # repr keeps every bit, so that a resumed run can be compared with an unbroken one
+            self.file.write(f"{trainer.global_step - 1},{loss!r},{rate:.6g},\n")
+        self.bar.update(1)
+        if trainer.global_step % 50 == 0:
+            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        if self.interrupted:
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write the validation error in a row of its own."""
+        value = trainer.callback_metrics.get("val_mae_meV_A")
+        if trainer.is_global_zero and value is not None and not trainer.sanity_checking:
+            self.file.write(f"{trainer.global_step - 1},,,{float(value):.4f}\n")
+            tqdm.write(f"step {trainer.global_step}: validation force MAE {float(value):.2f} meV/Å (averaged weights)")
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Close the files."""
+        self.file.close()
+        self.bar.close()
