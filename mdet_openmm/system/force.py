@@ -5,7 +5,7 @@ import functools
 import importlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 # Before OpenMM loads its plugins: openmmtorch's need libraries that come with torch.
@@ -17,6 +17,21 @@ from torch import Tensor
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.system.guards import guard_serialisation
+
+
+def _load_torch_plugins() -> None:
+    """Load openmmtorch's plugins now, if OpenMM was imported before torch and could not.
+
+    They need libraries that come with torch (libnvrtc, also on machines without a GPU).
+    """
+    for failure in openmm.Platform.getPluginLoadFailures():
+        library = failure.removeprefix("Error loading library ").partition(": ")[0]
+        if "Torch" in library:
+            with suppress(openmm.OpenMMException):  # such as that of OpenCL, which is not there either
+                openmm.Platform.loadPluginLibrary(library)
+
+
+_load_torch_plugins()
 
 BACKENDS: Final = ("auto", "torch", "python")
 

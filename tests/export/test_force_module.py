@@ -1,7 +1,8 @@
 import copy
 import json
 import math
-from types import SimpleNamespace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import ForceModule, bind, export, forces
+from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.molecules.molecule import Molecule
@@ -104,11 +106,13 @@ def error(module: torch.jit.ScriptModule, x: torch.Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def model() -> SimpleNamespace:
+def model() -> Model:
     torch.manual_seed(2)
     config = NetworkConfig(n_layers=2, embd_dim=16, n_heads=2, n_radial=8, energy_head=True)
     network = EdgeTransformer(config).eval()
-    return SimpleNamespace(network=network, elements=(1, 6, 7, 8), has_energy=True, name="tiny", sha256="0" * 64)
+    return Model(
+        path=Path("tiny"), network=network, elements=(1, 6, 7, 8), has_energy=True, name="tiny", sha256="0" * 64
+    )
 
 
 # --- which orders of an anisotropic error a group of frames cancels -------------------------------------------
@@ -317,7 +321,7 @@ def test_forces_in_ase_units(model):
     energy, per_angstrom = forces(module, (x * 10).numpy())
     assert abs(energy * 96.48533212 / float(module(x)[0]) - 1) < 1e-8
     assert np.abs(per_angstrom * 964.8533212 - module(x)[1].numpy()).max() < 1e-7 * np.abs(per_angstrom).max() * 965
-    without = SimpleNamespace(**{**vars(model), "has_energy": False})
+    without = replace(model, has_energy=False)
     module = bind(without, ETHANOL, 0, 1)
     assert forces(module, (x * 10).numpy())[0] is None
     assert float(module(x)[0]) == 0.0

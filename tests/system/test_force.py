@@ -1,4 +1,6 @@
-from types import SimpleNamespace
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import openmm
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind
+from mdet_openmm.export.model_folder import Model
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.system import force as force_module
@@ -22,11 +25,11 @@ def start() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def model() -> SimpleNamespace:
+def model() -> Model:
     torch.manual_seed(2)
     config = NetworkConfig(n_layers=2, embd_dim=16, n_heads=2, n_radial=8, energy_head=True, force_scale=0.01)
     network = EdgeTransformer(config).eval()
-    return SimpleNamespace(network=network, elements=(1, 6, 8), has_energy=True, name="tiny", sha256="0" * 64)
+    return Model(path=Path("tiny"), network=network, elements=(1, 6, 8), has_energy=True, name="tiny", sha256="0" * 64)
 
 
 def context_of(module, backend: str, integrator=None, platform: str = "Reference"):
@@ -180,3 +183,14 @@ def test_a_backend_whose_trial_force_is_wrong_counts_as_broken():
         raise RuntimeError("no\nlibrary")
 
     assert force_module._trial(broken) == "no library"
+
+
+def test_torch_works_when_openmm_was_imported_first():
+    code = (
+        "import openmm; import openmm.app; openmm.Platform.getPlatformByName('Reference')\n"
+        "from mdet_openmm.system.force import choose_backend\n"
+        "print(choose_backend('torch')[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["torch"]
