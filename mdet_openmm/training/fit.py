@@ -164,6 +164,7 @@ def run_training(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*IterableDataset.*")
+        warnings.filterwarnings("ignore", message=".*val_dataloader.*")
         warnings.filterwarnings("ignore", message=".*Trying to infer the `batch_size`.*")
         trainer = lightning.Trainer(
             accelerator=config.accelerator,
