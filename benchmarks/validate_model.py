@@ -176,6 +176,7 @@ def write_card(model: Path, jobs: list[Job], results: dict[str, dict[str, Any]],
     before = card.read_text().split(HEADING)[0].rstrip()
     known = [results[j.name] for j in jobs if j.name in TRAINED]
     unseen = [results[j.name] for j in jobs if j.name in UNSEEN]
+    strangers = f"\n\nMolecules that it never saw:\n\n{table(unseen)}" if unseen else ""
     whole = [r for r in known if not r["stopped"] and not r.get("collapsed")]
     text = (
         f"{HEADING}\n\nNVT at 300 K (Langevin 1/ps, 0.5 fs, {options.precision}, {options.frames} frame(s), hashed "
@@ -184,7 +185,7 @@ def write_card(model: Path, jobs: list[Job], results: dict[str, dict[str, Any]],
         f"{len(whole)} of {len(known)} of its own molecules ran to the end without a broken bond.\n\n"
         f"Command: `python benchmarks/validate_model.py models/{model.name} --precision {options.precision} "
         f"--frames {options.frames}`\n\n"
-        f"Its own molecules:\n\n{table(known)}\n\nMolecules that it never saw:\n\n{table(unseen)}\n"
+        f"Its own molecules:\n\n{table(known)}{strangers}\n"
     )
     card.write_text(f"{before}\n\n{text}")
 
@@ -229,7 +230,7 @@ def main() -> None:
             results[result["name"]] = result
             tqdm.write(json.dumps(result))
     print(table([results[j.name] for j in jobs]))
-    if not options.no_card and not options.only:
+    if not options.no_card:
         write_card(options.model, jobs, results, options)
         print(f"card: {options.model / 'README.md'}")
 
