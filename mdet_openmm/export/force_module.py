@@ -183,7 +183,7 @@ def bind(
             known = ", ".join(map(str, seen))
             raise InputError(f"the model {model.name} was not trained on {what} {value}, only on {known}")
     network = copy.deepcopy(model.network).requires_grad_(False).eval()
-    network.to_trunk(torch.float64 if precision == "double" else torch.float32)
+    network.to(torch.float64 if precision == "double" else torch.float32)
     bound = BoundNetwork(network, numbers, charge, multiplicity)
     return torch.jit.script(ForceModule(bound, frames, offset, seed, model.has_energy).eval())
 

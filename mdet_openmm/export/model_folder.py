@@ -193,7 +193,7 @@ def save_model(
     folder = Path(folder).absolute()
     if folder.exists():
         raise InputError(f"{folder} exists; remove it or give the model another name")
-    plain = copy.deepcopy(network).cpu().requires_grad_(False).eval().to_trunk(torch.float32)
+    plain = copy.deepcopy(network).cpu().requires_grad_(False).eval().to(torch.float32)
     state = {key: value.contiguous() for key, value in plain.state_dict().items()}
     config = {"network": _plain(asdict(plain.config)), "training": _plain(training)}
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -293,4 +293,4 @@ def _build(fields: Any, weights: bytes, folder: Path) -> EdgeTransformer:
         if key not in expected:
             raise InputError(f"{where}: tensor {key} has no place in the network that config.yaml describes")
     network.load_state_dict(state)
-    return network.requires_grad_(False).eval().to_trunk(torch.float32)
+    return network.requires_grad_(False).eval().to(torch.float32)

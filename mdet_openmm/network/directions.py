@@ -58,29 +58,52 @@ def harmonic_coefficients(degree: int) -> NDArray[np.float64]:
     return rows
 
 
-class HarmonicDirections(GeometryConstants):
+class Harmonics(GeometryConstants):
+    """Real spherical harmonics of unit vectors, of degrees 0 or 1 to ``l_max``.
+
+    Of the zero vector, on the diagonal, all are zero but that of degree 0.
+    """
+
+    coefficients: Tensor
+    powers: Tensor
+
+    def __init__(self, l_max: int, lowest: int) -> None:
+        super().__init__()
+        exponents = [e for degree in range(lowest, l_max + 1) for e in monomial_exponents(degree)]
+        self.n_features = (l_max + 1) ** 2 - lowest**2
+        matrix = np.zeros((self.n_features, len(exponents)))
+        row = column = 0
+        for degree in range(lowest, l_max + 1):
+            block = harmonic_coefficients(degree)
+            matrix[row : row + block.shape[0], column : column + block.shape[1]] = block
+            row, column = row + block.shape[0], column + block.shape[1]
+        self.l_max = l_max
+        self.add_constant("coefficients", torch.tensor(matrix.T.copy()))
+        self.register_buffer("powers", torch.tensor(exponents), persistent=False)
+
+    def forward(self, unit: Tensor) -> Tensor:
+        """Map unit vectors (..., 3) to harmonics (..., n_features), ordered by l and then m = -l..l."""
+        powers = [torch.ones_like(unit), unit]
+        for _ in range(self.l_max - 1):
+            powers.append(powers[-1] * unit)
+        table = torch.stack(powers, dim=-1)  # (..., 3, l_max + 1)
+        x = table[..., 0, :].index_select(-1, self.powers[:, 0])
+        y = table[..., 1, :].index_select(-1, self.powers[:, 1])
+        z = table[..., 2, :].index_select(-1, self.powers[:, 2])
+        return (x * y * z) @ self.coefficients.to(unit.dtype)
+
+
+class HarmonicDirections(nn.Module):
     """Real spherical harmonics of degrees 1 to ``l_max``, projected and times a learned radial gate.
 
     Smooth on the whole sphere, unlike angles, which jump at the half-plane y = 0, x < 0 and are singular at the
     poles. Zero on the diagonal.
     """
 
-    coefficients: Tensor
-    powers: Tensor
-
     def __init__(self, embd_dim: int, l_max: int, n_radial: int) -> None:
         super().__init__()
-        exponents = [e for degree in range(1, l_max + 1) for e in monomial_exponents(degree)]
-        matrix = np.zeros(((l_max + 1) ** 2 - 1, len(exponents)))
-        column = 0
-        for degree in range(1, l_max + 1):
-            block = harmonic_coefficients(degree)
-            matrix[degree**2 - 1 : (degree + 1) ** 2 - 1, column : column + block.shape[1]] = block
-            column += block.shape[1]
-        self.l_max = l_max
-        self.add_constant("coefficients", torch.tensor(matrix.T.copy()))
-        self.register_buffer("powers", torch.tensor(exponents), persistent=False)
-        self.project = nn.Linear(matrix.shape[0], embd_dim, bias=False)
+        self.harmonics = Harmonics(l_max, 1)
+        self.project = nn.Linear(self.harmonics.n_features, embd_dim, bias=False)
         self.gate = nn.Linear(n_radial, embd_dim)
         # Directions must be heard beside elements and distances from the first step: with torch's default scale a
         # small network stays at zero force for a thousand steps.
@@ -90,15 +113,29 @@ class HarmonicDirections(GeometryConstants):
 
     def forward(self, unit: Tensor, radial: Tensor, trunk: torch.dtype) -> Tensor:
         """Embed unit vectors (..., 3), zero on the diagonal, with radial features (..., K) of the trunk's dtype."""
-        powers = [torch.ones_like(unit), unit]
-        for _ in range(self.l_max - 1):
-            powers.append(powers[-1] * unit)
-        table = torch.stack(powers, dim=-1)  # (..., 3, l_max + 1)
-        x = table[..., 0, :].index_select(-1, self.powers[:, 0])
-        y = table[..., 1, :].index_select(-1, self.powers[:, 1])
-        z = table[..., 2, :].index_select(-1, self.powers[:, 2])
-        harmonics = (x * y * z) @ self.coefficients.to(unit.dtype)  # (..., (l_max + 1)^2 - 1)
-        return self.project(harmonics.to(trunk)) * self.gate(radial)
+        return self.project(self.harmonics(unit).to(trunk)) * self.gate(radial)
+
+
+class MlpDirections(nn.Module):
+    """Two layers on the vector itself, or on its spherical harmonics: the embeddings of the authors' second code.
+
+    A GELU stands behind the last layer too.
+    """
+
+    def __init__(self, embd_dim: int, l_max: int | None) -> None:
+        super().__init__()
+        self.features: nn.Module = nn.Identity()
+        width = 3
+        if l_max is not None:
+            self.features = Harmonics(l_max, 0)
+            width = self.features.n_features
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * embd_dim), nn.GELU(), nn.Linear(2 * embd_dim, embd_dim), nn.GELU()
+        )
+
+    def forward(self, unit: Tensor, radial: Tensor, trunk: torch.dtype) -> Tensor:
+        """Embed vectors (..., 3), zero on the diagonal."""
+        return self.mlp(self.features(unit).to(trunk))
 
 
 class FourierDirections(GeometryConstants):
@@ -111,21 +148,30 @@ class FourierDirections(GeometryConstants):
     azimuthal: Tensor
     polar: Tensor
 
-    def __init__(self, embd_dim: int, n_frequencies: int, shortest: float) -> None:
+    def __init__(self, embd_dim: int, n_frequencies: int, shortest: float, clamped: bool) -> None:
         super().__init__()
         for name, longest in (("azimuthal", 4 * math.pi), ("polar", 2 * math.pi)):
             wavelengths = torch.exp(
                 torch.linspace(math.log(shortest), math.log(longest), n_frequencies, dtype=torch.float64)
             )
-            # rounded to fp32 because that is how they are stored beside weights
-            self.add_constant(name, (2 * math.pi / wavelengths).float().double())
+            # Rounded to fp32 because that is how they are stored beside weights; stored, because imported ones differ
+            # in their last bit.
+            self.add_constant(name, (2 * math.pi / wavelengths).float().double(), persistent=True)
+        self.clamped = clamped
         self.project = nn.Linear(4 * n_frequencies, embd_dim)
 
     def forward(self, unit: Tensor, radial: Tensor, trunk: torch.dtype) -> Tensor:
         """Embed vectors v/(|v| + 1e-5) of shape (..., 3); the diagonal has azimuth 0 and polar angle pi/2."""
-        # (1, 0, 0) on the diagonal has the same angles as the zero vector, and derivatives that are not NaN.
-        x = unit[..., 0].masked_fill((unit == 0.0).all(dim=-1), 1.0)
-        azimuth = torch.atan2(unit[..., 1], x).unsqueeze(-1) * self.azimuthal.to(unit.dtype)
-        polar = torch.acos(unit[..., 2]).unsqueeze(-1) * self.polar.to(unit.dtype)
-        features = torch.cat((azimuth.sin(), azimuth.cos(), polar.sin(), polar.cos()), dim=-1)
+        x = unit[..., 0]
+        if self.clamped:  # the authors' second code; the sign is lost
+            x = x.masked_fill(x.abs() < 1e-5, 1e-5)
+        else:
+            # (1, 0, 0) on the diagonal has the same angles as the zero vector, and derivatives that are not NaN.
+            x = x.masked_fill((unit == 0.0).all(dim=-1), 1.0)
+        polar = torch.acos(unit[..., 2])
+        if self.clamped:
+            polar = polar.clamp(1e-6, math.pi - 1e-6)
+        azimuths = torch.atan2(unit[..., 1], x).unsqueeze(-1) * self.azimuthal.to(unit.dtype)
+        polars = polar.unsqueeze(-1) * self.polar.to(unit.dtype)
+        features = torch.cat((azimuths.sin(), azimuths.cos(), polars.sin(), polars.cos()), dim=-1)
         return self.project(features.to(trunk))

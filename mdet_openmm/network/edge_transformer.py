@@ -1,52 +1,18 @@
 """The Edge Transformer: atoms and positions in, forces (and energy) out, in atomic units."""
 
 import math
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from mdet_openmm.network.config import NetworkConfig
-from mdet_openmm.network.constants import GeometryConstants
-from mdet_openmm.network.directions import FourierDirections, HarmonicDirections
-from mdet_openmm.network.electrons import N_ROWS, electron_features
+from mdet_openmm.network.directions import FourierDirections, HarmonicDirections, MlpDirections
+from mdet_openmm.network.electrons import N_ROWS
+from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.network.heads import Decomposer, Head
 from mdet_openmm.network.layer import EdgeLayer
-from mdet_openmm.network.radial import GaussianBasis
-
-MAX_CHARGE: Final = 64
-MAX_MULTIPLICITY: Final = 127
-
-
-class NodeEmbedding(nn.Module):
-    """Element, electron configuration, charge and multiplicity of each atom as one vector."""
-
-    configurations: Tensor
-
-    def __init__(self, embd_dim: int, electronic: bool, first_atom_special: bool) -> None:
-        super().__init__()
-        self.electronic = electronic
-        self.charge_offset = MAX_CHARGE
-        self.first_atom_special = first_atom_special
-        self.element = nn.Embedding(N_ROWS, embd_dim)
-        self.charge = nn.Embedding(2 * MAX_CHARGE, embd_dim)
-        self.multiplicity = nn.Embedding(MAX_MULTIPLICITY + 1, embd_dim)
-        for table in (self.element, self.charge, self.multiplicity):
-            nn.init.normal_(table.weight, std=0.1)  # so that the geometry is heard beside them
-        # fp32-rounded, as it stands in the authors' checkpoints
-        self.register_buffer("configurations", torch.tensor(electron_features()).float(), persistent=False)
-        self.configuration = nn.Linear(23, embd_dim) if electronic else nn.Identity()
-
-    def forward(self, atomic_numbers: Tensor, charge: Tensor, multiplicity: Tensor) -> Tensor:
-        """Embed (b, n) elements, (b,) charges and (b,) multiplicities as (b, n, e)."""
-        h = self.element(atomic_numbers)
-        if self.electronic:
-            c = self.configuration(self.configurations[atomic_numbers])
-            if self.first_atom_special:
-                c = torch.cat((torch.zeros_like(c[:, :1]), c[:, 1:]), dim=1)
-            h = h + c
-        g = self.multiplicity(multiplicity) + self.charge(charge + self.charge_offset)
-        return h + g.unsqueeze(1)
+from mdet_openmm.network.nodes import NodeEmbedding, with_token
+from mdet_openmm.network.radial import N_EDGE_TYPES, BesselBasis, GaussianBasis
 
 
 class EdgeTransformer(nn.Module):
@@ -70,40 +36,45 @@ class EdgeTransformer(nn.Module):
         self.n_heads = config.n_heads
         self.has_energy = config.energy_head
         self.force_scale = config.force_scale
-        self.by_cdist = config.distances_by_cdist
-        self.harmonic = config.directions == "spherical_harmonics"
-        self.nodes = NodeEmbedding(e, config.electronic_embedding, config.first_atom_special)
-        self.basis = GaussianBasis(config.n_radial, config.radial_cutoff, 3.14159 if config.truncated_pi else math.pi)
-        self.radial = nn.Sequential(
-            nn.Linear(config.n_radial, config.n_radial), nn.GELU(), nn.Linear(config.n_radial, e)
-        )
-        self.directions: nn.Module
-        if self.harmonic:
-            self.directions = HarmonicDirections(e, config.l_max, config.n_radial)
+        self.token = config.class_token
+        self.typed = config.edge_types
+        authors = config.numerics != "exact"
+        self.by_cdist = config.numerics == "authors_v1"
+        # Of squared distances. It keeps D_ii off zero, as the weights have seen it.
+        self.softening = 1e-8 if config.numerics == "authors_v2" else 0.0
+        self.harmonic = config.directions.startswith("spherical_harmonics")
+        self.nodes = NodeEmbedding(e, config.electronic_embedding, authors, config.class_token)
+        k, n_types = config.n_radial, N_EDGE_TYPES if config.edge_types else 1
+        self.basis: nn.Module
+        if config.radial_basis == "bessel":
+            self.basis = BesselBasis(k, n_types)
+            self.radial = nn.Sequential(nn.Linear(k, e))
         else:
-            self.directions = FourierDirections(e, config.n_frequencies, config.shortest_wavelength)
+            self.basis = GaussianBasis(k, config.radial_cutoff, n_types, 3.14159 if self.by_cdist else math.pi)
+            self.radial = nn.Sequential(nn.Linear(k, k), nn.GELU(), nn.Linear(k, e))
+        self.directions: nn.Module
+        if config.directions == "spherical_harmonics":
+            self.directions = HarmonicDirections(e, config.l_max, k)
+        elif config.directions == "fourier":
+            clamped = config.numerics == "authors_v2"
+            self.directions = FourierDirections(e, config.n_frequencies, config.shortest_wavelength, clamped)
+        else:
+            self.directions = MlpDirections(e, config.l_max if self.harmonic else None)
         self.composer = nn.Linear(2 * e, e)
         self.layers = nn.ModuleList(
             EdgeLayer(e, config.n_heads, config.ffn_multiplier, config.activation, config.norm_first)
             for _ in range(config.n_layers)
         )
         self.decomposer = Decomposer(e, config.decomposer, config.decomposer_activation)
-        self.force_head = Head(e, 3, config.activation, config.head_project_down)
-        self.energy_head = Head(e, 1, config.activation, config.head_project_down) if config.energy_head else None
+        head = (config.activation, config.head_project_down, 1e-9 if config.numerics == "authors_v2" else 0.0)
+        self.force_head = Head(e, 3, *head) if config.force_head else None
+        self.energy_head = Head(e, 1, *head) if config.energy_head else None
         # What an atom of each element adds to the energy before anything is learnt; zero unless training sets it.
         self.register_buffer("atom_energies", torch.zeros(N_ROWS), persistent=config.energy_head)
 
-    def to_trunk(self, dtype: torch.dtype) -> "EdgeTransformer":
-        """Cast the weights to a dtype, in place, and keep the constants of the geometry in fp64."""
-        self.to(dtype)
-        for module in self.modules():
-            if isinstance(module, GeometryConstants):
-                module.restore_constants()
-        return self
-
     @torch.jit.export
     def node_pairs(self, atomic_numbers: Tensor, charge: Tensor, multiplicity: Tensor) -> Tensor:
-        """What a pair (i, j) knows before any position: Linear([h_i; h_j]), (b, n, n, e)."""
+        """What a pair (i, j) knows before any position: Linear([h_i; h_j]), (b, n, n, e), class token included."""
         h = self.nodes(atomic_numbers, charge, multiplicity)
         e = h.shape[-1]
         left = h @ self.composer.weight[:, :e].t() + self.composer.bias
@@ -111,22 +82,54 @@ class EdgeTransformer(nn.Module):
         return left.unsqueeze(2) + right.unsqueeze(1)
 
     @torch.jit.export
+    def pair_types(self, atomic_numbers: Tensor) -> Tensor | None:
+        """Type of each ordered pair of elements, (b, n, n) int64, class token included; None without edge types."""
+        if not self.typed:
+            return None
+        z = with_token(atomic_numbers) if self.token else atomic_numbers
+        return z.unsqueeze(2) + 128 * z.unsqueeze(1)
+
+    @torch.jit.export
     def reference_energy(self, atomic_numbers: Tensor) -> Tensor:
         """Sum of the elements' reference energies, (b,) Ha: a constant of the molecule."""
         return self.atom_energies[atomic_numbers].sum(dim=1)
 
     @torch.jit.export
-    def position_pairs(self, positions: Tensor) -> Tensor:
-        """What a pair (i, j) knows from the geometry: distance and direction from i to j, (f, n, n, e)."""
+    def position_pairs(self, positions: Tensor, types: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """What a pair (i, j) knows from the geometry: distance and direction from i to j, (f, n, n, e).
+
+        Parameters
+        ----------
+        positions
+            (f, n, 3) in bohr.
+        types
+            Of `pair_types`; None without edge types.
+        mask
+            (f, n); only a class token, which sits at the centroid of the real atoms, needs it.
+        """
         trunk = self.composer.weight.dtype
+        if self.token:
+            if mask is None:
+                centroid = positions.mean(dim=1, keepdim=True)
+            else:
+                m = mask.unsqueeze(-1).to(positions.dtype)
+                centroid = (positions * m).sum(dim=1, keepdim=True) / m.sum(dim=1, keepdim=True)
+            positions = torch.cat((centroid, positions), dim=1)
         v = positions.unsqueeze(1) - positions.unsqueeze(2)  # v_ij = x_j - x_i
         squared = (v * v).sum(dim=-1)
-        # Pairs of an atom with itself, and of padding with padding: length 1 keeps values and derivatives finite.
+        # Pairs of an atom with itself, and of padding with padding, are constants: their values are those of the zero
+        # vector, and they pass no derivative back, which would be the difference of two large and equal numbers.
         same = squared == 0.0
+        v = v.masked_fill(same.unsqueeze(-1), 0.0)
         length = squared.masked_fill(same, 1.0).sqrt()
         true_length = length.masked_fill(same, 0.0)
-        distances = torch.cdist(positions, positions) if self.by_cdist else true_length
-        radial = self.basis(distances).to(trunk)
+        if self.by_cdist:
+            distances = torch.cdist(positions, positions)
+        elif self.softening > 0.0:
+            distances = (squared + self.softening).sqrt()
+        else:
+            distances = true_length
+        radial = self.basis(distances, types).to(trunk)
         if self.harmonic:
             unit = v / length.unsqueeze(-1)
         else:
@@ -134,13 +137,15 @@ class EdgeTransformer(nn.Module):
         return self.radial(radial) + self.directions(unit, radial, trunk)
 
     @torch.jit.export
-    def from_pairs(self, pairs: Tensor, positions: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def from_pairs(
+        self, pairs: Tensor, positions: Tensor, types: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Energy and forces from position-free pair features and positions.
 
         Parameters
         ----------
-        pairs
-            (b, n, n, e) of `node_pairs`, broadcast over the f structures.
+        pairs, types
+            Of `node_pairs` and `pair_types`, broadcast over the f structures.
         positions
             (f, n, 3) in bohr, fp64 or fp32; their origin does not matter.
         mask
@@ -148,24 +153,37 @@ class EdgeTransformer(nn.Module):
 
         Returns
         -------
-        (f,) Ha, without `reference_energy` (zeros without an energy head), and (f, n, 3) Ha/bohr (zero for padding),
-        in the trunk's dtype.
+        (f,) Ha, without `reference_energy` (zeros without an energy head), and (f, n, 3) Ha/bohr (zero for padding,
+        and everywhere without a force head), in the trunk's dtype.
         """
-        x = pairs + self.position_pairs(positions)
+        x = pairs + self.position_pairs(positions, types, mask)
+        if mask is not None and self.token:
+            mask = torch.cat((torch.ones_like(mask[:, :1]), mask), dim=1)
         for layer in self.layers:
             x = layer(x, mask)
         return self.readout(self.decomposer(x, mask), mask)
 
     @torch.jit.export
     def readout(self, h: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Energy (f,) in Ha and forces (f, n, 3) in Ha/bohr from the decomposer's atom features (f, n, e)."""
-        forces = self.force_head(h) * self.force_scale
-        if mask is not None:
-            forces = forces * mask.unsqueeze(-1).to(forces.dtype)
+        """Energy (f,) in Ha and forces (f, n, 3) in Ha/bohr from the decomposer's atom features.
+
+        ``h`` (f, n, e) and ``mask`` (f, n) begin with the class token, if there is one; the forces do not.
+        """
+        energy = torch.zeros(h.shape[0], dtype=h.dtype, device=h.device)
         if self.energy_head is not None:
-            energy = self.energy_head.molecule(h, mask).squeeze(-1)
+            if self.token:
+                energy = self.energy_head(h[:, 0]).squeeze(-1)
+            else:
+                energy = self.energy_head.molecule(h, mask).squeeze(-1)
+        if self.token:
+            h = h[:, 1:]
+            mask = mask[:, 1:] if mask is not None else None
+        if self.force_head is not None:
+            forces = self.force_head(h) * self.force_scale
+            if mask is not None:
+                forces = forces * mask.unsqueeze(-1).to(forces.dtype)
         else:
-            energy = torch.zeros(h.shape[0], dtype=forces.dtype, device=forces.device)
+            forces = torch.zeros((h.shape[0], h.shape[1], 3), dtype=h.dtype, device=h.device)
         return energy, forces
 
     def forward(
@@ -190,5 +208,19 @@ class EdgeTransformer(nn.Module):
             (b, n) bool, True for real atoms; None if there is no padding.
         """
         pairs = self.node_pairs(atomic_numbers, charge, multiplicity)
-        energy, forces = self.from_pairs(pairs, positions, mask)
-        return energy + self.reference_energy(atomic_numbers), forces
+        types = self.pair_types(atomic_numbers)
+        reference = self.reference_energy(atomic_numbers)
+        if self.force_head is not None:
+            energy, forces = self.from_pairs(pairs, positions, types, mask)
+            return energy + reference, forces
+        # Forces are minus the gradient of the energy, also where the caller has switched gradients off.
+        enabled = torch.is_grad_enabled()
+        differentiable = enabled and positions.requires_grad
+        torch.set_grad_enabled(True)
+        x = positions if differentiable else positions.detach().requires_grad_(True)
+        energy = self.from_pairs(pairs, x, types, mask)[0]
+        forces = minus_gradient(energy, x, differentiable)
+        torch.set_grad_enabled(enabled)
+        if not differentiable:
+            energy = energy.detach()
+        return energy + reference, forces

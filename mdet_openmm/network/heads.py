@@ -35,10 +35,16 @@ class Decomposer(nn.Module):
 
 
 class Head(nn.Module):
-    """A three-layer readout, its last layer without a bias; for atoms, or for their mean."""
+    """A three-layer readout, its last layer without a bias; for atoms, or for their mean.
 
-    def __init__(self, embd_dim: int, n_out: int, activation: str, project_down: bool) -> None:
+    ``softening`` is added to the number of atoms in that mean (1e-9 in the authors' second code).
+    """
+
+    def __init__(
+        self, embd_dim: int, n_out: int, activation: str, project_down: bool, softening: float = 0.0
+    ) -> None:
         super().__init__()
+        self.softening = softening
         half, quarter = (embd_dim // 2, embd_dim // 4) if project_down else (embd_dim, embd_dim)
         self.norm = nn.LayerNorm(embd_dim)
         self.mlp = nn.Sequential(
@@ -58,5 +64,5 @@ class Head(nn.Module):
         h = self.norm(h)
         if mask is not None:
             m = mask.unsqueeze(-1).to(h.dtype)
-            return self.mlp((h * m).sum(dim=1) / m.sum(dim=1))
-        return self.mlp(h.mean(dim=1))
+            return self.mlp((h * m).sum(dim=1) / (m.sum(dim=1) + self.softening))
+        return self.mlp(h.sum(dim=1) / (h.shape[1] + self.softening))

@@ -41,8 +41,9 @@ def rotated_forces(network: EdgeTransformer, batch: Batch, rotations: Tensor) ->
     n = batch.positions.shape[1]
     x = torch.einsum("bni,kbij->kbnj", batch.positions, rotations).reshape(k * b, n, 3)
     pairs = network.node_pairs(batch.atomic_numbers, batch.charge, batch.multiplicity)
-    pairs = pairs.repeat(k, 1, 1, 1)
-    forces = network.from_pairs(pairs, x)[1].double().view(k, b, n, 3)
+    types = network.pair_types(batch.atomic_numbers)
+    types = types.repeat(k, 1, 1) if types is not None else None
+    forces = network.from_pairs(pairs.repeat(k, 1, 1, 1), x, types)[1].double().view(k, b, n, 3)
     return torch.einsum("kbnj,kbij->kbni", forces, rotations)
 
 
@@ -95,7 +96,7 @@ def evaluate(
         removed, as in a simulation; ``mae`` is component-wise. Errors are in meV/Å, E_eq in kcal/mol/Å; ``_12``
         stands for the average over the rotation group T at one random offset.
     """
-    network = network.to_trunk(torch.float64).eval()
+    network = network.to(torch.float64).eval()
     generator = torch.Generator().manual_seed(seed)
     group = rotation_group(12)
     report: dict[str, Any] = {}

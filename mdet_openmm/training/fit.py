@@ -47,7 +47,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
     """The network of the model to start from, or a fresh one whose force scale is the RMS force of the data."""
     if config.start_from is not None:
-        return load_model(config.start_from).network.to_trunk(torch.float32).requires_grad_(True).train()
+        return load_model(config.start_from).network.to(torch.float32).requires_grad_(True).train()
     torch.manual_seed(config.seed)
     total, count = 0.0, 0
     composition, energies = [], []

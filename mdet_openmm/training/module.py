@@ -52,7 +52,7 @@ class ForceTraining(lightning.LightningModule):
         device = self.device.type
         with torch.autocast(device, enabled=False):
             x = self.network.node_pairs(batch.atomic_numbers, batch.charge, batch.multiplicity)
-            x = x + self.network.position_pairs(batch.positions)
+            x = x + self.network.position_pairs(batch.positions, self.network.pair_types(batch.atomic_numbers))
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.train_config.precision == "bf16"):
             for layer in self.network.layers:
                 x = layer(x, None)

@@ -249,7 +249,7 @@ def test_one_frame_without_offset_is_the_bare_network(model):
     x = positions_nm(9)
     network = EdgeTransformer(model.network.config).eval()
     network.load_state_dict(model.network.state_dict())
-    network.to_trunk(torch.float64)
+    network.to(torch.float64)
     r = ((x - x.mean(0)) * BOHR_PER_NM)[None]
     with torch.no_grad():
         energy, raw = network(torch.tensor([ETHANOL]), r, torch.tensor([0]), torch.tensor([1]))

@@ -85,7 +85,7 @@ def test_what_is_saved_is_what_is_loaded(folder):
 
 
 def test_a_double_network_is_stored_in_single_and_left_as_it_is(tmp_path):
-    double = network().to_trunk(torch.float64)
+    double = network().to(torch.float64)
     save_model(tmp_path / "m", double, elements=[1], training={}, metrics={}, card="")
     assert double.composer.weight.dtype == torch.float64
     assert load_model(tmp_path / "m").network.composer.weight.dtype == torch.float32

@@ -29,7 +29,10 @@ class Analytic(nn.Module):
     def node_pairs(self, z: Tensor, charge: Tensor, multiplicity: Tensor) -> Tensor:
         return torch.zeros(len(z), 1, 1, 1)
 
-    def from_pairs(self, pairs: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def pair_types(self, z: Tensor) -> None:
+        return None
+
+    def from_pairs(self, pairs: Tensor, x: Tensor, types: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.sum((1, 2)), x @ self.matrix.T
 
     def forward(self, z: Tensor, x: Tensor, charge: Tensor, multiplicity: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +71,7 @@ def test_equivariant_forces_have_no_error() -> None:
 def test_equivariance_error_of_a_constant_lab_force() -> None:
     # A constant force c in the laboratory, turned back, is uniform on a sphere of radius |c|: E_eq -> |c|.
     class Constant(Analytic):
-        def from_pairs(self, pairs: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        def from_pairs(self, pairs: Tensor, x: Tensor, types: Tensor | None = None) -> tuple[Tensor, Tensor]:
             return x.sum((1, 2)), torch.tensor([0.0, 0.3, 0.4], dtype=torch.float64).expand_as(x)
 
     rotations = random_rotations(2 * 4000, torch.Generator().manual_seed(1)).view(4000, 2, 3, 3)
