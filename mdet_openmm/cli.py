@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mdet_openmm import __version__
 from mdet_openmm.errors import InputError, exit_status
+from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISIONS
+from mdet_openmm.published.settings import ImportSettings
 from mdet_openmm.settings import OneLineParser, add_flags, from_namespace, read_settings
 
 Command = Callable[[argparse.Namespace], None]
@@ -46,7 +48,6 @@ def _train(args: argparse.Namespace, start_from: str | None = None) -> None:
 
 
 def _finetune(args: argparse.Namespace) -> None:
-    _need("train", "lightning", "h5py", "tensorboard")
     from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
 
     given = {"steps": args.steps, "learning_rate": args.learning_rate, "batch_size": args.batch_size, "seed": args.seed}
@@ -61,12 +62,13 @@ def _finetune(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from mdet_openmm.export.force_module import export
     from mdet_openmm.export.model_folder import load_model
+    from mdet_openmm.export.module_file import export
     from mdet_openmm.molecules.readers import read_molecule
 
     molecule = read_molecule(args.system, charge=args.charge, multiplicity=args.multiplicity)
     model = load_model(args.model)
+    _note(model.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity))
     export(
         model,
         molecule,
@@ -75,6 +77,7 @@ def _export(args: argparse.Namespace) -> None:
         frames=args.frames,
         offset=args.offset,
         seed=args.seed,
+        forces=args.forces,
     )
     print(f"written: {args.out}")
 
@@ -89,9 +92,24 @@ def _predict(args: argparse.Namespace) -> None:
         multiplicity=args.multiplicity,
         precision=args.precision,
         frames=args.frames,
+        forces=args.forces,
+        raw=args.raw,
     )
+    _note(result["notes"])
     json.dump(result, sys.stdout, indent=1)
     print()
+
+
+def _import(args: argparse.Namespace) -> None:
+    from mdet_openmm.published.importing import import_model
+
+    print(f"model written: {import_model(from_namespace(ImportSettings, args))}")
+
+
+def _note(notes: Sequence[str]) -> None:
+    """Say on stderr what the user should know, so that stdout stays what it is."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _run_nvt(args: argparse.Namespace) -> None:
@@ -110,8 +128,9 @@ def _analyze(args: argparse.Namespace) -> None:
 def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--charge", type=int, help="total charge, e (default: the file's, else 0)")
     parser.add_argument("--multiplicity", type=int, help="2S + 1 (default: the file's, else 1)")
-    parser.add_argument("--precision", choices=("double", "mixed"), default="double", help="of the network's trunk")
-    parser.add_argument("--frames", type=int, choices=(1, 12, 24, 60), default=1, help="rotations to average over")
+    parser.add_argument("--precision", choices=PRECISIONS, default="double", help="of the network's trunk")
+    parser.add_argument("--frames", type=int, choices=FRAMES, default=1, help="rotations to average over")
+    parser.add_argument("--forces", choices=FORCES, help="the network's own, or the gradient of its energy")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -157,13 +176,18 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("system", type=Path, help="PDB, mmCIF, XYZ or SDF")
     export.add_argument("--out", type=Path, required=True, help="file to write, .pt")
     _add_molecule_flags(export)
-    export.add_argument("--offset", choices=("none", "random", "hashed"), default="hashed", help="rotation offset")
+    export.add_argument("--offset", choices=OFFSETS, help="rotation offset [hashed; none for conservative forces]")
     export.add_argument("--seed", type=int, default=0, help="seed of the hashed offset")
 
     predict = add("predict", _predict, "Print forces (eV/Å), and the energy (eV) if the model has one, as JSON.")
     predict.add_argument("model", help="model folder or name")
     predict.add_argument("file", type=Path, help="PDB, mmCIF, XYZ or SDF")
     _add_molecule_flags(predict)
+
+    predict.add_argument("--raw", action="store_true", help="leave net force and torque in direct forces")
+
+    imported = add("import", _import, "Make a model folder of weights from the authors' own code (MD-ET v1 or v2).")
+    add_flags(imported, ImportSettings, positional=("source",))
 
     add_run_arguments(add("run-nvt", _run_nvt, "Constant-temperature dynamics, like simulations/run_nvt.py."))
 

@@ -25,20 +25,26 @@ class BoundNetwork(nn.Module):
     """
 
     pairs: Tensor
+    types: Tensor | None
     reference: Tensor
 
     def __init__(self, network: "EdgeTransformer", atomic_numbers: Tensor, charge: int, multiplicity: int) -> None:
         super().__init__()
         self.network = network
         numbers = atomic_numbers.reshape(1, -1)
+        self.n_atoms = numbers.shape[1]
         with torch.no_grad():
             pairs = network.node_pairs(numbers, torch.tensor([charge]), torch.tensor([multiplicity]))
             # fp64, because it is a large number beside what the network adds
             reference = network.reference_energy(numbers).double()
         self.register_buffer("pairs", pairs.detach().clone())
+        self.register_buffer("types", network.pair_types(numbers))
         self.register_buffer("reference", reference.detach().clone())
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies (f,) in Ha and forces (f, n, 3) in Ha/bohr at positions (f, n, 3) in bohr, fp64."""
-        energies, forces = self.network.from_pairs(self.pairs, positions, None)
+        """Energies (f,) in Ha and direct forces (f, n, 3) in Ha/bohr at positions (f, n, 3) in bohr, fp64.
+
+        Without a force head the forces are zero; `ForceModule` differentiates the energies instead.
+        """
+        energies, forces = self.network.from_pairs(self.pairs, positions, self.types)
         return energies + self.reference, forces

@@ -5,21 +5,20 @@ one batch -> rotated back and averaged in fp64 -> net force and torque removed -
 """
 
 import copy
-import json
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from mdet_openmm import __version__
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.bound_network import BoundNetwork
 from mdet_openmm.export.net_force import remove_net_force_and_torque
+from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISIONS
 from mdet_openmm.export.rotations import hashed_rotation, random_rotation, rotation_group
+from mdet_openmm.network.gradient import minus_gradient
+from mdet_openmm.network.nodes import MAX_CHARGE, MAX_MULTIPLICITY
 from mdet_openmm.units import (
     BOHR_PER_NM,
     KJ_PER_MOL_PER_EV,
@@ -31,12 +30,6 @@ from mdet_openmm.units import (
 
 if TYPE_CHECKING:
     from mdet_openmm.export.model_folder import Model
-    from mdet_openmm.molecules.molecule import Molecule
-
-PRECISIONS: Final = ("double", "mixed")
-FRAMES: Final = (1, 12, 24, 60)
-OFFSETS: Final = ("none", "random", "hashed")
-
 
 class ForceModule(nn.Module):
     """What OpenMM calls: positions in nm to (energy, forces) in kJ/mol and kJ/mol/nm.
@@ -58,22 +51,37 @@ class ForceModule(nn.Module):
         For the hashed offset.
     has_energy
         False: the energy is 0.
+    conservative
+        The forces are minus the gradient of the energy (averaged over the frames, at the rotation of this call), and
+        the network's own are ignored. They have no net force; a net torque stays, for without it they would be the
+        gradient of nothing.
+    raw
+        Direct forces as the network gives them: net force and torque stay.
     """
 
     rotations: Tensor
 
     def __init__(
-        self, network: nn.Module, frames: int = 1, offset: str = "none", seed: int = 0, has_energy: bool = False
+        self,
+        network: nn.Module,
+        frames: int = 1,
+        offset: str = "none",
+        seed: int = 0,
+        has_energy: bool = False,
+        conservative: bool = False,
+        raw: bool = False,
     ) -> None:
         super().__init__()
         if offset not in OFFSETS:
             raise ValueError(f"offset must be one of {', '.join(OFFSETS)}, not {offset!r}")
         self.network = network
         self.register_buffer("rotations", rotation_group(frames))
-        self.frames = frames
+        self.turned = frames > 1 or offset != "none"
         self.offset = offset
         self.seed = seed
         self.has_energy = has_energy
+        self.conservative = conservative
+        self.raw = raw
         # TorchScript sees no module constants
         self.bohr_per_nm = BOHR_PER_NM
         self.energy_unit = KJ_PER_MOL_PER_HARTREE
@@ -93,9 +101,9 @@ class ForceModule(nn.Module):
             Energy in kJ/mol (no dimensions) and contiguous forces (n, 3) in kJ/mol/nm, both in the dtype of the
             positions and without a graph.
         """
-        # TorchForce passes positions that require gradients: without this a graph is built at every step.
+        # TorchForce passes positions that require gradients, and would have a graph built of everything below.
+        given = positions.detach().to(torch.float64)
         with torch.no_grad():
-            given = positions.detach().to(torch.float64)
             r = (given - given.mean(dim=0, keepdim=True)) * self.bohr_per_nm
             if self.offset == "none":
                 turns = self.rotations
@@ -103,22 +111,72 @@ class ForceModule(nn.Module):
                 turns = self.rotations @ random_rotation(given)
             else:
                 turns = self.rotations @ hashed_rotation(given, self.seed)
-            if self.frames == 1 and self.offset == "none":
-                energies, forces = self.network(r.unsqueeze(0))
-                forces = forces.to(torch.float64)
-            else:
-                energies, forces = self.network(r.unsqueeze(0) @ turns)
-                forces = forces.to(torch.float64) @ turns.transpose(1, 2)
+        if self.conservative:
+            # TorchScript has no enable_grad; the caller may have switched gradients off.
+            enabled = torch.is_grad_enabled()
+            torch.set_grad_enabled(True)
+            energy, mean = self._gradient(r.requires_grad_(True), turns)
+            torch.set_grad_enabled(enabled)
+        else:
+            with torch.no_grad():
+                energy, mean = self._direct(r, turns)
+        if not self.has_energy:
+            energy = torch.zeros([], dtype=torch.float64, device=positions.device)
+        # OpenMM reads the memory as it lies: a transposed or a differently typed tensor would be wrong physics.
+        energy = (energy * self.energy_unit).to(positions.dtype)
+        return energy, (mean * self.force_unit).to(positions.dtype).contiguous()
+
+    def _direct(self, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """Energy in Ha and forces (n, 3) in Ha/bohr of the network's force head, averaged over the frames."""
+        x = r.unsqueeze(0)
+        energies, forces = self.network(x @ turns if self.turned else x)
+        forces = forces.to(torch.float64)
+        if self.turned:
+            forces = forces @ turns.transpose(1, 2)
+        mean = forces.mean(dim=0)
+        if not self.raw:
             # The removal is linear and does not depend on the frame, so that once after the average does it.
-            mean = remove_net_force_and_torque(r.unsqueeze(0), forces.mean(dim=0, keepdim=True))[0]
-            if self.has_energy:
-                energy = energies.to(torch.float64).mean() * self.energy_unit
-            else:
-                energy = torch.zeros([], dtype=torch.float64, device=positions.device)
-            # OpenMM reads the memory as it lies: a transposed or a differently typed tensor would be wrong physics.
-            energy = energy.to(positions.dtype)
-            mean = (mean * self.force_unit).to(positions.dtype).contiguous()
-        return energy, mean
+            mean = remove_net_force_and_torque(x, mean.unsqueeze(0))[0]
+        return energies.to(torch.float64).mean(), mean
+
+    def _gradient(self, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """Energy in Ha, averaged over the frames, and minus its gradient (n, 3) in Ha/bohr."""
+        x = r.unsqueeze(0)
+        energy = self.network(x @ turns if self.turned else x)[0].to(torch.float64).mean()
+        forces = minus_gradient(energy, r)
+        # r are positions about their centroid, and this is the derivative of that
+        return energy.detach(), forces - forces.mean(dim=0, keepdim=True)
+
+
+def run_plainly() -> None:
+    """Tell TorchScript, for this process, to run graphs as they are written.
+
+    Otherwise it watches the first calls of a module and rewrites its graph for them. For these modules that gains
+    nothing on a CPU (there is nothing to fuse), makes the second and third call take up to seconds, changes last bits
+    between the first calls and the later ones, so that a restart is not exact, and its own differentiation of frozen
+    graphs of mixed precision crashes the process (torch 2.9).
+    """
+    torch.jit.set_fusion_strategy([])
+
+
+def chosen_forces(model: "Model", forces: str | None) -> str:
+    """``"direct"`` or ``"conservative"``: what was asked for if the model can give it, else the model's own kind.
+
+    Raises
+    ------
+    InputError
+        If the model cannot give what was asked for.
+    """
+    shape = model.network.config
+    if forces is None:
+        return "direct" if shape.force_head else "conservative"
+    if forces not in FORCES:
+        raise InputError(f"forces must be one of {', '.join(FORCES)}, not {forces!r}")
+    if forces == "direct" and not shape.force_head:
+        raise InputError(f"the model {model.name} has no direct forces, only the gradient of its energy")
+    if forces == "conservative" and not shape.energy_head:
+        raise InputError(f"the model {model.name} has no energy that conservative forces could be the gradient of")
+    return forces
 
 
 def bind(
@@ -131,11 +189,14 @@ def bind(
     frames: int = 1,
     offset: str = "none",
     seed: int = 0,
+    forces: str | None = None,
+    raw: bool = False,
 ) -> torch.jit.ScriptModule:
     """Make the force of one molecule from a model.
 
     The module is scripted and in eval mode, but not frozen: freezing turns weights into constants that stay on the
-    device where they are, and OpenMM moves the module to its own device before it freezes it itself.
+    device where they are, and OpenMM moves the module to its own device before it freezes it itself. TorchScript's
+    specialisation of graphs is switched off for the process; see `run_plainly`.
 
     Parameters
     ----------
@@ -150,8 +211,11 @@ def bind(
     precision
         "double": everything in fp64. "mixed": the trunk of the network in fp32; positions, geometry, rotations and
         the accumulation of forces stay in fp64.
-    frames, offset, seed
+    frames, offset, seed, raw
         See `ForceModule`.
+    forces
+        "direct": the network's own. "conservative": minus the gradient of its energy. None: the model's own kind,
+        direct where it has both.
 
     Returns
     -------
@@ -171,21 +235,29 @@ def bind(
         raise InputError(f"offset must be one of {', '.join(OFFSETS)}, not {offset!r}")
     if not -(2**63) <= seed < 2**63:
         raise InputError(f"the seed must fit 64 bits, not {seed}")
+    conservative = chosen_forces(model, forces) == "conservative"
     numbers = torch.as_tensor(np.asarray(atomic_numbers, dtype=np.int64).copy())
     unknown = sorted(set(numbers.tolist()) - set(model.elements))
     if numbers.dim() != 1 or len(numbers) == 0:
         raise InputError("atomic numbers must be a list with one number per atom")
     if unknown:
         raise InputError(f"the model {model.name} was not trained on elements {unknown}; it knows {model.elements}")
-    for what, value in (("charge", charge), ("multiplicity", multiplicity)):
+    for what, value, lowest, highest in (
+        ("charge", charge, -MAX_CHARGE, MAX_CHARGE - 1),
+        ("multiplicity", multiplicity, 0, MAX_MULTIPLICITY),
+    ):
         seen = model.trained_on(what)
         if seen and value not in seen:  # the embedding of any other is as it was drawn at the start of the training
             known = ", ".join(map(str, seen))
             raise InputError(f"the model {model.name} was not trained on {what} {value}, only on {known}")
+        if not lowest <= value <= highest:
+            raise InputError(f"a {what} must be from {lowest} to {highest}, not {value}: the network has no other")
     network = copy.deepcopy(model.network).requires_grad_(False).eval()
     network.to(torch.float64 if precision == "double" else torch.float32)
     bound = BoundNetwork(network, numbers, charge, multiplicity)
-    return torch.jit.script(ForceModule(bound, frames, offset, seed, model.has_energy).eval())
+    run_plainly()
+    module = ForceModule(bound, frames, offset, seed, model.has_energy, conservative, raw)
+    return torch.jit.script(module.eval())
 
 
 def forces(module: torch.jit.ScriptModule, positions: NDArray[np.float64]) -> tuple[float | None, NDArray[np.float64]]:
@@ -209,79 +281,3 @@ def forces(module: torch.jit.ScriptModule, positions: NDArray[np.float64]) -> tu
     energy, per_nm = module(given)
     in_ev = float(energy) / KJ_PER_MOL_PER_EV if module.has_energy else None
     return in_ev, per_nm.cpu().numpy() / KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
-
-
-def export(
-    model: "Model",
-    molecule: "Molecule",
-    path: Path,
-    *,
-    precision: str = "double",
-    frames: int = 1,
-    offset: str = "hashed",
-    seed: int = 0,
-) -> Path:
-    """Write the force of one molecule as a TorchScript file that TorchForce (Python or C++) reads.
-
-    Its extra file ``metadata.json`` says what it is: units, atoms, model and its hash, and all options.
-
-    Parameters
-    ----------
-    model, precision, frames, offset, seed
-        See `bind`.
-    molecule
-        Elements, charge and multiplicity; its positions are not used.
-    path
-        The file to write.
-
-    Returns
-    -------
-    Path
-        The same.
-
-    Raises
-    ------
-    InputError
-        If the file exists, or its folder does not.
-    """
-    path = Path(path)
-    if path.exists():
-        raise InputError(f"{path} exists; remove it or choose another name")
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist; make it first")
-    module = bind(
-        model,
-        molecule.atomic_numbers,
-        molecule.charge,
-        molecule.multiplicity,
-        precision=precision,
-        frames=frames,
-        offset=offset,
-        seed=seed,
-    )
-    metadata = {
-        "format": "mdet-openmm bound force",
-        "package_version": __version__,
-        "torch_version": str(torch.__version__),
-        "forward": "positions (n, 3) nm -> (energy kJ/mol, forces (n, 3) kJ/mol/nm); call setOutputsForces(True)",
-        "model": model.name,
-        "model_sha256": model.sha256,
-        "has_energy": model.has_energy,
-        "molecule": molecule.name,
-        "atomic_numbers": [int(z) for z in molecule.atomic_numbers],
-        "charge": molecule.charge,
-        "multiplicity": molecule.multiplicity,
-        "precision": precision,
-        "frames": frames,
-        "offset": offset,
-        "seed": seed,
-    }
-    unfinished = path.with_name(path.name + ".partial")
-    try:
-        module.save(str(unfinished), _extra_files={"metadata.json": json.dumps(metadata, indent=1)})
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path

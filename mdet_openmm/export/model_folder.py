@@ -73,6 +73,21 @@ class Model:
         seen = self.metadata.get("training", {}).get("trained_on", {}).get(what, ())
         return tuple(int(value) for value in seen)
 
+    def notes(self, atomic_numbers: Collection[int], charge: int, multiplicity: int) -> list[str]:
+        """What a user should know before it is used for this molecule; mostly nothing.
+
+        Of imported weights it is often known only from the optimiser's state what the training has seen; what it has
+        not is noted, and left to the user.
+        """
+        seen = self.metadata.get("training", {}).get("seen", {})
+        asked = {"element": sorted({int(z) for z in atomic_numbers}), "charge": [charge], "multiplicity": [multiplicity]}
+        return [
+            f"the training of {self.name} has, by its optimiser's state, never seen {what} "
+            f"{', '.join(str(v) for v in values if v not in seen[what])}: the forces are those of a random embedding"
+            for what, values in asked.items()
+            if what in seen and not set(values) <= set(seen[what])
+        ]
+
 
 def shipped_models() -> dict[str, Path]:
     """Folders of the models that come with the package, by name: ``models/`` of a checkout, or those in a wheel."""

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from mdet_openmm.export.force_module import bind, forces
+from mdet_openmm.export.force_module import bind, chosen_forces
+from mdet_openmm.export.force_module import forces as ase_units
+from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import load_model
-from mdet_openmm.molecules.checks import check_elements, check_fits_memory
+from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.readers import read_molecule
 
 
@@ -17,6 +19,8 @@ def predict(
     multiplicity: int | None = None,
     precision: str = "double",
     frames: int = 1,
+    forces: str | None = None,
+    raw: bool = False,
 ) -> dict[str, Any]:
     """Forces, and the energy if the model has one, of the structure in a file.
 
@@ -28,15 +32,15 @@ def predict(
         PDB, mmCIF, XYZ or SDF.
     charge, multiplicity
         Of the molecule; the file's, else 0 and 1.
-    precision, frames
+    precision, frames, forces, raw
         See `mdet_openmm.export.force_module.bind`; there is no rotation offset, so that the same input gives the
         same output.
 
     Returns
     -------
     dict
-        ``forces_eV_per_A`` (n, 3), ``energy_eV`` (None without an energy head), and what they belong to. Net force
-        and torque are removed.
+        ``forces_eV_per_A`` (n, 3), ``energy_eV`` (None without an energy head), and what they belong to. Of direct
+        forces net force and torque are removed, unless they are asked for ``raw``.
 
     Raises
     ------
@@ -46,8 +50,8 @@ def predict(
     molecule = read_molecule(Path(file), charge=charge, multiplicity=multiplicity)
     loaded = load_model(model)
     check_elements(molecule, loaded.elements, loaded.name)
-    shape = loaded.network.config
-    check_fits_memory(molecule.n_atoms, shape.embd_dim, shape.n_heads, frames, precision)
+    kind = chosen_forces(loaded, forces)
+    check_memory(loaded, molecule.n_atoms, frames=frames, precision=precision, forces=kind)
     module = bind(
         loaded,
         molecule.atomic_numbers,
@@ -56,8 +60,10 @@ def predict(
         precision=precision,
         frames=frames,
         offset="none",
+        forces=kind,
+        raw=raw,
     )
-    energy, per_angstrom = forces(module, molecule.positions)
+    energy, per_angstrom = ase_units(module, molecule.positions)
     return {
         "model": loaded.name,
         "model_sha256": loaded.sha256,
@@ -65,7 +71,10 @@ def predict(
         "multiplicity": molecule.multiplicity,
         "precision": precision,
         "frames": frames,
+        "forces": kind,
+        "raw": raw,
         "atomic_numbers": [int(z) for z in molecule.atomic_numbers],
+        "notes": loaded.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity),
         "energy_eV": energy,
         "forces_eV_per_A": per_angstrom.tolist(),
     }

@@ -110,20 +110,31 @@ def check_elements(molecule: Molecule, trained: Collection[int], model_name: str
         )
 
 
-def attention_bytes(n_atoms: int, embd_dim: int, n_heads: int, frames: int, precision: str) -> int:
+def attention_bytes(
+    n_atoms: int, embd_dim: int, n_heads: int, frames: int, precision: str, layers_kept: int = 0
+) -> int:
     """Estimate of the network's peak memory in bytes.
 
     Per frame, 4 n³ H for the scores of triangular attention, their softmax and the copies between, and 40 n² e for
     the pair features around it, times the size of the trunk's numbers: 8 bytes in ``double``, 4 in ``mixed``.
     The factors were fitted to peaks measured on a CPU (30 to 120 atoms), which they meet from above within a factor
-    of two and fall short of by at most 5 %.
+    of two and fall short of by at most 5 %. A gradient keeps, of every layer, n³ (e + 2 H) for the attention and
+    30 n² e for the rest.
     """
     itemsize = 8 if precision == "double" else 4
-    return frames * itemsize * (4 * n_atoms**3 * n_heads + 40 * n_atoms**2 * embd_dim)
+    passing = 4 * n_atoms**3 * n_heads + 40 * n_atoms**2 * embd_dim
+    kept = layers_kept * (n_atoms**3 * (embd_dim + 2 * n_heads) + 30 * n_atoms**2 * embd_dim)
+    return frames * itemsize * (passing + kept)
 
 
 def check_fits_memory(
-    n_atoms: int, embd_dim: int, n_heads: int, frames: int, precision: str, available: int | None = None
+    n_atoms: int,
+    embd_dim: int,
+    n_heads: int,
+    frames: int,
+    precision: str,
+    available: int | None = None,
+    layers_kept: int = 0,
 ) -> None:
     """The network's tensors for this many atoms fit into memory.
 
@@ -137,6 +148,8 @@ def check_fits_memory(
         'double' or 'mixed'.
     available
         Bytes; by default the main memory that is free (give a GPU's there).
+    layers_kept
+        Layers whose intermediate results are kept for a gradient.
 
     Raises
     ------
@@ -144,13 +157,18 @@ def check_fits_memory(
         With the numbers and what to reduce.
     """
     free = available_memory() if available is None else available
-    needed = attention_bytes(n_atoms, embd_dim, n_heads, frames, precision)
+
+
+    def bytes_for(frames: int, precision: str) -> int:
+        return attention_bytes(n_atoms, embd_dim, n_heads, frames, precision, layers_kept)
+
+    needed = bytes_for(frames, precision)
     if needed <= free:
         return
     smaller = {
-        "--frames 1": attention_bytes(n_atoms, embd_dim, n_heads, 1, precision),
-        "--precision mixed": attention_bytes(n_atoms, embd_dim, n_heads, frames, "mixed"),
-        "--frames 1 --precision mixed": attention_bytes(n_atoms, embd_dim, n_heads, 1, "mixed"),
+        "--frames 1": bytes_for(1, precision),
+        "--precision mixed": bytes_for(frames, "mixed"),
+        "--frames 1 --precision mixed": bytes_for(1, "mixed"),
     }
     advice = [flags for flags, bytes_then in smaller.items() if bytes_then <= free][:1]
     advice += ["a smaller molecule", "a machine with more memory"]

@@ -31,10 +31,12 @@ def triangular_attention(q: Tensor, k: Tensor, v1: Tensor, v2: Tensor, mask: Ten
     weights = torch.softmax(scores, dim=1).permute(0, 1, 3, 4, 2)  # (b, l, i, j, H)
     if torch.compiler.is_compiling():
         return (weights.unsqueeze(-1) * v1.transpose(1, 2).unsqueeze(3) * v2.unsqueeze(2)).sum(dim=1)
-    # One rank-one update per middle atom: the n^3 e product is never built.
-    out = weights[:, 0].unsqueeze(-1) * (v1[:, :, 0].unsqueeze(2) * v2[:, 0].unsqueeze(1))
+    # One rank-one update per middle atom: the n^3 e product is never built. Unbound, and not indexed, because the
+    # derivative of an index is a whole tensor of zeros.
+    by_middle, left, right = weights.unbind(1), v1.unbind(2), v2.unbind(1)
+    out = by_middle[0].unsqueeze(-1) * (left[0].unsqueeze(2) * right[0].unsqueeze(1))
     for l in range(1, n):  # noqa: E741
-        out = out + weights[:, l].unsqueeze(-1) * (v1[:, :, l].unsqueeze(2) * v2[:, l].unsqueeze(1))
+        out = out + by_middle[l].unsqueeze(-1) * (left[l].unsqueeze(2) * right[l].unsqueeze(1))
     return out
 
 

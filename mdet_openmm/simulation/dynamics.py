@@ -168,6 +168,7 @@ def run_dynamics(
     monitor: Monitor,
     topology: Any,
     interrupt: Interrupt,
+    has_energy: bool = False,
 ) -> Outcome:
     """Run from the context's step to the last one, or until something goes wrong or is asked to stop.
 
@@ -185,6 +186,8 @@ def run_dynamics(
         ``openmm.app.Topology`` for ``last_good.pdb``.
     interrupt
         Asked between steps.
+    has_energy
+        Log the potential energy too, which costs one more call of the network at each report.
     """
     integrator, folder = context.getIntegrator(), settings.folder
     thermometer, timestep = monitor.thermometer, 1e-3 * settings.timestep
@@ -192,7 +195,7 @@ def run_dynamics(
     trajectory = DcdFile(
         folder / run_folder.TRAJECTORY, len(thermometer.masses), timestep, schedule.report, schedule.frames(step)
     )
-    log = LogFile(folder / run_folder.LOG, tuple(thermometer.elements), step - schedule.equilibrate)
+    log = LogFile(folder / run_folder.LOG, tuple(thermometer.elements), step - schedule.equilibrate, has_energy)
     good, problem, clock = _read(context), None, _Clock()
     pause = 0.5 if sys.stderr.isatty() else 30.0  # in a log file each update is a line
     bar = tqdm(total=schedule.total, initial=step, unit="step", disable=settings.quiet, mininterval=pause, leave=False)
@@ -220,6 +223,7 @@ def run_dynamics(
             temperature, by_element = thermometer.read(now.velocities)
             if schedule.reports(step):
                 force = np.linalg.norm(last_force(thermometer.masses, timestep, before, now), axis=1).max()
+                energy = context.getState(energy=True).getPotentialEnergy()._value if has_energy else None
                 counted = step - schedule.equilibrate
                 trajectory.write(now.positions)
                 log.write(
@@ -229,6 +233,7 @@ def run_dynamics(
                     by_element,
                     float(force),
                     monitor.largest_stretch(now.positions),
+                    energy,
                 )
             if schedule.checkpoints(step) or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 trajectory.sync()

@@ -64,7 +64,13 @@ def run_nvt(settings: NvtSettings, given: Collection[str] | None = None) -> dict
         setup = _go_on(setup, say) if _has_checkpoint(setup, before) else _start(setup, say)
         with Interrupt() as interrupt, original_errors(setup.force):
             outcome = run_dynamics(
-                setup.context, setup.settings, setup.schedule, setup.monitor, setup.topology, interrupt
+                setup.context,
+                setup.settings,
+                setup.schedule,
+                setup.monitor,
+                setup.topology,
+                interrupt,
+                setup.model.has_energy,
             )
         return _finish(setup, outcome, say)
 

@@ -150,12 +150,15 @@ class LogFile:
         Symbols, in the order of the temperatures' columns.
     last_step
         Rows after this step are cut off.
+    energy
+        Whether the last column is the potential energy.
     """
 
-    def __init__(self, path: Path, elements: Sequence[str], last_step: int) -> None:
+    def __init__(self, path: Path, elements: Sequence[str], last_step: int, energy: bool = False) -> None:
         self._elements = tuple(elements)
         names = [f"temperature_{element}_K" for element in elements]
         columns = ["step", "time_ps", "temperature_K", *names, "max_force_kJ_mol_nm", "max_bond_stretch_A"]
+        columns += ["potential_energy_kJ_mol"] if energy else []
         header = ",".join(columns) + "\n"
         keep = 0
         if last_step > 0:
@@ -168,11 +171,19 @@ class LogFile:
             self._file.flush()
 
     def write(
-        self, step: int, time: float, temperature: float, by_element: dict[str, float], force: float, stretch: float
+        self,
+        step: int,
+        time: float,
+        temperature: float,
+        by_element: dict[str, float],
+        force: float,
+        stretch: float,
+        energy: float | None,
     ) -> None:
-        """Append a row: ps, K, K, kJ/mol/nm, Å."""
+        """Append a row: ps, K, K, kJ/mol/nm, Å, and kJ/mol where there is an energy."""
         temperatures = [f"{t:.3f}" for t in (temperature, *(by_element[e] for e in self._elements))]
         row = [str(step), f"{time:.10g}", *temperatures, f"{force:.4f}", f"{stretch:.6f}"]
+        row += [f"{energy:.6f}"] if energy is not None else []
         self._file.write((",".join(row) + "\n").encode())
         self._file.flush()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISIONS
 from mdet_openmm.settings import option
 
 DEFAULT_TIME_PS = 5.0
@@ -50,10 +51,15 @@ class NvtSettings:
     thermostat: str = option("langevin", "how the temperature is kept", choices=("langevin", "nose-hoover"))
     backend: str = option("auto", "what calls the network", choices=("auto", "torch", "python"))
     platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
-    precision: str = option("double", "of the network's trunk; geometry is always double", choices=("double", "mixed"))
+    precision: str = option("double", "of the network's trunk; geometry is always double", choices=PRECISIONS)
     threads: int | None = option(None, "CPU threads of the network; default: OMP_NUM_THREADS, else 1 if small")
-    frames: int = option(1, "orientations averaged at each force call", choices=(1, 12, 24, 60))
-    offset: str = option("hashed", "rotation of these frames at each call", choices=("none", "random", "hashed"))
+    frames: int = option(1, "orientations averaged at each force call", choices=FRAMES)
+    offset: str | None = option(
+        None, "rotation of these frames at each call [hashed; none for conservative forces]", choices=OFFSETS
+    )
+    forces: str | None = option(
+        None, "straight from the network, or the gradient of its energy [what the model gives]", choices=FORCES
+    )
     seed: int | None = option(None, "one seed for velocities, thermostat and rotations; default: drawn and printed")
     minimize: bool = option(True, "relax the structure first (FIRE on the model's forces)")
     report_interval: float = option(4.0, "between frames and log rows, in fs; 4 fs resolves every vibration")
@@ -108,7 +114,7 @@ def resolved(settings: NvtSettings) -> NvtSettings:
         raise InputError(f"--equilibrate must be zero or a positive number of ps, not {s.equilibrate}")
     for field in dataclasses.fields(s):
         choices = field.metadata.get("choices")
-        if choices and getattr(s, field.name) not in choices:
+        if choices and getattr(s, field.name) not in (*choices, field.default):
             raise InputError(
                 f"{_flag(field.name)} must be one of {', '.join(map(str, choices))}, not {getattr(s, field.name)}"
             )

@@ -14,10 +14,12 @@ import openmm.app
 from numpy.typing import NDArray
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.force_module import bind
+from mdet_openmm.export.force_module import bind, chosen_forces
+from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model, load_model
+from mdet_openmm.export.options import default_offset
 from mdet_openmm.molecules.bonds import find_bonds
-from mdet_openmm.molecules.checks import check_elements, check_fits_memory
+from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.topology import read_topology
@@ -95,7 +97,15 @@ def prepare(settings: NvtSettings, say: Callable[[str], None]) -> Setup:
     schedule = make_schedule(settings)
     run_folder.check_free_space(settings.folder, _bytes_to_write(schedule, molecule))
     choice = choose_platform(settings.platform, settings.precision)
-    _check_memory(molecule, model, settings, choice)
+    forces = chosen_forces(model, settings.forces)
+    check_memory(
+        model,
+        molecule.n_atoms,
+        frames=settings.frames,
+        precision=settings.precision,
+        forces=forces,
+        available=torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None,
+    )
     backend, why = choose_backend(settings.backend)
     settings = replace(
         settings,
@@ -103,18 +113,25 @@ def prepare(settings: NvtSettings, say: Callable[[str], None]) -> Setup:
         backend=backend,
         charge=molecule.charge,
         multiplicity=molecule.multiplicity,
+        forces=forces,
+        offset=settings.offset or default_offset(forces),
         threads=settings.threads or _threads(molecule.n_atoms, settings.frames),
     )
     torch.set_num_threads(settings.threads or 1)
     say(f"{molecule.name}: {molecule.n_atoms} atoms, charge {molecule.charge}, multiplicity {molecule.multiplicity}")
     say(f"model {model.name} (sha256 {model.sha256[:12]})\n{choice.reason}\n{backend} backend: {why}")
-    say(f"seed {settings.seed}, {settings.frames} frame(s), offset {settings.offset}, {settings.threads} CPU thread(s)")
+    say(
+        f"{settings.forces} forces, {settings.frames} frame(s), offset {settings.offset}, seed {settings.seed}, "
+        f"{settings.threads} CPU thread(s)"
+    )
     if settings.timestep > LONG_TIMESTEP_FS:
         say(f"note: {settings.timestep} fs is a long time step for bonds with hydrogen")
     if settings.offset == "random":
         say("note: with --offset random a restarted run is not the same as an unbroken one; --offset hashed is")
         torch.manual_seed(settings.seed or 0)
-    module = bind_force(settings, molecule, model, settings.offset)
+    for note in notes_on_forces(model, settings, molecule):
+        say(f"note: {note}")
+    module = bind_force(settings, molecule, model, settings.offset or "none")
     masses = _masses(molecule)
     system = make_system(masses)
     force = add_force(system, module, backend, choice.device)
@@ -149,15 +166,18 @@ def bind_force(settings: NvtSettings, molecule: Molecule, model: Model, offset: 
         frames=settings.frames,
         offset=offset,
         seed=settings.seed or 0,
+        forces=settings.forces,
     )
 
 
-def _check_memory(molecule: Molecule, model: Model, settings: NvtSettings, choice: PlatformChoice) -> None:
-    free = torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None
-    shape = model.network.config
-    check_fits_memory(
-        molecule.n_atoms, shape.embd_dim, shape.n_heads, settings.frames, settings.precision, available=free
-    )
+def notes_on_forces(model: Model, settings: NvtSettings, molecule: Molecule) -> list[str]:
+    """What a user should know of the forces that were chosen, beside the model's own notes."""
+    notes = model.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
+    if settings.forces == "direct" and model.has_energy:
+        notes.append("the forces come straight from the network; they are not the gradient of the energy it gives")
+    if settings.forces == "conservative" and settings.offset != "none":
+        notes.append("with a rotation offset the energy jumps from step to step; --offset none conserves it")
+    return notes
 
 
 def _threads(n_atoms: int, frames: int) -> int:

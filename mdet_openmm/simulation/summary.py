@@ -53,6 +53,7 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "precision": settings.precision,
         "frames": settings.frames,
         "offset": settings.offset,
+        "forces": settings.forces,
         "restart_is_exact": settings.offset != "random" and settings.platform == "Reference",
         "seed": settings.seed,
         "minimize": settings.minimize,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.export.force_module import run_plainly
 from mdet_openmm.system.guards import guard_serialisation
 
 
@@ -135,11 +136,10 @@ def add_force(system: Any, module: torch.jit.ScriptModule, backend: str = "auto"
         If the backend does not work here, or if the module is for another number of atoms.
     """
     chosen, _ = choose_backend(backend)
-    pairs = dict(module.named_buffers()).get("network.pairs")
-    if pairs is not None and pairs.shape[1] != system.getNumParticles():
-        raise InputError(
-            f"the force is bound to {pairs.shape[1]} atoms, but the system has {system.getNumParticles()} particles"
-        )
+    bound = getattr(getattr(module, "network", None), "n_atoms", None)
+    if bound not in (None, system.getNumParticles()):
+        raise InputError(f"the force is bound to {bound} atoms, but the system has {system.getNumParticles()} particles")
+    run_plainly()
     if chosen == "torch":
         force = _openmmtorch().TorchForce(module)
         force.setOutputsForces(True)

@@ -1,6 +1,7 @@
 """Clear errors where a direct force, or TorchForce under a recent OpenMM, would go wrong silently or crash."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,6 +20,10 @@ _NO_MINIMIZER: Final = (
 _NO_COPY: Final = (
     "a System or Force that holds a TorchForce cannot be copied, serialised or read back under OpenMM 8.6 and later "
     "with openmmtorch 1.5 (it would crash); build it again from the model, or use the python backend"
+)
+_NOT_THE_GRADIENT: Final = (
+    "the forces come straight from the network and are not the gradient of the energy that it also gives: "
+    "minimizeEnergy may end early, and the total energy is not conserved"
 )
 # These compare energies to accept a move or to weight a state.
 _NEEDS_ENERGY: Final = ("Barostat", "ATMForce")
@@ -65,7 +70,7 @@ class DirectForceSimulation(app.Simulation):
 
 
 def make_simulation(
-    topology: Any, system: Any, integrator: Any, choice: PlatformChoice, has_energy: bool
+    topology: Any, system: Any, integrator: Any, choice: PlatformChoice, has_energy: bool, conservative: bool = False
 ) -> app.Simulation:
     """Make the Simulation, after checking that nothing in it needs an energy that the model does not have.
 
@@ -77,6 +82,9 @@ def make_simulation(
         From `choose_platform`.
     has_energy
         Whether the model predicts an energy.
+    conservative
+        Whether the forces are the gradient of that energy (``module.conservative``); if they are not, a warning says
+        so once.
 
     Returns
     -------
@@ -89,6 +97,8 @@ def make_simulation(
         See `check_system`.
     """
     check_system(system, has_energy)
+    if has_energy and not conservative:
+        warnings.warn(_NOT_THE_GRADIENT, stacklevel=2)
     kind = app.Simulation if has_energy else DirectForceSimulation
     return kind(topology, system, integrator, choice.platform, choice.properties)
 

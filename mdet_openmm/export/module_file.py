@@ -1,0 +1,99 @@
+"""The force of one molecule as a file that any program with TorchForce reads."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from mdet_openmm import __version__
+from mdet_openmm.errors import InputError
+from mdet_openmm.export.force_module import bind, chosen_forces
+from mdet_openmm.export.memory import check_memory
+from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import default_offset
+from mdet_openmm.molecules.molecule import Molecule
+
+
+def export(
+    model: Model,
+    molecule: Molecule,
+    path: Path,
+    *,
+    precision: str = "double",
+    frames: int = 1,
+    offset: str | None = None,
+    seed: int = 0,
+    forces: str | None = None,
+) -> Path:
+    """Write the force of one molecule as a TorchScript file that TorchForce (Python or C++) reads.
+
+    Its extra file ``metadata.json`` says what it is: units, atoms, model and its hash, and all options.
+
+    Parameters
+    ----------
+    model, precision, frames, seed, forces
+        See `bind`.
+    offset
+        See `bind`; None: hashed for direct forces, none for conservative ones.
+    molecule
+        Elements, charge and multiplicity; its positions are not used.
+    path
+        The file to write.
+
+    Returns
+    -------
+    Path
+        The same.
+
+    Raises
+    ------
+    InputError
+        If the file exists, or its folder does not.
+    """
+    path = Path(path)
+    if path.exists():
+        raise InputError(f"{path} exists; remove it or choose another name")
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist; make it first")
+    forces = chosen_forces(model, forces)
+    offset = offset or default_offset(forces)
+    check_memory(model, molecule.n_atoms, frames=frames, precision=precision, forces=forces)
+    module = bind(
+        model,
+        molecule.atomic_numbers,
+        molecule.charge,
+        molecule.multiplicity,
+        precision=precision,
+        frames=frames,
+        offset=offset,
+        seed=seed,
+        forces=forces,
+    )
+    metadata = {
+        "format": "mdet-openmm bound force",
+        "package_version": __version__,
+        "torch_version": str(torch.__version__),
+        "forward": "positions (n, 3) nm -> (energy kJ/mol, forces (n, 3) kJ/mol/nm); call setOutputsForces(True)",
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "has_energy": model.has_energy,
+        "forces": forces,
+        "molecule": molecule.name,
+        "atomic_numbers": [int(z) for z in molecule.atomic_numbers],
+        "charge": molecule.charge,
+        "multiplicity": molecule.multiplicity,
+        "precision": precision,
+        "frames": frames,
+        "offset": offset,
+        "seed": seed,
+    }
+    unfinished = path.with_name(path.name + ".partial")
+    try:
+        module.save(str(unfinished), _extra_files={"metadata.json": json.dumps(metadata, indent=1)})
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
