@@ -13,6 +13,7 @@ CONDA_NAMES = {
     "openmmtorch": "openmm-torch",
     "matplotlib": "matplotlib-base",
     "tblite": "tblite-python",
+    "huggingface-hub": "huggingface_hub",
 }
 # conda-forge has builds of openmm-torch for several pytorch and openmm versions and pins the pair itself;
 # PyPI's only build works with one

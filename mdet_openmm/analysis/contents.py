@@ -62,6 +62,7 @@ def _facts(summary: Mapping[str, Any], n_atoms: int) -> list[tuple[str, str]]:
         ("timestep", "timestep_fs", "{:g} fs"),
         ("thermostat", "thermostat", "{}"),
         ("friction", "friction_per_ps", "{:g} /ps"),
+        ("forces", "forces", "{}"),
         ("frames", "frames", "{}"),
         ("offset", "offset", "{}"),
         ("precision", "precision", "{}"),

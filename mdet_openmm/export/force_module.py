@@ -31,6 +31,7 @@ from mdet_openmm.units import (
 if TYPE_CHECKING:
     from mdet_openmm.export.model_folder import Model
 
+
 class ForceModule(nn.Module):
     """What OpenMM calls: positions in nm to (energy, forces) in kJ/mol and kJ/mol/nm.
 
@@ -123,8 +124,10 @@ class ForceModule(nn.Module):
         if not self.has_energy:
             energy = torch.zeros([], dtype=torch.float64, device=positions.device)
         # OpenMM reads the memory as it lies: a transposed or a differently typed tensor would be wrong physics.
-        energy = (energy * self.energy_unit).to(positions.dtype)
-        return energy, (mean * self.force_unit).to(positions.dtype).contiguous()
+        with torch.no_grad():  # freezing drops the detach of the energy
+            energy = (energy * self.energy_unit).to(positions.dtype)
+            mean = (mean * self.force_unit).to(positions.dtype).contiguous()
+        return energy, mean
 
     def _direct(self, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """Energy in Ha and forces (n, 3) in Ha/bohr of the network's force head, averaged over the frames."""

@@ -80,7 +80,11 @@ class Model:
         not is noted, and left to the user.
         """
         seen = self.metadata.get("training", {}).get("seen", {})
-        asked = {"element": sorted({int(z) for z in atomic_numbers}), "charge": [charge], "multiplicity": [multiplicity]}
+        asked = {
+            "element": sorted({int(z) for z in atomic_numbers}),
+            "charge": [charge],
+            "multiplicity": [multiplicity],
+        }
         return [
             f"the training of {self.name} has, by its optimiser's state, never seen {what} "
             f"{', '.join(str(v) for v in values if v not in seen[what])}: the forces are those of a random embedding"

@@ -158,7 +158,6 @@ def check_fits_memory(
     """
     free = available_memory() if available is None else available
 
-
     def bytes_for(frames: int, precision: str) -> int:
         return attention_bytes(n_atoms, embd_dim, n_heads, frames, precision, layers_kept)
 

@@ -28,7 +28,9 @@ class NetworkConfig:
     activation: str = option("gelu", "in the feed-forward blocks and the heads", choices=("gelu", "relu"))
     norm_first: bool = option(True, "layer norm before the attention")
     directions: str = option(
-        "spherical_harmonics", "embedding of directions; the last two are of the authors' second code", choices=DIRECTIONS
+        "spherical_harmonics",
+        "embedding of directions; the last two are of the authors' second code",
+        choices=DIRECTIONS,
     )
     l_max: int = option(4, "highest degree of the spherical harmonics")
     n_frequencies: int = option(64, "frequencies per angle of the Fourier embedding")

@@ -40,9 +40,7 @@ class Head(nn.Module):
     ``softening`` is added to the number of atoms in that mean (1e-9 in the authors' second code).
     """
 
-    def __init__(
-        self, embd_dim: int, n_out: int, activation: str, project_down: bool, softening: float = 0.0
-    ) -> None:
+    def __init__(self, embd_dim: int, n_out: int, activation: str, project_down: bool, softening: float = 0.0) -> None:
         super().__init__()
         self.softening = softening
         half, quarter = (embd_dim // 2, embd_dim // 4) if project_down else (embd_dim, embd_dim)

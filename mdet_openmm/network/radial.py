@@ -27,10 +27,11 @@ class GaussianBasis(nn.Module):
     def forward(self, distances: Tensor, types: Tensor | None) -> Tensor:
         """Expand distances (...,) of pairs of these types to (..., K), in the dtype of the distances."""
         kind = distances.dtype
-        scale, shift = self.scale, self.shift
-        if types is not None:
-            scale, shift = scale[types].unsqueeze(-1), shift[types].unsqueeze(-1)
-        y = scale.to(kind) * distances.unsqueeze(-1) + shift.to(kind)
+        if types is None:
+            scale, shift = self.scale.to(kind), self.shift.to(kind)
+        else:
+            scale, shift = self.scale[types].unsqueeze(-1).to(kind), self.shift[types].unsqueeze(-1).to(kind)
+        y = scale * distances.unsqueeze(-1) + shift
         width = self.stds.to(kind).abs() + 0.01
         return torch.exp(-0.5 * ((y - self.means.to(kind)) / width) ** 2) / (self.norm * width)
 

@@ -49,9 +49,7 @@ def import_model(settings: ImportSettings) -> Path:
     options = read_config(run)
     checkpoint = read_checkpoint(path, settings.ema)
     try:
-        reading = read_options(
-            checkpoint.tensors, options.values, code=settings.code, fine_tuned=options.fine_tuned
-        )
+        reading = read_options(checkpoint.tensors, options.values, code=settings.code, fine_tuned=options.fine_tuned)
         network = build_network(checkpoint.tensors, reading)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

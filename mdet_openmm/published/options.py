@@ -222,12 +222,12 @@ def _heads(tensors: Mapping[str, Tensor], found: Mapping[str, Any], notes: list[
     """Prefixes of the tensors of the force head and of the energy head."""
     heads = found["target_heads"]
     if found["energy_conserving"]:
-        forces, energy, used = "", "heads.forces.energy_head.", {"forces"}
+        forces, energy, used = "", "heads.forces.energy_head.", ["forces"]
     else:
         name = next((h for h in ENERGY_HEADS if h in heads), None)
         forces = "heads.forces." if "forces" in heads else ""
         energy = f"heads.{name}." if name else ""
-        used = {"forces", name}
+        used = ["forces", name or ""]
     if not forces and not energy:
         raise InputError(f"the checkpoint gives neither forces nor an energy, only {', '.join(heads)}")
     for head in heads:

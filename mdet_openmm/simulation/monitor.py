@@ -43,12 +43,15 @@ class Monitor:
         Reads the temperature.
     highest_temperature
         K; see :func:`runaway_temperature`.
+    watch
+        Whether a broken bond and a runaway temperature are problems; they are none where a reaction is looked for.
     """
 
     bonds: NDArray[np.int64]
     lengths: NDArray[np.float64]
     thermometer: Thermometer
     highest_temperature: float
+    watch: bool = True
 
     def largest_stretch(self, positions: NDArray[np.float64]) -> float:
         """Largest difference of a bond's length from its start, in Å, from (n, 3) positions in nm; 0 without bonds."""
@@ -60,6 +63,8 @@ class Monitor:
         if wrong.any():
             atom = int(np.argmax(wrong))
             return Problem("nan", f"positions or velocities of {self._name(atom)} are not finite", atom)
+        if not self.watch:
+            return None
         stretch = self._stretch(positions)
         if len(stretch) and np.abs(stretch).max() * ANGSTROM_PER_NM > BROKEN_BOND_A:
             bond = int(np.argmax(np.abs(stretch)))

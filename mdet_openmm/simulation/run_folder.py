@@ -178,7 +178,7 @@ class LogFile:
         by_element: dict[str, float],
         force: float,
         stretch: float,
-        energy: float | None,
+        energy: float | None = None,
     ) -> None:
         """Append a row: ps, K, K, kJ/mol/nm, Å, and kJ/mol where there is an energy."""
         temperatures = [f"{t:.3f}" for t in (temperature, *(by_element[e] for e in self._elements))]

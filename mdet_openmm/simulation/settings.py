@@ -61,6 +61,7 @@ class NvtSettings:
         None, "straight from the network, or the gradient of its energy [what the model gives]", choices=FORCES
     )
     seed: int | None = option(None, "one seed for velocities, thermostat and rotations; default: drawn and printed")
+    watch: bool = option(True, "stop when a bond breaks or the temperature runs away; a NaN always stops")
     minimize: bool = option(True, "relax the structure first (FIRE on the model's forces)")
     report_interval: float = option(4.0, "between frames and log rows, in fs; 4 fs resolves every vibration")
     checkpoint_interval: float = option(1.0, "between checkpoints, in ps")

@@ -151,7 +151,7 @@ def prepare(settings: NvtSettings, say: Callable[[str], None]) -> Setup:
             "positions_sha256": hashlib.sha256(np.ascontiguousarray(molecule.positions).tobytes()).hexdigest(),
         },
     }
-    monitor = Monitor(bonds, lengths, thermometer, limit)
+    monitor = Monitor(bonds, lengths, thermometer, limit, settings.watch)
     return Setup(settings, molecule, topology, model, schedule, choice, context, force, monitor, identity)
 
 

@@ -57,6 +57,7 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "restart_is_exact": settings.offset != "random" and settings.platform == "Reference",
         "seed": settings.seed,
         "minimize": settings.minimize,
+        "watch": settings.watch,
         "system": str(settings.system),
         "charge": molecule.charge,
         "multiplicity": molecule.multiplicity,

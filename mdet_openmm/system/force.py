@@ -138,7 +138,9 @@ def add_force(system: Any, module: torch.jit.ScriptModule, backend: str = "auto"
     chosen, _ = choose_backend(backend)
     bound = getattr(getattr(module, "network", None), "n_atoms", None)
     if bound not in (None, system.getNumParticles()):
-        raise InputError(f"the force is bound to {bound} atoms, but the system has {system.getNumParticles()} particles")
+        raise InputError(
+            f"the force is bound to {bound} atoms, but the system has {system.getNumParticles()} particles"
+        )
     run_plainly()
     if chosen == "torch":
         force = _openmmtorch().TorchForce(module)

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.model_folder import load_model, save_model
+from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.network.electrons import N_ROWS
 from mdet_openmm.training.batches import TrainingBatches, load_batch
@@ -47,7 +48,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
     """The network of the model to start from, or a fresh one whose force scale is the RMS force of the data."""
     if config.start_from is not None:
-        return load_model(config.start_from).network.to(torch.float32).requires_grad_(True).train()
+        network = load_model(config.start_from).network
+        _check_trainable(network.config)
+        return network.to(torch.float32).requires_grad_(True).train()
+    _check_trainable(config.network)
     torch.manual_seed(config.seed)
     total, count = 0.0, 0
     composition, energies = [], []
@@ -66,6 +70,11 @@ def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
         solution = torch.linalg.pinv(torch.cat(composition)) @ torch.cat(energies)
         network.atom_energies.copy_(solution)
     return network
+
+
+def _check_trainable(config: NetworkConfig) -> None:
+    if not config.force_head:
+        raise InputError("this network has no force_head: energy-conserving ones can be imported and run, not trained")
 
 
 def check_folders(config: TrainConfig, run: Path, model: Path, restart: bool) -> Path | None:

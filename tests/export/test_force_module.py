@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import ForceModule, bind, forces
-from mdet_openmm.export.module_file import export
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.module_file import export
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.molecules.molecule import Molecule
