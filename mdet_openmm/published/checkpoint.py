@@ -22,6 +22,8 @@ CONFIG: Final = Path(".hydra") / "config.yaml"
 PRETRAINED: Final = Path(".hydra") / "model_pretrain_conf.yaml"
 DEFAULT_CHECKPOINT: Final = "best_model.pth"
 LARGEST_CONFIG: Final = 2**20
+KNOWN_ELEMENTS: Final = range(1, 101)
+"""Rows of the element table that have an electron configuration; 0 is padding, 101 the class token."""
 EMA_PREFIX: Final = "encoder."
 ENOUGH_STEPS: Final = 1000
 """Optimiser steps from which a row of a table that was never touched tells that the training never needed it."""
@@ -239,7 +241,8 @@ def _seen(optimizer: Any, tensors: Mapping[str, Tensor]) -> dict[str, list[int]]
         steps = entry.get("step", 0) if isinstance(entry, Mapping) else 0
         if name in tables and float(steps) >= ENOUGH_STEPS:
             what, offset = tables[name]
-            found[what] = [int(row) - offset for row in (moment != 0).any(dim=1).nonzero().flatten()]
+            rows = [int(row) - offset for row in (moment != 0).any(dim=1).nonzero().flatten()]
+            found[what] = [row for row in rows if what != "element" or row in KNOWN_ELEMENTS]
     return found
 
 

@@ -6,14 +6,18 @@ from typing import Any
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import save_model
 from mdet_openmm.published.card import write_card
-from mdet_openmm.published.checkpoint import Checkpoint, ModelOptions, locate, read_checkpoint, read_config
+from mdet_openmm.published.checkpoint import (
+    KNOWN_ELEMENTS,
+    Checkpoint,
+    ModelOptions,
+    locate,
+    read_checkpoint,
+    read_config,
+)
 from mdet_openmm.published.hub import download, is_hub
 from mdet_openmm.published.options import Reading, read_options
 from mdet_openmm.published.settings import ImportSettings
 from mdet_openmm.published.weights import build_network
-
-KNOWN_ELEMENTS = tuple(range(1, 101))
-"""Rows of the element table that have an electron configuration; 101 is the class token."""
 
 
 def import_model(settings: ImportSettings) -> Path:
