@@ -35,6 +35,6 @@ def exit_status(command: Callable[[], None]) -> int:
         print(f"stopped: {error}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
-        print("interrupted; run the same command with --restart to go on", file=sys.stderr)
+        print("interrupted; a command that has --restart goes on with it", file=sys.stderr)
         return 130
     return 0

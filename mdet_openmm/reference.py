@@ -21,10 +21,13 @@ class ReferenceNetwork:
     ----------
     network
         The Edge Transformer, in eval mode.
+    notes
+        Where configuration and tensors disagreed.
     """
 
-    def __init__(self, network: EdgeTransformer) -> None:
+    def __init__(self, network: EdgeTransformer, notes: tuple[str, ...] = ()) -> None:
         self.network = network
+        self.notes = notes
 
     def energy_and_forces(
         self, atomic_numbers: ArrayLike, positions_bohr: ArrayLike, charge: int = 0, multiplicity: int = 1
@@ -124,5 +127,5 @@ def load_v2(state_dict: Mapping[str, Any], config: Mapping[str, Any]) -> Referen
 
 def _load(state_dict: Mapping[str, Any], config: Mapping[str, Any], code: str) -> ReferenceNetwork:
     tensors = _tensors(state_dict)
-    network = build_network(tensors, read_options(tensors, config, code=code))
-    return ReferenceNetwork(network.to(torch.float64))
+    reading = read_options(tensors, config, code=code)
+    return ReferenceNetwork(build_network(tensors, reading).to(torch.float64), reading.notes)

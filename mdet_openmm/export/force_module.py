@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.bound_network import BoundNetwork
+from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISIONS
 from mdet_openmm.export.rotations import hashed_rotation, random_rotation, rotation_group
@@ -194,6 +195,7 @@ def bind(
     seed: int = 0,
     forces: str | None = None,
     raw: bool = False,
+    compiled: bool = True,
 ) -> torch.jit.ScriptModule:
     """Make the force of one molecule from a model.
 
@@ -219,6 +221,9 @@ def bind(
     forces
         "direct": the network's own. "conservative": minus the gradient of its energy. None: the model's own kind,
         direct where it has both.
+    compiled
+        Use the compiled attention where it works (direct forces on a CPU). Such a module runs in processes that have
+        imported this package, and nowhere else.
 
     Returns
     -------
@@ -257,6 +262,8 @@ def bind(
             raise InputError(f"a {what} must be from {lowest} to {highest}, not {value}: the network has no other")
     network = copy.deepcopy(model.network).requires_grad_(False).eval()
     network.to(torch.float64 if precision == "double" else torch.float32)
+    if compiled and not conservative:  # the kernel has no derivative
+        compile_attention(network)
     bound = BoundNetwork(network, numbers, charge, multiplicity)
     run_plainly()
     module = ForceModule(bound, frames, offset, seed, model.has_energy, conservative, raw)

@@ -69,6 +69,7 @@ def export(
         offset=offset,
         seed=seed,
         forces=forces,
+        compiled=False,
     )
     metadata = {
         "format": "mdet-openmm bound force",

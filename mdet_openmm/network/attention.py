@@ -40,6 +40,13 @@ def triangular_attention(q: Tensor, k: Tensor, v1: Tensor, v2: Tensor, mask: Ten
     return out
 
 
+def attention_of_projections(qkvv: Tensor, n_heads: int, mask: Tensor | None) -> Tensor:
+    """`triangular_attention` of (b, n, n, 4 e): Q, K, V1 and V2 of every pair side by side; (b, n, n, e)."""
+    b, n, _, width = qkvv.shape
+    q, k, v1, v2 = qkvv.view(b, n, n, 4, n_heads, width // (4 * n_heads)).unbind(3)
+    return triangular_attention(q, k, v1, v2, mask).reshape(b, n, n, width // 4)
+
+
 class TriangularAttention(nn.Module):
     """Projections around `triangular_attention`; none has a bias."""
 
@@ -51,6 +58,4 @@ class TriangularAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Map pair features (b, n, n, e) to (b, n, n, e)."""
-        b, n, _, e = x.shape
-        q, k, v1, v2 = self.qkvv(x).view(b, n, n, 4, self.n_heads, e // self.n_heads).unbind(3)
-        return self.out(triangular_attention(q, k, v1, v2, mask).reshape(b, n, n, e))
+        return self.out(attention_of_projections(self.qkvv(x), self.n_heads, mask))

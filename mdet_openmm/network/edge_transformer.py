@@ -131,7 +131,7 @@ class EdgeTransformer(nn.Module):
             distances = true_length
         radial = self.basis(distances, types).to(trunk)
         if self.harmonic:
-            unit = v / length.unsqueeze(-1)
+            unit = v / length.clamp(min=1e-12).unsqueeze(-1)  # a class token may lie next to an atom
         else:
             unit = v / (true_length.unsqueeze(-1) + 1e-5)
         return self.radial(radial) + self.directions(unit, radial, trunk)

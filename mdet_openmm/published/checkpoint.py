@@ -17,10 +17,10 @@ import yaml
 from torch import Tensor
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.published.hub import DEFAULT_CHECKPOINT
 
 CONFIG: Final = Path(".hydra") / "config.yaml"
 PRETRAINED: Final = Path(".hydra") / "model_pretrain_conf.yaml"
-DEFAULT_CHECKPOINT: Final = "best_model.pth"
 LARGEST_CONFIG: Final = 2**20
 KNOWN_ELEMENTS: Final = range(1, 101)
 """Rows of the element table that have an electron configuration; 0 is padding, 101 the class token."""
