@@ -83,9 +83,8 @@ def main() -> None:
         model = load_model(import_model(ImportSettings(str(run), Path(folder) / "model")))
     single = TextbookNetwork(state, RELEASE, torch.float32).eval()
     exact = TextbookNetwork(state, RELEASE, torch.float64).eval()
-    print(
-        f"{sum(v.numel() for v in state.values()):,} parameters, {options.threads} threads, torch {torch.__version__}"
-    )
+    size = sum(v.numel() for v in state.values())
+    print(f"{size:,} parameters, {options.threads} threads, torch {torch.__version__}")
     print("| molecule | forces by | largest deviation from fp64 formula | ms per call | times as fast |")
     print("| --- | --- | --- | --- | --- |")
     for name, smiles in (("ethanol", "CCO"), ("aspirin", "CC(=O)Oc1ccccc1C(=O)O"), ("decane", "C" * 10)):

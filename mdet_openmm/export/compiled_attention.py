@@ -57,5 +57,6 @@ def compile_attention(network: EdgeTransformer) -> bool:
         log.warning("attention runs without its compiled kernel, several times slower (%s)", problem)
         return False
     for layer in network.layers:
-        layer.attention = CompiledAttention(layer.attention)
+        if isinstance(layer.attention, TriangularAttention):
+            layer.attention = CompiledAttention(layer.attention)
     return True

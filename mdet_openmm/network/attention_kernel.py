@@ -4,8 +4,8 @@ The formula of `mdet_openmm.network.attention`, with two differences in how it i
 of two rows i live in the cache and never in main memory, and the last atom j is the innermost index of everything,
 along which the processor computes eight or sixteen numbers at once. Compiled by numba at first use, and kept in its
 cache; no compiler is needed for that. Every output is summed by one thread in one order: the number of threads
-changes no bit. The threads are Python's, with the interpreter's lock released: unlike OpenMP's they sleep when they have
-nothing to do, and PyTorch's need their cores.
+changes no bit. The threads are Python's, with the interpreter's lock released: unlike OpenMP's they sleep when they
+have nothing to do, and PyTorch's need their cores.
 """
 
 import functools
