@@ -79,85 +79,119 @@ def _typed_exp(x: Any) -> Any:
 
 @njit(**_OPTIONS)
 def _pack(first: int, last: int, qkvv: Any, keys: Any, values: Any) -> None:
-    """Copy K and V2 of (f, n, n, 4, H, d) to (f, H, n, d, j): one task for each head and atom l."""
+    """Copy K and V2 of (f, n, n, 4, H, d) to (f, H, l, d, j) and, by eights of l, to (f, H, l / 8, d, 8, j).
+
+    One task for each head and middle atom l.
+    """
     _, n, _, _, heads, d = qkvv.shape
     for task in range(first, last):
         s, h, l = task // (heads * n), task // n % heads, task % n
-        for j in range(n):
-            for c in range(d):
-                keys[s, h, l, c, j] = qkvv[s, l, j, 1, h, c]
-                values[s, h, l, c, j] = qkvv[s, l, j, 3, h, c]
+        given_k, given_v = qkvv[s, l, :, 1, h], qkvv[s, l, :, 3, h]
+        k, v = keys[s, h, l], values[s, h, l // 8]
+        for c in range(d):
+            for j in range(n):
+                k[c, j] = given_k[j, c]
+                v[c, l % 8, j] = given_v[j, c]
 
 
 @njit(**_OPTIONS)
 def _attend(first: int, last: int, qkvv: Any, keys: Any, values: Any, scale: Any, out: Any) -> None:
-    """Outputs (f, n, n, H, d): one task for each head and first atom i."""
+    """Outputs (f, n, n, H, d): one task for each head and two first atoms i.
+
+    Two atoms i share every key and value that is loaded, and eight terms are summed for each time that a row is loaded
+    and stored: the loops are limited by the bandwidth of the cache. Terms of one loop are taken from as few arrays as
+    possible, for the compiler checks all arrays of a loop for overlap each time that it runs.
+    """
     _, n, _, _, heads, d = qkvv.shape
     width = keys.shape[4]
-    zero = keys.dtype.type(0.0)
-    weights = np.empty((n, width), keys.dtype)
-    highest = np.empty(width, keys.dtype)
-    total = np.empty(width, keys.dtype)
-    sums = np.empty((d, width), keys.dtype)
+    zero, one = keys.dtype.type(0.0), keys.dtype.type(1.0)
+    weights = np.empty((n, 2, width), keys.dtype)
+    highest, total = np.empty((2, width), keys.dtype), np.empty((2, width), keys.dtype)
+    sums = np.empty((d, 2, width), keys.dtype)
+    blocks = (n + 1) // 2
     for task in range(first, last):
-        s, h, i = task // (heads * n), task // n % heads, task % n
+        s, h, i = task // (heads * blocks), task // blocks % heads, 2 * (task % blocks)
+        other = min(i + 1, n - 1)  # the last of an odd number of atoms is computed twice
+        q, p = qkvv[s, i, :, 0, h], qkvv[s, other, :, 0, h]
         for l in range(n):
-            row = weights[l]
+            row, k = weights[l], keys[s, h, l]
             for j in range(width):
-                row[j] = zero
-            c = 0
-            while c + 4 <= d:  # four terms for each time that the row is loaded and stored
-                q0, q1 = scale * qkvv[s, i, l, 0, h, c], scale * qkvv[s, i, l, 0, h, c + 1]
-                q2, q3 = scale * qkvv[s, i, l, 0, h, c + 2], scale * qkvv[s, i, l, 0, h, c + 3]
-                k0, k1, k2, k3 = keys[s, h, l, c], keys[s, h, l, c + 1], keys[s, h, l, c + 2], keys[s, h, l, c + 3]
+                row[0, j] = zero
+                row[1, j] = zero
+            for b in range(d // 8):
+                c = 8 * b
+                q0, q1, q2, q3 = q[l, c] * scale, q[l, c + 1] * scale, q[l, c + 2] * scale, q[l, c + 3] * scale
+                q4, q5, q6, q7 = q[l, c + 4] * scale, q[l, c + 5] * scale, q[l, c + 6] * scale, q[l, c + 7] * scale
+                p0, p1, p2, p3 = p[l, c] * scale, p[l, c + 1] * scale, p[l, c + 2] * scale, p[l, c + 3] * scale
+                p4, p5, p6, p7 = p[l, c + 4] * scale, p[l, c + 5] * scale, p[l, c + 6] * scale, p[l, c + 7] * scale
+                kb = k[c : c + 8]
                 for j in range(width):
-                    row[j] += q0 * k0[j] + q1 * k1[j] + q2 * k2[j] + q3 * k3[j]
-                c += 4
-            while c < d:
-                q0, k0 = scale * qkvv[s, i, l, 0, h, c], keys[s, h, l, c]
+                    k0, k1, k2, k3 = kb[0, j], kb[1, j], kb[2, j], kb[3, j]
+                    k4, k5, k6, k7 = kb[4, j], kb[5, j], kb[6, j], kb[7, j]
+                    row[0, j] += (q0 * k0 + q1 * k1 + q2 * k2 + q3 * k3) + (q4 * k4 + q5 * k5 + q6 * k6 + q7 * k7)
+                    row[1, j] += (p0 * k0 + p1 * k1 + p2 * k2 + p3 * k3) + (p4 * k4 + p5 * k5 + p6 * k6 + p7 * k7)
+            for c in range(d - d % 8, d):
+                q0, p0, kc = q[l, c] * scale, p[l, c] * scale, k[c]
                 for j in range(width):
-                    row[j] += q0 * k0[j]
-                c += 1
-            if l == 0:
-                for j in range(width):
-                    highest[j] = row[j]
-            else:
-                for j in range(width):
-                    highest[j] = max(highest[j], row[j])
-        for j in range(width):
-            total[j] = zero
-        for l in range(n):
-            row = weights[l]
+                    row[0, j] += q0 * kc[j]
+                    row[1, j] += p0 * kc[j]
+        for r in range(2):
+            m, t = highest[r], total[r]
             for j in range(width):
-                w = _exp(row[j] - highest[j])
-                row[j] = w
-                total[j] += w
-        for c in range(d):
-            row = sums[c]
-            for j in range(width):
-                row[j] = zero
-            l = 0
-            while l + 4 <= n:
-                t0, t1, t2, t3 = (
-                    qkvv[s, i, l, 2, h, c],
-                    qkvv[s, i, l + 1, 2, h, c],
-                    qkvv[s, i, l + 2, 2, h, c],
-                    qkvv[s, i, l + 3, 2, h, c],
-                )
-                w0, w1, w2, w3 = weights[l], weights[l + 1], weights[l + 2], weights[l + 3]
-                v0, v1 = values[s, h, l, c], values[s, h, l + 1, c]
-                v2, v3 = values[s, h, l + 2, c], values[s, h, l + 3, c]
+                m[j] = weights[0, r, j]
+                t[j] = zero
+            for l in range(1, n):
+                row = weights[l]
                 for j in range(width):
-                    row[j] += t0 * (w0[j] * v0[j]) + t1 * (w1[j] * v1[j]) + t2 * (w2[j] * v2[j]) + t3 * (w3[j] * v3[j])
-                l += 4
-            while l < n:
-                t0, w0, v0 = qkvv[s, i, l, 2, h, c], weights[l], values[s, h, l, c]
+                    m[j] = max(m[j], row[r, j])
+            for l in range(n):
+                row = weights[l]
                 for j in range(width):
-                    row[j] += t0 * (w0[j] * v0[j])
-                l += 1
-        for j in range(n):
+                    w = _exp(row[r, j] - m[j])
+                    row[r, j] = w
+                    t[j] += w
+        sums[:] = zero
+        q, p = qkvv[s, i, :, 2, h], qkvv[s, other, :, 2, h]
+        for b in range(n // 8):
+            l = 8 * b
+            wb = weights[l : l + 8]
             for c in range(d):
-                out[s, i, j, h, c] = sums[c, j] / total[j]
+                row, vb = sums[c], values[s, h, b, c]
+                q0, q1, q2, q3 = q[l, c], q[l + 1, c], q[l + 2, c], q[l + 3, c]
+                q4, q5, q6, q7 = q[l + 4, c], q[l + 5, c], q[l + 6, c], q[l + 7, c]
+                p0, p1, p2, p3 = p[l, c], p[l + 1, c], p[l + 2, c], p[l + 3, c]
+                p4, p5, p6, p7 = p[l + 4, c], p[l + 5, c], p[l + 6, c], p[l + 7, c]
+                for j in range(width):
+                    v0, v1, v2, v3 = vb[0, j], vb[1, j], vb[2, j], vb[3, j]
+                    v4, v5, v6, v7 = vb[4, j], vb[5, j], vb[6, j], vb[7, j]
+                    row[0, j] += (
+                        (q0 * (wb[0, 0, j] * v0) + q1 * (wb[1, 0, j] * v1))
+                        + (q2 * (wb[2, 0, j] * v2) + q3 * (wb[3, 0, j] * v3))
+                    ) + (
+                        (q4 * (wb[4, 0, j] * v4) + q5 * (wb[5, 0, j] * v5))
+                        + (q6 * (wb[6, 0, j] * v6) + q7 * (wb[7, 0, j] * v7))
+                    )
+                    row[1, j] += (
+                        (p0 * (wb[0, 1, j] * v0) + p1 * (wb[1, 1, j] * v1))
+                        + (p2 * (wb[2, 1, j] * v2) + p3 * (wb[3, 1, j] * v3))
+                    ) + (
+                        (p4 * (wb[4, 1, j] * v4) + p5 * (wb[5, 1, j] * v5))
+                        + (p6 * (wb[6, 1, j] * v6) + p7 * (wb[7, 1, j] * v7))
+                    )
+        for l in range(n - n % 8, n):
+            wl = weights[l]
+            for c in range(d):
+                row, vl = sums[c], values[s, h, l // 8, c, l % 8]
+                q0, p0 = q[l, c], p[l, c]
+                for j in range(width):
+                    row[0, j] += q0 * (wl[0, j] * vl[j])
+                    row[1, j] += p0 * (wl[1, j] * vl[j])
+        for r in range(2):
+            o = out[s, i if r == 0 else other]
+            for j in range(n):
+                norm = one / total[r, j]
+                for c in range(d):
+                    o[j, h, c] = sums[c, r, j] * norm
 
 
 LITTLE: Final = 300_000
@@ -182,11 +216,11 @@ def _shared(threads: int, tasks: int, kernel: Any, *args: Any) -> None:
         future.result()
 
 
-def _packed(shape: tuple[int, ...], dtype: Any) -> Any:
+def _packed(number: int, keys: int, values: int, dtype: Any) -> Any:
     """Room for keys and values, zero beyond the last atom; the same for the next call of this thread."""
     kept = getattr(_scratch, "room", None)
-    if kept is None or kept.shape != shape or kept.dtype != dtype:
-        kept = _scratch.room = np.zeros(shape, dtype)
+    if kept is None or [a.shape for a in kept] != [(number, keys), (number, values)] or kept[0].dtype != dtype:
+        kept = _scratch.room = (np.zeros((number, keys), dtype), np.zeros((number, values), dtype))
     return kept
 
 
@@ -210,11 +244,13 @@ def compiled_attention(qkvv: Tensor, n_heads: int) -> Tensor:
     d = given.shape[5]
     # whole vectors of j: 64 bytes
     step = 64 // given.itemsize
-    keys, values = _packed((2, f, n_heads, n, d, -(-n // step) * step), given.dtype)
+    width, eights = -(-n // step) * step, -(-n // 8)
+    keys, values = _packed(f * n_heads, n * d * width, eights * d * 8 * width, given.dtype)
+    keys, values = keys.reshape(f, n_heads, n, d, width), values.reshape(f, n_heads, eights, d, 8, width)
     out = torch.empty((f, n, n, n_heads * d), dtype=qkvv.dtype)
-    tasks = f * n_heads * n
+    tasks = f * n_heads * ((n + 1) // 2)
     threads = 1 if f * n**3 * n_heads * d <= LITTLE else min(torch.get_num_threads(), tasks)
-    _shared(threads, tasks, _pack, given, keys, values)
+    _shared(threads, f * n_heads * n, _pack, given, keys, values)
     scale = given.dtype.type(d**-0.5)
     _shared(threads, tasks, _attend, given, keys, values, scale, out.view(f, n, n, n_heads, d).numpy())
     return out
