@@ -26,10 +26,12 @@ def kernel_problem() -> str:
             given = torch.randn(1, 3, 3, 48, dtype=dtype, generator=generator)
             expected = attention_of_projections(given, 2, None)
             if not torch.allclose(compiled_attention(given, 2), expected, rtol=tolerance, atol=tolerance):
-                return "its result is wrong"
+                raise ArithmeticError("its result is wrong")
         _LIBRARY.impl("triangular_attention", compiled_attention, "CPU")
     except Exception as error:  # numba is not installed, or too old for this Python or processor
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        log.warning("attention runs without its compiled kernel, several times slower (%s)", problem)
+        return problem
     return ""
 
 
@@ -52,9 +54,7 @@ class CompiledAttention(nn.Module):
 
 def compile_attention(network: EdgeTransformer) -> bool:
     """Let every layer of a network use the compiled kernel, in place; whether it works here."""
-    problem = kernel_problem()
-    if problem:
-        log.warning("attention runs without its compiled kernel, several times slower (%s)", problem)
+    if kernel_problem():
         return False
     for layer in network.layers:
         if isinstance(layer.attention, TriangularAttention):

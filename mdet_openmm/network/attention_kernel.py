@@ -10,7 +10,6 @@ have nothing to do, and PyTorch's need their cores.
 
 import functools
 import math
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -78,16 +77,12 @@ def _typed_exp(x: Any) -> Any:
 
 
 @njit(**_OPTIONS)
-def _pack(first: int, last: int, qkvv: Any, keys: Any, values: Any) -> None:
-    """Copy K and V2 of (f, n, n, 4, H, d) to (f, H, l, d, j) and, by eights of l, to (f, H, l / 8, d, 8, j).
-
-    One task for each head and middle atom l.
-    """
-    _, n, _, _, heads, d = qkvv.shape
-    for task in range(first, last):
-        s, h, l = task // (heads * n), task // n % heads, task % n
-        given_k, given_v = qkvv[s, l, :, 1, h], qkvv[s, l, :, 3, h]
-        k, v = keys[s, h, l], values[s, h, l // 8]
+def _pack(qkvv: Any, h: int, keys: Any, values: Any) -> None:
+    """Copy K and V2 of one head of (n, n, 4, H, d) to (l, d, j) and, by eights of l, to (l / 8, d, 8, j)."""
+    n, _, _, _, d = qkvv.shape
+    for l in range(n):
+        given_k, given_v = qkvv[l, :, 1, h], qkvv[l, :, 3, h]
+        k, v = keys[l], values[l // 8]
         for c in range(d):
             for j in range(n):
                 k[c, j] = given_k[j, c]
@@ -95,26 +90,30 @@ def _pack(first: int, last: int, qkvv: Any, keys: Any, values: Any) -> None:
 
 
 @njit(**_OPTIONS)
-def _attend(first: int, last: int, qkvv: Any, keys: Any, values: Any, scale: Any, out: Any) -> None:
-    """Outputs (f, n, n, H, d): one task for each head and two first atoms i.
+def _attend(first: int, last: int, qkvv: Any, scale: Any, out: Any) -> None:
+    """Outputs (f, n, n, H, d), of the heads from ``first`` to ``last`` of all f H.
 
     Two atoms i share every key and value that is loaded, and eight terms are summed for each time that a row is loaded
     and stored: the loops are limited by the bandwidth of the cache. Terms of one loop are taken from as few arrays as
     possible, for the compiler checks all arrays of a loop for overlap each time that it runs.
     """
     _, n, _, _, heads, d = qkvv.shape
-    width = keys.shape[4]
-    zero, one = keys.dtype.type(0.0), keys.dtype.type(1.0)
-    weights = np.empty((n, 2, width), keys.dtype)
-    highest, total = np.empty((2, width), keys.dtype), np.empty((2, width), keys.dtype)
-    sums = np.empty((d, 2, width), keys.dtype)
+    kind = qkvv.dtype
+    zero, one = kind.type(0.0), kind.type(1.0)
+    step = 64 // qkvv.itemsize
+    width = (n + step - 1) // step * step  # zero beyond the last atom
+    keys, values = np.zeros((n, d, width), kind), np.zeros(((n + 7) // 8, d, 8, width), kind)
+    weights, sums = np.empty((n, 2, width), kind), np.empty((d, 2, width), kind)
+    highest, total = np.empty((2, width), kind), np.empty((2, width), kind)
     blocks = (n + 1) // 2
-    for task in range(first, last):
+    for task in range(first * blocks, last * blocks):
         s, h, i = task // (heads * blocks), task // blocks % heads, 2 * (task % blocks)
+        if i == 0:
+            _pack(qkvv[s], h, keys, values)
         other = min(i + 1, n - 1)  # the last of an odd number of atoms is computed twice
         q, p = qkvv[s, i, :, 0, h], qkvv[s, other, :, 0, h]
         for l in range(n):
-            row, k = weights[l], keys[s, h, l]
+            row, k = weights[l], keys[l]
             for j in range(width):
                 row[0, j] = zero
                 row[1, j] = zero
@@ -156,7 +155,7 @@ def _attend(first: int, last: int, qkvv: Any, keys: Any, values: Any, scale: Any
             l = 8 * b
             wb = weights[l : l + 8]
             for c in range(d):
-                row, vb = sums[c], values[s, h, b, c]
+                row, vb = sums[c], values[b, c]
                 q0, q1, q2, q3 = q[l, c], q[l + 1, c], q[l + 2, c], q[l + 3, c]
                 q4, q5, q6, q7 = q[l + 4, c], q[l + 5, c], q[l + 6, c], q[l + 7, c]
                 p0, p1, p2, p3 = p[l, c], p[l + 1, c], p[l + 2, c], p[l + 3, c]
@@ -181,7 +180,7 @@ def _attend(first: int, last: int, qkvv: Any, keys: Any, values: Any, scale: Any
         for l in range(n - n % 8, n):
             wl = weights[l]
             for c in range(d):
-                row, vl = sums[c], values[s, h, l // 8, c, l % 8]
+                row, vl = sums[c], values[l // 8, c, l % 8]
                 q0, p0 = q[l, c], p[l, c]
                 for j in range(width):
                     row[0, j] += q0 * (wl[0, j] * vl[j])
@@ -196,7 +195,6 @@ def _attend(first: int, last: int, qkvv: Any, keys: Any, values: Any, scale: Any
 
 LITTLE: Final = 300_000
 """Products n³ e up to which one thread does it faster than others can be woken."""
-_scratch = threading.local()
 
 
 @functools.cache
@@ -214,14 +212,6 @@ def _shared(threads: int, tasks: int, kernel: Any, *args: Any) -> None:
     kernel(bounds[0], bounds[1], *args)
     for future in waiting:
         future.result()
-
-
-def _packed(number: int, keys: int, values: int, dtype: Any) -> Any:
-    """Room for keys and values, zero beyond the last atom; the same for the next call of this thread."""
-    kept = getattr(_scratch, "room", None)
-    if kept is None or [a.shape for a in kept] != [(number, keys), (number, values)] or kept[0].dtype != dtype:
-        kept = _scratch.room = (np.zeros((number, keys), dtype), np.zeros((number, values), dtype))
-    return kept
 
 
 def compiled_attention(qkvv: Tensor, n_heads: int) -> Tensor:
@@ -242,15 +232,8 @@ def compiled_attention(qkvv: Tensor, n_heads: int) -> Tensor:
     f, n = qkvv.shape[:2]
     given = qkvv.detach().contiguous().view(f, n, n, 4, n_heads, -1).numpy()
     d = given.shape[5]
-    # whole vectors of j: 64 bytes
-    step = 64 // given.itemsize
-    width, eights = -(-n // step) * step, -(-n // 8)
-    keys, values = _packed(f * n_heads, n * d * width, eights * d * 8 * width, given.dtype)
-    keys, values = keys.reshape(f, n_heads, n, d, width), values.reshape(f, n_heads, eights, d, 8, width)
     out = torch.empty((f, n, n, n_heads * d), dtype=qkvv.dtype)
-    tasks = f * n_heads * ((n + 1) // 2)
-    threads = 1 if f * n**3 * n_heads * d <= LITTLE else min(torch.get_num_threads(), tasks)
-    _shared(threads, f * n_heads * n, _pack, given, keys, values)
-    scale = given.dtype.type(d**-0.5)
-    _shared(threads, tasks, _attend, given, keys, values, scale, out.view(f, n, n, n_heads, d).numpy())
+    tasks = f * n_heads
+    threads = 1 if tasks * n**3 * d <= LITTLE else min(torch.get_num_threads(), tasks)
+    _shared(threads, tasks, _attend, given, given.dtype.type(d**-0.5), out.view(f, n, n, n_heads, d).numpy())
     return out

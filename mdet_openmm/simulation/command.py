@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run with parsed arguments; on a restart those that were not given are the stored run's."""
-    # Threads that spin while they wait slow a run down a hundredfold when other programs want the cores. The setting
-    # is read when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin for long while they wait slow a run down a hundredfold when other programs want the cores; those
+    # that never do are woken too late for small matrices. The setting, some 50 µs, is read when torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     # Late, so that --help needs neither torch nor OpenMM.
     from mdet_openmm.simulation.nvt import run_nvt
 
