@@ -214,8 +214,8 @@ def bind(
     multiplicity
         2S + 1.
     precision
-        "double": everything in fp64. "mixed": the trunk of the network in fp32; positions, geometry, rotations and
-        the accumulation of forces stay in fp64.
+        "double": everything in fp64. "mixed": the trunk of the network in fp32; positions, geometry, the sum over
+        pairs and what follows it, rotations and the accumulation of forces stay in fp64.
     frames, offset, seed, raw
         See `ForceModule`.
     forces
@@ -261,7 +261,10 @@ def bind(
         if not lowest <= value <= highest:
             raise InputError(f"a {what} must be from {lowest} to {highest}, not {value}: the network has no other")
     network = copy.deepcopy(model.network).requires_grad_(False).eval()
-    network.to(torch.float64 if precision == "double" else torch.float32)
+    if precision == "double":
+        network.to(torch.float64)
+    else:
+        network.to_mixed()
     if compiled and not conservative:  # the kernel has no derivative
         compile_attention(network)
     bound = BoundNetwork(network, numbers, charge, multiplicity)

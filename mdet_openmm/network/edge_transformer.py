@@ -72,6 +72,14 @@ class EdgeTransformer(nn.Module):
         # What an atom of each element adds to the energy before anything is learnt; zero unless training sets it.
         self.register_buffer("atom_energies", torch.zeros(N_ROWS), persistent=config.energy_head)
 
+    def to_mixed(self) -> "EdgeTransformer":
+        """Cast the weights to fp32, in place, but for what comes after the sum over pairs: it costs next to nothing."""
+        self.to(torch.float32)
+        for module in (self.decomposer.atom_mlp, self.force_head, self.energy_head):
+            if module is not None:
+                module.to(torch.float64)
+        return self
+
     @torch.jit.export
     def node_pairs(self, atomic_numbers: Tensor, charge: Tensor, multiplicity: Tensor) -> Tensor:
         """What a pair (i, j) knows before any position: Linear([h_i; h_j]), (b, n, n, e), class token included."""

@@ -15,6 +15,7 @@ class Decomposer(nn.Module):
     """Atom features from pair features.
 
     pooling: [t1; t2]_ij = M(x_ij), h_i = M'(sum_j t1_ij + t2_ji) over the real atoms j; diagonal: h_i = M'(M(x_ii)).
+    M' and the sum before it may be of higher precision than M.
     """
 
     def __init__(self, embd_dim: int, kind: str, activation: str) -> None:
@@ -30,8 +31,9 @@ class Decomposer(nn.Module):
             terms = first + second.transpose(1, 2)
             if mask is not None:
                 terms = terms * mask[:, None, :, None].to(terms.dtype)
-            return self.atom_mlp(terms.sum(dim=2))
-        return self.atom_mlp(self.pair_mlp(x.diagonal(dim1=1, dim2=2).transpose(1, 2)))
+            return self.atom_mlp(terms.sum(dim=2, dtype=self.atom_mlp[1].weight.dtype))
+        diagonal = self.pair_mlp(x.diagonal(dim1=1, dim2=2).transpose(1, 2))
+        return self.atom_mlp(diagonal.to(self.atom_mlp[1].weight.dtype))
 
 
 class Head(nn.Module):
