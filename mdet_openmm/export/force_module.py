@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.bound_network import BoundNetwork
 from mdet_openmm.export.compiled_attention import compile_attention
+from mdet_openmm.export.fast_linear import use_onednn
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISIONS
 from mdet_openmm.export.rotations import hashed_rotation, random_rotation, rotation_group
@@ -222,8 +223,8 @@ def bind(
         "direct": the network's own. "conservative": minus the gradient of its energy. None: the model's own kind,
         direct where it has both.
     compiled
-        Use the compiled attention where it works (direct forces on a CPU). Such a module runs in processes that have
-        imported this package, and nowhere else.
+        Use the compiled attention and oneDNN where they work (direct forces on a CPU). Such a module runs in
+        processes that have imported this package, and nowhere else.
 
     Returns
     -------
@@ -265,9 +266,10 @@ def bind(
         network.to(torch.float64)
     else:
         network.to_mixed()
-    if compiled and not conservative:  # the kernel has no derivative
-        compile_attention(network)
     bound = BoundNetwork(network, numbers, charge, multiplicity)
+    if compiled and not conservative:  # neither has a derivative
+        compile_attention(network)
+        use_onednn(network.layers)
     run_plainly()
     module = ForceModule(bound, frames, offset, seed, model.has_energy, conservative, raw)
     return torch.jit.script(module.eval())

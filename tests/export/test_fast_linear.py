@@ -1,0 +1,29 @@
+"""oneDNN's linear layers against PyTorch's."""
+
+import pytest
+import torch
+from torch import nn
+
+from mdet_openmm.export import fast_linear
+from mdet_openmm.export.fast_linear import FastLinear, onednn_problem, use_onednn
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 7), (2, 3, 3, 7), (1, 1, 1, 7)])
+def test_it_is_the_same_layer(shape: tuple[int, ...], bias: bool) -> None:
+    linear = nn.Linear(7, 5, bias=bias).requires_grad_(False)
+    x = torch.randn(shape)
+    for module in (FastLinear(linear), torch.jit.freeze(torch.jit.script(FastLinear(linear).eval()))):
+        torch.testing.assert_close(module(x), linear(x), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(FastLinear(linear.double())(x.double()), linear(x.double()), rtol=0, atol=0)
+
+
+def test_only_fp32_layers_inside_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.GELU()), nn.Linear(2, 2).double())
+    assert use_onednn(module)
+    assert isinstance(module[0], FastLinear) and isinstance(module[1][0], FastLinear)
+    assert isinstance(module[2], nn.Linear)
+    monkeypatch.setattr(fast_linear, "onednn_problem", lambda: "not here")
+    other = nn.Sequential(nn.Linear(2, 2))
+    assert not use_onednn(other) and isinstance(other[0], nn.Linear)
+    assert onednn_problem() == ""
