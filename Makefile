@@ -1,5 +1,5 @@
 # make run and make test set everything up on a fresh machine; both mend a broken .venv.
-.PHONY: run test lint venv
+.PHONY: run test lint bench venv
 PY := .venv/bin/python
 OUT := runs/ethanol-$(shell date +%Y%m%d-%H%M%S)
 
@@ -9,6 +9,11 @@ run: venv  ## simulate ethanol with the shipped model, analyse it, name the repo
 
 test: venv  ## the test suite
 	@$(PY) -m pytest -q
+
+bench: venv  ## speed of force calls and training beside the textbook network, in about ten minutes
+	@$(PY) benchmarks/speed.py --output benchmarks/results/latest.json
+	@$(PY) benchmarks/peers.py
+	@$(PY) benchmarks/training_speed.py
 
 lint: venv  ## ruff and mypy
 	@$(PY) -m ruff check .

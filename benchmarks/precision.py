@@ -1,9 +1,9 @@
 """What fp32, mixed and double precision do to the forces and to a run at constant energy.
 
-``python benchmarks/precision.py`` prints two tables: the force error against all-fp64 and E_eq, for the shipped model and
-for random weights of the published size; and the drift of an NVE run of ethanol with the shipped model, whose true energy
-is that of the teacher, GFN2-xTB, re-evaluated on saved frames (the extra ``label``). fp32 rounds the positions and all of
-the geometry too, as codes do that cast the whole model; it is not offered as a precision of `bind`.
+``python benchmarks/precision.py`` prints two tables: the force error against all-fp64 and E_eq, for the shipped model
+and for random weights of the published size; and the drift of an NVE run of ethanol with the shipped model, whose true
+energy is that of the teacher, GFN2-xTB, re-evaluated on saved frames (the extra ``label``). fp32 rounds the positions
+and all of the geometry too, as codes do that cast the whole model; it is not offered as a precision of `bind`.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Samples per second of a training step, beside the textbook network in the same precision.
 
 ``python benchmarks/training_speed.py`` times forward, backward and AdamW of the published size (12 layers, width 192)
-on random molecules of 20 atoms: the textbook network as it is, ours as `mdet train` runs it, with ``compile: false`` and
+on random molecules of 20 atoms: the textbook network as it is, ours as `mdet train` runs it, without and with
 ``compile: true``. Data loading is not part of it: `mdet train` reads the whole data set into memory.
 """
 

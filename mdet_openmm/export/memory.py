@@ -1,5 +1,6 @@
 """Whether a bound force fits into memory."""
 
+from mdet_openmm.export.compiled_attention import kernel_problem
 from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.molecules.checks import check_fits_memory
@@ -26,5 +27,7 @@ def check_memory(
     """
     shape = model.network.config
     # a gradient keeps what every layer has computed
-    kept = shape.n_layers if chosen_forces(model, forces) == "conservative" else 0
-    check_fits_memory(n_atoms, shape.embd_dim, shape.n_heads, frames, precision, available, kept)
+    conservative = chosen_forces(model, forces) == "conservative"
+    kept = shape.n_layers if conservative else 0
+    compiled = not conservative and available is None and not kernel_problem()
+    check_fits_memory(n_atoms, shape.embd_dim, shape.n_heads, frames, precision, available, kept, compiled)

@@ -251,6 +251,11 @@ def test_memory_error_advises_what_would_fit(n_atoms: int, frames: int, precisio
     checks.check_fits_memory(9, 64, 8, 12, "double", available=10**9)
 
 
+def test_the_compiled_attention_needs_memory_with_atoms_squared_only():
+    small, large = (checks.attention_bytes(n, 192, 12, 1, "double", compiled=True) for n in (150, 300))
+    assert large == 4 * small < 8e9  # measured: 1.2 GB at 300 atoms
+
+
 def test_memory_grows_with_atoms_cubed():
     ratio = checks.attention_bytes(2000, 64, 8, 1, "double") / checks.attention_bytes(1000, 64, 8, 1, "double")
     assert 7.5 < ratio <= 8.0
