@@ -206,6 +206,34 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def plot(measured: dict[str, Any], path: Path) -> None:
+    """Time of a force call against the number of atoms."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    rows = {int(n): row for n, row in measured["results"].items()}
+    lines = (
+        ("textbook, fp64", "double", "textbook", "#9a3b26", "-"),
+        ("textbook, fp32", "mixed", "textbook", "#e08a6d", "-"),
+        ("here, double", "double", "frames 1", "#1f4e79", "-"),
+        ("here, mixed", "mixed", "frames 1", "#5b9bd5", "-"),
+        ("floor, fp64", "double", "floor", "#1f4e79", ":"),
+        ("floor, fp32", "mixed", "floor", "#5b9bd5", ":"),
+    )
+    for label, precision, key, colour, style in lines:
+        points = [(n, 1e3 * row[precision][key]) for n, row in rows.items() if key in row[precision]]
+        axis.plot(*zip(*points, strict=True), style, color=colour, marker="o", markersize=4, label=label)
+    axis.set(xscale="log", yscale="log", xlabel="atoms", ylabel="ms per force call")
+    axis.set_xticks(list(rows), [str(n) for n in rows], minor=False)
+    axis.set_xticks([], minor=True)
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description="speed of a force call")
@@ -214,7 +242,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=4.0, help="for each figure")
     parser.add_argument("--output", type=Path, help="JSON file to write")
+    parser.add_argument("--plot", type=Path, nargs=2, metavar=("JSON", "PNG"), help="draw figures, measure nothing")
     options = parser.parse_args()
+    if options.plot:
+        plot(json.loads(options.plot[0].read_text()), options.plot[1])
+        return
     torch.set_num_threads(options.threads)
     results = measure(options.sizes, options.frames, options.threads, options.seconds)
     about = {"machine": platform.machine(), "processor": _processor(), "threads": options.threads}
