@@ -328,6 +328,8 @@ def test_bad_sources_and_targets(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=says):
             import_model(settings)
+    with pytest.raises(InputError, match="import it first"):
+        load_model("hf://mx-e/md-et-v2/12l")
     for text, says in (("train: {model: 3}", "no model"), ("- 1", "mapping"), ("a: [", "cannot read")):
         (run / ".hydra" / "config.yaml").write_text(text)
         with pytest.raises(InputError, match=says):
