@@ -50,6 +50,13 @@ def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
     if config.start_from is not None:
         network = load_model(config.start_from).network
         _check_trainable(network.config)
+        if network.config.energy_head and not config.energy_weight:
+            print("the energy head is left out: without energy_weight it would not follow the forces")
+            kept = {
+                k: v for k, v in network.state_dict().items() if not k.startswith(("energy_head.", "atom_energies"))
+            }
+            network = EdgeTransformer(dataclasses.replace(network.config, energy_head=False))
+            network.load_state_dict(kept)
         return network.to(torch.float32).requires_grad_(True).train()
     _check_trainable(config.network)
     torch.manual_seed(config.seed)

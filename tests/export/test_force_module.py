@@ -361,3 +361,16 @@ def test_export_writes_a_module_that_stands_alone(model, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         export(model, molecule, tmp_path / "missing" / "x.pt")
     assert [p.name for p in tmp_path.iterdir()] == ["ethanol.pt"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 9])
+@pytest.mark.parametrize(("precision", "tolerance"), [("double", 1e-12), ("mixed", 1e-5)])
+def test_the_fast_paths_give_the_forces_of_the_plain_ones(model, n, precision, tolerance):
+    x = positions_nm(9)[:n]
+    fast, plain = (
+        bind(model, ETHANOL[:n], 0, 1, precision=precision, frames=12, offset="hashed", raw=True, compiled=compiled)(x)
+        for compiled in (True, False)
+    )
+    # the frames of one atom alone average to nothing but rounding
+    assert (fast[1] - plain[1]).abs().max() <= tolerance * plain[1].abs().max() + 1e-9
+    assert float(fast[0]) == pytest.approx(float(plain[0]), rel=tolerance)

@@ -16,7 +16,8 @@ import torch
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.force_module import bind
-from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.model_folder import load_model, save_model
+from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import load_batch
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
 from mdet_openmm.training.fit import run_training
@@ -221,3 +222,26 @@ accelerator: cpu
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(losses(tmp_path / "run")) == 6
     load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("conserving", [False, True])
+def test_fine_tuning_a_network_of_the_authors_kind(tmp_path: Path, small_config: TrainConfig, conserving: bool) -> None:
+    torch.manual_seed(0)
+    config = dataclasses.replace(
+        small_config.network, directions="direct", energy_head=True, force_head=not conserving, numerics="authors_v2"
+    )
+    network = EdgeTransformer(config)
+    save_model(tmp_path / "old", network, elements=range(1, 101), training={}, metrics={}, card="")
+    tuned = dataclasses.replace(
+        small_config, name="tuned", start_from=str(tmp_path / "old"), steps=1, learning_rate=1e-12, warmup_steps=1
+    )
+    if conserving:
+        with pytest.raises(InputError, match="no force_head"):
+            run_training(tuned, model_folder=tmp_path / "new", run_folder=tmp_path / "run", quiet=True)
+        return
+    run_training(tuned, model_folder=tmp_path / "new", run_folder=tmp_path / "run", quiet=True)
+    new = load_model(tmp_path / "new")
+    assert not new.has_energy and new.network.config.numerics == "authors_v2"
+    before = network.eval().state_dict()
+    for key, value in new.network.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=1e-6)
