@@ -269,7 +269,8 @@ def bind(
     bound = BoundNetwork(network, numbers, charge, multiplicity)
     if compiled and not conservative:  # neither has a derivative
         compile_attention(network)
-        use_onednn(network.layers)
+        for part in (network.layers, network.radial, network.decomposer):
+            use_onednn(part)
     run_plainly()
     module = ForceModule(bound, frames, offset, seed, model.has_energy, conservative, raw)
     return torch.jit.script(module.eval())
