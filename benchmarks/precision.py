@@ -16,7 +16,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as run_nvt.py does
 import numpy as np
 import openmm
 import torch
-from ase import Atoms, units
+from ase import Atoms
 from speed import network as published
 from tblite.ase import TBLite
 from torch import Tensor, nn
@@ -29,10 +29,10 @@ from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.system.force import add_force, make_system
 from mdet_openmm.training.evaluate import equivariance_error, random_rotations
-from mdet_openmm.units import ANGSTROM_PER_NM, KJ_PER_MOL_PER_EV
+from mdet_openmm.units import ANGSTROM_PER_NM, KCAL_PER_MOL_PER_EV, KJ_PER_MOL_PER_EV
 
 PRECISIONS = ("fp32", "mixed", "double")
-KJ_NM_PER_KCAL_A = 41.84
+KJ_NM_PER_KCAL_A = KJ_PER_MOL_PER_EV / KCAL_PER_MOL_PER_EV * ANGSTROM_PER_NM
 SYSTEMS = Path(__file__).resolve().parents[1] / "simulations" / "systems"
 
 
@@ -93,7 +93,7 @@ def drift(model: Model, molecule: Molecule, precision: str, offset: str, picosec
         atoms.positions = ANGSTROM_PER_NM * state.getPositions(asNumpy=True)._value
         kinetic = state.getKineticEnergy()._value / KJ_PER_MOL_PER_EV
         times.append(state.getTime()._value)
-        energies.append(1e3 * (atoms.get_potential_energy() / units.eV + kinetic) / len(atoms))
+        energies.append(1e3 * (atoms.get_potential_energy() + kinetic) / len(atoms))
     (slope, _), covariance = np.polyfit(times, energies, 1, cov=True)
     return float(slope), float(covariance[0, 0] ** 0.5)
 

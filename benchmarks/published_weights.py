@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import yaml
 from ase import Atoms
+from speed import PUBLISHED
 from textbook import TextbookNetwork, random_state_dict
 
 from mdet_openmm.export.force_module import bind, forces
@@ -27,17 +28,8 @@ from mdet_openmm.published.settings import ImportSettings
 from mdet_openmm.units import BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
 RELEASE = {
-    "n_layers": 12,
-    "embd_dim": 192,
-    "num_3d_kernels": 128,
-    "num_heads": 12,
-    "cls_token": False,
-    "activation": "gelu",
-    "ffn_multiplier": 2,
-    "norm_first": True,
-    "decomposer_type": "pooling",
+    **PUBLISHED,
     "target_heads": ["forces", "formation_energy"],
-    "head_project_down": True,
     "use_electronic_embeddings": False,
     "energy_conserving": False,
     "directional_embed_type": "direct",

@@ -34,6 +34,7 @@ from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.published.options import read_options
 from mdet_openmm.published.weights import build_network
 from mdet_openmm.system.force import add_force, make_system
+from mdet_openmm.units import BOHR_PER_NM
 
 LAYERS, WIDTH, HEADS = 12, 192, 12
 PUBLISHED: dict[str, Any] = {
@@ -145,7 +146,7 @@ def network() -> tuple[dict[str, torch.Tensor], Model]:
 
 def textbook_call(other: TextbookNetwork, x: torch.Tensor, dtype: torch.dtype) -> Callable[[], object]:
     """One forward of the textbook network."""
-    given = ((x - x.mean(dim=0)) * 18.897)[None].to(dtype)
+    given = ((x - x.mean(dim=0)) * BOHR_PER_NM)[None].to(dtype)
     numbers, charge, multiplicity = torch.full((1, len(x)), 6), torch.tensor([0]), torch.tensor([1])
 
     def call() -> object:

@@ -9,12 +9,10 @@ from mdet_openmm.network.electrons import N_ROWS, electron_features
 
 MAX_CHARGE: Final = 64
 MAX_MULTIPLICITY: Final = 127
-CLASS_TOKEN: Final = 101
-"""Row of the element table that stands for the class token."""
 
 
 def with_token(atomic_numbers: Tensor) -> Tensor:
-    """The atomic numbers (b, n) behind the class token's, (b, n + 1)."""
+    """The atomic numbers (b, n) behind the class token's, which is 101, (b, n + 1)."""
     return torch.nn.functional.pad(atomic_numbers, [1, 0], value=101.0)
 
 

@@ -25,6 +25,8 @@ LARGEST_CONFIG: Final = 2**20
 KNOWN_ELEMENTS: Final = range(1, 101)
 """Rows of the element table that have an electron configuration; 0 is padding, 101 the class token."""
 EMA_PREFIX: Final = "encoder."
+BUFFERS: Final = ("electron_config", "angular_freqs_azimuthal", "angular_freqs_polar")
+"""Last parts of the names of tensors that are not parameters: neither the average nor the optimiser has them."""
 ENOUGH_STEPS: Final = 1000
 """Optimiser steps from which a row of a table that was never touched tells that the training never needed it."""
 
@@ -207,9 +209,8 @@ def _averaged(content: dict[str, Any], tensors: Mapping[str, Tensor], path: Path
     if not _is_state_dict(shadow) or shadow is None:
         raise InputError(f"{path} holds no moving average of the weights; leave out --ema")
     average = {str(name).removeprefix(EMA_PREFIX): value for name, value in shadow.items()}
-    buffers = ("electron_config", "angular_freqs_azimuthal", "angular_freqs_polar")
     for name in tensors:
-        if name not in average and not name.endswith(buffers):
+        if name not in average and not name.endswith(BUFFERS):
             raise InputError(f"the moving average in {path} lacks '{name}'; leave out --ema")
     for name in average:
         if name not in tensors:
@@ -227,8 +228,7 @@ def _seen(optimizer: Any, tensors: Mapping[str, Tensor]) -> dict[str, list[int]]
         "embedding.charge_embed.weight": ("charge", 64),
         "embedding.multiplicity_embed.weight": ("multiplicity", 0),
     }
-    buffers = ("electron_config", "angular_freqs_azimuthal", "angular_freqs_polar")
-    names = [name for name in tensors if not name.endswith(buffers)]
+    names = [name for name in tensors if not name.endswith(BUFFERS)]
     state = optimizer.get("state") if isinstance(optimizer, Mapping) else None
     if not isinstance(state, Mapping) or len(state) != len(names):
         return {}

@@ -100,7 +100,7 @@ def read_options(
         code = "v2" if newer or any(key in given for key in FIVE_NEW) else "v1"
     elif code == "v1" and newer:
         raise InputError("the checkpoint has parts that only the authors' second code (v2) has; leave out --code v1")
-    forces, energy = _heads(tensors, found, notes)
+    forces, energy = _heads(found, notes)
     token, activation = bool(given.get("cls_token", False)), str(given.get("activation", "gelu"))
     if token and forces and code == "v2" and not stale:
         # n + 1 rows against n: the versions that have the token cannot run this, the newest ignores it
@@ -218,7 +218,7 @@ def _compare(found: Mapping[str, Any], given: Mapping[str, Any], notes: list[str
     return stale
 
 
-def _heads(tensors: Mapping[str, Tensor], found: Mapping[str, Any], notes: list[str]) -> tuple[str, str]:
+def _heads(found: Mapping[str, Any], notes: list[str]) -> tuple[str, str]:
     """Prefixes of the tensors of the force head and of the energy head."""
     heads = found["target_heads"]
     if found["energy_conserving"]:
