@@ -111,6 +111,6 @@ def test_usage_errors_and_help() -> None:
 def test_predict_refuses_what_does_not_fit(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mdet_openmm.molecules.checks.available_memory", lambda: 10_000)
+    monkeypatch.setattr("mdet_openmm.export.memory.available_memory", lambda: 10_000)
     assert main(["predict", str(model), str(METHANOL)]) == 2
     assert "memory" in capsys.readouterr().err

@@ -1,19 +1,73 @@
 """Whether a bound force fits into memory."""
 
+import os
+from pathlib import Path
+
+from mdet_openmm.errors import InputError
 from mdet_openmm.export.compiled_attention import kernel_problem
 from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.molecules.checks import check_fits_memory
+from mdet_openmm.network.attention import MOST_SCORES
+from mdet_openmm.network.config import NetworkConfig
+
+
+def peak_bytes(
+    shape: NetworkConfig,
+    n_atoms: int,
+    frames: int,
+    precision: str,
+    *,
+    conservative: bool = False,
+    compiled: bool = False,
+) -> int:
+    """Estimate of the peak memory of one call.
+
+    The compiled attention has nothing that grows with n³: 20 n² e numbers per frame in all. The other one has 40 n² e
+    and four times the scores (n³ H, or as many as it holds at a time), their softmax and the copies between. The
+    factors were fitted to peaks measured on a CPU (30 to 120 atoms), which they meet from above within a factor of two
+    and fall short of by at most 5 %. A gradient keeps, of every layer, n³ (e + 2 H) for the attention and 30 n² e for
+    the rest.
+
+    Parameters
+    ----------
+    shape
+        Of the network.
+    n_atoms, frames, precision, conservative
+        As for `mdet_openmm.export.force_module.bind`. The trunk's numbers have 8 bytes in "double", 4 in "mixed".
+    compiled
+        Whether the attention is the compiled one.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    n, e, heads = n_atoms, shape.embd_dim, shape.n_heads
+    itemsize = 8 if precision == "double" else 4
+    if conservative:
+        kept = shape.n_layers * (n**3 * (e + 2 * heads) + 30 * n**2 * e)
+        return frames * itemsize * (4 * n**3 * heads + 40 * n**2 * e + kept)
+    if compiled:
+        return frames * itemsize * 20 * n**2 * e
+    scores = min(frames * n**3 * heads, max(MOST_SCORES, frames * n**2 * heads))
+    return itemsize * (4 * scores + frames * 40 * n**2 * e)
 
 
 def check_memory(
-    model: Model, n_atoms: int, *, frames: int, precision: str, forces: str | None, available: int | None = None
+    model: Model,
+    n_atoms: int,
+    *,
+    frames: int,
+    precision: str,
+    forces: str | None,
+    available: int | None = None,
+    compiled: bool = True,
 ) -> None:
     """Refuse, before anything is computed, what would not fit.
 
     Parameters
     ----------
-    model, frames, precision, forces
+    model, frames, precision, forces, compiled
         As for `mdet_openmm.export.force_module.bind`.
     n_atoms
         Of the molecule.
@@ -25,9 +79,44 @@ def check_memory(
     InputError
         With the numbers and what to reduce.
     """
-    shape = model.network.config
-    # a gradient keeps what every layer has computed
     conservative = chosen_forces(model, forces) == "conservative"
-    kept = shape.n_layers if conservative else 0
-    compiled = not conservative and available is None and not kernel_problem()
-    check_fits_memory(n_atoms, shape.embd_dim, shape.n_heads, frames, precision, available, kept, compiled)
+    used = compiled and not conservative and available is None and not kernel_problem()
+    free = available_memory() if available is None else available
+
+    def bytes_for(frames: int, precision: str) -> int:
+        shape = model.network.config
+        return peak_bytes(shape, n_atoms, frames, precision, conservative=conservative, compiled=used)
+
+    needed = bytes_for(frames, precision)
+    if needed <= free:
+        return
+    smaller = {
+        "--frames 1": bytes_for(1, precision),
+        "--precision mixed": bytes_for(frames, "mixed"),
+        "--frames 1 --precision mixed": bytes_for(1, "mixed"),
+    }
+    advice = [flags for flags, bytes_then in smaller.items() if bytes_then <= free][:1]
+    advice += ["a smaller molecule", "a machine with more memory"]
+    raise InputError(
+        f"{n_atoms} atoms with {frames} frame{'s' if frames > 1 else ''} in {precision} precision need more memory "
+        f"than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB; use {' or '.join(advice)}"
+    )
+
+
+def available_memory() -> int:
+    """Bytes of main memory that this process can still take, also inside a container."""
+    free = []
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free.append(int(line.split()[1]) * 1024)
+    except OSError:
+        pass
+    if not free:  # no Linux: all of the physical memory
+        free.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    try:
+        group = Path("/sys/fs/cgroup")
+        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no control group, or no limit ("max")
+        pass
+    return max(0, min(free))

@@ -58,7 +58,7 @@ def export(
         raise InputError(f"the folder {path.parent} does not exist; make it first")
     forces = chosen_forces(model, forces)
     offset = offset or default_offset(forces)
-    check_memory(model, molecule.n_atoms, frames=frames, precision=precision, forces=forces)
+    check_memory(model, molecule.n_atoms, frames=frames, precision=precision, forces=forces, compiled=False)
     module = bind(
         model,
         molecule.atomic_numbers,

@@ -1,9 +1,7 @@
 """Can this molecule be simulated? Everything is checked before anything is computed."""
 
 import logging
-import os
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 
@@ -108,98 +106,6 @@ def check_elements(molecule: Molecule, trained: Collection[int], model_name: str
             f"{molecule.name}: {', '.join(map(_symbol, untrained))} is not among the elements that model {model_name} "
             f"was trained on ({', '.join(map(_symbol, sorted(trained)))}); use another model or molecule"
         )
-
-
-def attention_bytes(
-    n_atoms: int, embd_dim: int, n_heads: int, frames: int, precision: str, layers_kept: int = 0, compiled: bool = False
-) -> int:
-    """Estimate of the network's peak memory in bytes.
-
-    Per frame, 4 n³ H for the scores of triangular attention, their softmax and the copies between, and 40 n² e for
-    the pair features around it, times the size of the trunk's numbers: 8 bytes in ``double``, 4 in ``mixed``.
-    The factors were fitted to peaks measured on a CPU (30 to 120 atoms), which they meet from above within a factor
-    of two and fall short of by at most 5 %. A gradient keeps, of every layer, n³ (e + 2 H) for the attention and
-    30 n² e for the rest. The compiled attention (``compiled``) has nothing that grows with n³: 20 n² e in all.
-    """
-    itemsize = 8 if precision == "double" else 4
-    passing = 20 * n_atoms**2 * embd_dim
-    if not compiled:
-        passing = 4 * n_atoms**3 * n_heads + 40 * n_atoms**2 * embd_dim
-    kept = layers_kept * (n_atoms**3 * (embd_dim + 2 * n_heads) + 30 * n_atoms**2 * embd_dim)
-    return frames * itemsize * (passing + kept)
-
-
-def check_fits_memory(
-    n_atoms: int,
-    embd_dim: int,
-    n_heads: int,
-    frames: int,
-    precision: str,
-    available: int | None = None,
-    layers_kept: int = 0,
-    compiled: bool = False,
-) -> None:
-    """The network's tensors for this many atoms fit into memory.
-
-    Parameters
-    ----------
-    n_atoms, embd_dim, n_heads
-        Size of the molecule and of the network.
-    frames
-        Rotated copies evaluated in one batch.
-    precision
-        'double' or 'mixed'.
-    available
-        Bytes; by default the main memory that is free (give a GPU's there).
-    layers_kept
-        Layers whose intermediate results are kept for a gradient.
-    compiled
-        Whether the attention is the compiled one.
-
-    Raises
-    ------
-    InputError
-        With the numbers and what to reduce.
-    """
-    free = available_memory() if available is None else available
-
-    def bytes_for(frames: int, precision: str) -> int:
-        return attention_bytes(n_atoms, embd_dim, n_heads, frames, precision, layers_kept, compiled)
-
-    needed = bytes_for(frames, precision)
-    if needed <= free:
-        return
-    smaller = {
-        "--frames 1": bytes_for(1, precision),
-        "--precision mixed": bytes_for(frames, "mixed"),
-        "--frames 1 --precision mixed": bytes_for(1, "mixed"),
-    }
-    advice = [flags for flags, bytes_then in smaller.items() if bytes_then <= free][:1]
-    advice += ["a smaller molecule", "a machine with more memory"]
-    raise InputError(
-        f"{n_atoms} atoms with {frames} frame{'s' if frames > 1 else ''} in {precision} precision need more memory "
-        f"than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB (attention grows with atoms cubed); "
-        f"use {' or '.join(advice)}"
-    )
-
-
-def available_memory() -> int:
-    """Bytes of main memory that this process can still take, also inside a container."""
-    free = []
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free.append(int(line.split()[1]) * 1024)
-    except OSError:
-        pass
-    if not free:  # no Linux: all of the physical memory
-        free.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    try:
-        group = Path("/sys/fs/cgroup")
-        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no control group, or no limit ("max")
-        pass
-    return max(0, min(free))
 
 
 def _check_overlaps(molecule: Molecule) -> None:

@@ -1,10 +1,17 @@
 """Triangular attention: every pair (i, j) attends to the paths i -> l -> j."""
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
+MOST_SCORES: Final = 2**25
+"""Scores (b n^3 H) that are held at a time where no gradient asks for all of them."""
 
-def triangular_attention(q: Tensor, k: Tensor, v1: Tensor, v2: Tensor, mask: Tensor | None) -> Tensor:
+
+def triangular_attention(
+    q: Tensor, k: Tensor, v1: Tensor, v2: Tensor, mask: Tensor | None, most_scores: int = MOST_SCORES
+) -> Tensor:
     """Attention over the middle atom.
 
     s_ilj = Q_il . K_lj / sqrt(d);  a = softmax of s over l;  o_ij = sum_l a_ilj (V1_il * V2_lj)  (elementwise)
@@ -17,12 +24,25 @@ def triangular_attention(q: Tensor, k: Tensor, v1: Tensor, v2: Tensor, mask: Ten
     mask
         (b, n) bool, True for real atoms; None if all are. Only the middle atom needs it: pairs with a padded end
         give numbers that nothing reads.
+    most_scores
+        Without gradients, as many atoms i at a time as have no more scores than this (one at least).
 
     Returns
     -------
     (b, n, n, H, d).
     """
-    n = q.shape[1]
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or q.numel() // q.shape[-1] * k.shape[2] <= most_scores:
+        return _rows(q, k, v1, v2, mask)
+    rows = max(1, most_scores * q.shape[1] * q.shape[-1] // (q.numel() * k.shape[2]))
+    out = torch.empty_like(v1)
+    for start in range(0, q.shape[1], rows):
+        out[:, start : start + rows] = _rows(q[:, start : start + rows], k, v1[:, start : start + rows], v2, mask)
+    return out
+
+
+def _rows(q: Tensor, k: Tensor, v1: Tensor, v2: Tensor, mask: Tensor | None) -> Tensor:
+    """The outputs (b, m, n, H, d) of some atoms i, from their Q and V1 (b, m, n, H, d)."""
+    n = q.shape[2]
     scale = q.shape[-1] ** -0.5
     # (b, l, H, i, d) @ (b, l, H, d, j) -> (b, l, H, i, j)
     scores = (q * scale).permute(0, 2, 3, 1, 4) @ k.permute(0, 1, 3, 4, 2)

@@ -234,30 +234,3 @@ def test_untrained_elements_are_named():
     with pytest.raises(InputError, match=r"CCl4: Cl is not among .* mini was trained on \(H, C, N, O\)"):
         checks.check_elements(from_ase("CCl4"), (8, 1, 6, 7), "mini")
     checks.check_elements(from_ase("CH3CH2OH"), (1, 6, 7, 8), "mini")
-
-
-@pytest.mark.parametrize(
-    ("n_atoms", "frames", "precision", "advice"),
-    [
-        (80, 12, "double", "use --frames 1 or"),
-        (150, 1, "double", "use --precision mixed or"),
-        (150, 12, "double", "use --frames 1 --precision mixed or"),
-        (500, 12, "mixed", "use a smaller molecule or"),
-    ],
-)
-def test_memory_error_advises_what_would_fit(n_atoms: int, frames: int, precision: str, advice: str):
-    with pytest.raises(InputError, match=rf"{n_atoms} atoms with {frames} frame.* GB of 1\.0 GB.*{advice}"):
-        checks.check_fits_memory(n_atoms, 64, 8, frames, precision, available=10**9)
-    checks.check_fits_memory(9, 64, 8, 12, "double", available=10**9)
-
-
-def test_the_compiled_attention_needs_memory_with_atoms_squared_only():
-    small, large = (checks.attention_bytes(n, 192, 12, 1, "double", compiled=True) for n in (150, 300))
-    assert large == 4 * small < 8e9  # measured: 1.2 GB at 300 atoms
-
-
-def test_memory_grows_with_atoms_cubed():
-    ratio = checks.attention_bytes(2000, 64, 8, 1, "double") / checks.attention_bytes(1000, 64, 8, 1, "double")
-    assert 7.5 < ratio <= 8.0
-    assert checks.attention_bytes(50, 64, 8, 12, "double") == 24 * checks.attention_bytes(50, 64, 8, 1, "mixed")
-    assert 10**7 < checks.available_memory() < 10**14

@@ -26,10 +26,24 @@ def test_plain_formula(n: int, padding: int) -> None:
     torch.testing.assert_close(got, plain(*tensors, keep), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("rows", [0.5, 1, 2.5, 7])
+@pytest.mark.parametrize("padding", [0, 2])
+def test_in_parts(rows: float, padding: int) -> None:
+    n = 7 + padding
+    tensors = inputs(n)
+    keep = torch.arange(n).expand(2, -1) < 7
+    mask = keep if padding else None
+    scripted = torch.jit.script(triangular_attention)
+    with torch.no_grad():
+        for attention in (triangular_attention, scripted):
+            parts = attention(*tensors, mask, most_scores=int(rows * 2 * n * n * 3))
+            torch.testing.assert_close(parts, plain(*tensors, keep), rtol=1e-12, atol=1e-12)
+
+
 def test_gradients() -> None:
     tensors = [t.requires_grad_(True) for t in inputs(3, 2, 2)]
     keep = torch.tensor([[True, True, False], [True, True, True]])
-    assert torch.autograd.gradcheck(lambda *a: triangular_attention(*a, keep), tensors)
+    assert torch.autograd.gradcheck(lambda *a: triangular_attention(*a, keep, most_scores=1), tensors)
 
 
 def test_compiled_training_path() -> None:

@@ -1,6 +1,11 @@
 """The compiled attention against the plain formula."""
 
 import itertools
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +52,22 @@ def test_not_a_number_is_not_hidden() -> None:
     given = torch.randn(1, 5, 5, 32, dtype=torch.float64)
     given[0, 1, 2, 3] = float("nan")
     assert torch.isnan(compiled_attention(given, 2)).any()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names another processor of this kind")
+def test_on_a_processor_with_shorter_vectors(tmp_path: Path) -> None:
+    older = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+sse4.2"}
+    code = (
+        "import torch; from mdet_openmm.network.vector_code import lanes; assert lanes(4) == 8\n"
+        "from mdet_openmm.export.compiled_attention import kernel_problem; assert not kernel_problem()\n"
+        "from mdet_openmm.network.attention import attention_of_projections as plain\n"
+        "from mdet_openmm.network.attention_kernel import compiled_attention\n"
+        "given = torch.randn(1, 11, 11, 96, dtype=torch.float64)\n"
+        "assert (compiled_attention(given, 2) - plain(given, 2, None)).abs().max() < 1e-12\n"
+    )
+    environment = {**os.environ, **older, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_threads_and_layout_change_no_bit() -> None:

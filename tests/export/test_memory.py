@@ -1,0 +1,69 @@
+"""The estimate of memory and the refusal of what does not fit."""
+
+from pathlib import Path
+
+import pytest
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.export import memory
+from mdet_openmm.export.model_folder import Model
+from mdet_openmm.network.attention import MOST_SCORES
+from mdet_openmm.network.config import NetworkConfig
+from mdet_openmm.network.edge_transformer import EdgeTransformer
+
+SMALL = NetworkConfig(n_layers=2, embd_dim=64, n_heads=8, energy_head=True)
+PUBLISHED = NetworkConfig(n_layers=12, embd_dim=192, n_heads=12)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model("small", Path("."), EdgeTransformer(SMALL), elements=(1, 6), has_energy=True, sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("n_atoms", "frames", "precision", "advice"),
+    [
+        (80, 12, "double", "use --frames 1 or"),
+        (150, 1, "double", "use --precision mixed or"),
+        (150, 12, "double", "use --frames 1 --precision mixed or"),
+        (500, 12, "mixed", "use a smaller molecule or"),
+    ],
+)
+def test_the_error_advises_what_would_fit(model: Model, n_atoms: int, frames: int, precision: str, advice: str) -> None:
+    with pytest.raises(InputError, match=rf"{n_atoms} atoms with {frames} frame.* GB of 1\.0 GB.*{advice}"):
+        memory.check_memory(model, n_atoms, frames=frames, precision=precision, forces=None, available=10**9)
+    memory.check_memory(model, 9, frames=12, precision="double", forces=None, available=10**9)
+
+
+def test_an_exported_module_does_not_count_on_the_compiled_attention(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = memory.peak_bytes(SMALL, 200, 1, "double", compiled=True)
+    monkeypatch.setattr("mdet_openmm.export.memory.available_memory", lambda: 2 * bound)
+    memory.check_memory(model, 200, frames=1, precision="double", forces=None)
+    with pytest.raises(InputError, match="memory"):
+        memory.check_memory(model, 200, frames=1, precision="double", forces=None, compiled=False)
+    with pytest.raises(InputError, match="memory"):
+        memory.check_memory(model, 200, frames=1, precision="double", forces="conservative")
+
+
+def test_the_compiled_attention_needs_memory_with_atoms_squared_only() -> None:
+    small, large = (memory.peak_bytes(PUBLISHED, n, 1, "double", compiled=True) for n in (150, 300))
+    assert large == 4 * small < 8e9  # measured: 1.2 GB at 300 atoms
+
+
+def test_scores_do_not_grow_beyond_what_is_held_at_a_time() -> None:
+    n = 300
+    assert n**3 * 12 > MOST_SCORES
+    without = 8 * 40 * n**2 * 192
+    assert memory.peak_bytes(PUBLISHED, n, 1, "double") == without + 8 * 4 * MOST_SCORES < 8e9
+    assert memory.peak_bytes(SMALL, 50, 12, "double") == 24 * memory.peak_bytes(SMALL, 50, 1, "mixed")
+
+
+def test_a_gradient_keeps_every_layer() -> None:
+    large, small = (memory.peak_bytes(PUBLISHED, n, 1, "double", conservative=True) for n in (2000, 1000))
+    assert 7.5 < large / small <= 8.0
+
+
+def test_free_memory() -> None:
+    assert 10**7 < memory.available_memory() < 10**14
