@@ -31,7 +31,8 @@ def batch_of(size: int, n: int) -> Batch:
     x = 2.5 * torch.randn(size, n, 3, dtype=torch.float64, generator=generator)
     numbers = torch.randint(1, 9, (size, n), generator=generator)
     zeros, ones = torch.zeros(size, dtype=torch.long), torch.ones(size, dtype=torch.long)
-    return Batch(numbers, x, 0.05 * torch.randn_like(x), torch.zeros(size, dtype=torch.float64), zeros, ones)
+    energy, turns = torch.zeros(size, dtype=torch.float64), torch.eye(3, dtype=torch.float64).expand(size, 3, 3)
+    return Batch(numbers, x, 0.05 * torch.randn_like(x), energy, zeros, ones, turns)
 
 
 def seconds_per_step(parameters: Any, forces: Callable[[], Tensor], target: Tensor, steps: int) -> float:

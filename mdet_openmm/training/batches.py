@@ -31,6 +31,8 @@ class Batch(NamedTuple):
         (b,) float64, Ha.
     charge, multiplicity
         (b,) int64.
+    turns
+        (b, 3, 3) float64: what positions and forces, as rows, were multiplied by since they were read.
     """
 
     atomic_numbers: Tensor
@@ -39,6 +41,7 @@ class Batch(NamedTuple):
     energy: Tensor
     charge: Tensor
     multiplicity: Tensor
+    turns: Tensor
 
 
 def load_batch(store: Store, indices: NDArray[np.int64]) -> Batch:
@@ -52,6 +55,7 @@ def load_batch(store: Store, indices: NDArray[np.int64]) -> Batch:
         torch.from_numpy(np.asarray(frames.energy, dtype=np.float64)) / EV_PER_HARTREE,
         torch.from_numpy(np.asarray(frames.charge, dtype=np.int64)),
         torch.from_numpy(np.asarray(frames.multiplicity, dtype=np.int64)),
+        torch.eye(3, dtype=torch.float64).expand(len(positions), 3, 3),
     )
 
 
@@ -66,9 +70,9 @@ def random_orthogonal(count: int, generator: torch.Generator) -> Tensor:
 
 def augmented(batch: Batch, copies: int, generator: torch.Generator) -> Batch:
     """Repeat the batch, each copy of each molecule in its own random orientation or mirror image."""
-    z, x, f, energy, charge, multiplicity = (t.repeat(copies, *[1] * (t.dim() - 1)) for t in batch)
+    z, x, f, energy, charge, multiplicity, turns = (t.repeat(copies, *[1] * (t.dim() - 1)) for t in batch)
     q = random_orthogonal(len(x), generator).transpose(1, 2)
-    return Batch(z, x @ q, f @ q, energy, charge, multiplicity)
+    return Batch(z, x @ q, f @ q, energy, charge, multiplicity, turns @ q)
 
 
 class TrainingBatches(IterableDataset[Batch]):

@@ -29,6 +29,9 @@ class TrainConfig:
     clip_norm: float = option(1.0, "largest gradient norm")
     energy_weight: float = option(0.0, "weight of the energy error per atom (needs network.energy_head)")
     calm_force: float = option(0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off")
+    antisymmetry_weight: float = option(0.0, "weight of lambda squared, the part of the forces that has no energy")
+    antisymmetry_structures: int = option(8, "structures of each step that it is taken from")
+    equivariance_weight: float = option(0.0, "weight of the force change between rotated copies (needs copies >= 2)")
     ema_decay: float = option(0.999, "decay of the averaged weights, which are the ones exported")
     precision: str = option("fp32", "of the trunk in training", choices=("fp32", "bf16"))
     compile: bool = option(False, "compile the layers with torch.compile")
@@ -46,15 +49,36 @@ class TrainConfig:
         """Refuse what cannot be trained before anything is written."""
         if not self.name or self.name != Path(self.name).name or self.name.startswith("."):
             raise InputError(f"name must be a plain folder name, not {self.name!r}")
-        for name in ("steps", "batch_size", "copies", "devices", "nodes", "validate_every", "checkpoint_every"):
+        for name in (
+            "steps",
+            "batch_size",
+            "copies",
+            "devices",
+            "nodes",
+            "validate_every",
+            "checkpoint_every",
+            "antisymmetry_structures",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("learning_rate", "clip_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("warmup_steps", "final_rate", "weight_decay", "energy_weight", "calm_force", "seed", "threads"):
+        for name in (
+            "warmup_steps",
+            "final_rate",
+            "weight_decay",
+            "energy_weight",
+            "calm_force",
+            "antisymmetry_weight",
+            "equivariance_weight",
+            "seed",
+            "threads",
+        ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} cannot be negative, not {getattr(self, name)}")
+        if self.equivariance_weight and self.copies < 2:
+            raise InputError("equivariance_weight compares rotated copies: set copies to 2 or more")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay must be from 0 to below 1, not {self.ema_decay}")
 

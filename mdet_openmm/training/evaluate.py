@@ -13,6 +13,7 @@ from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch, load_batch, random_orthogonal
+from mdet_openmm.trust.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, KCAL_PER_MOL_PER_EV
 
 MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
@@ -47,28 +48,11 @@ def rotated_forces(network: EdgeTransformer, batch: Batch, rotations: Tensor) ->
     return torch.einsum("kbnj,kbij->kbni", forces, rotations)
 
 
-def equivariance_error(forces: Tensor) -> Tensor:
-    """E_eq per molecule: mean over rotations and atoms of the deviation from the mean over rotations.
-
-    Parameters
-    ----------
-    forces
-        (K, b, n, 3), turned back (the authors' definition, K uniform rotations).
-
-    Returns
-    -------
-    (b,) in the unit of the forces.
-    """
-    return (forces - forces.mean(dim=0)).norm(dim=-1).mean(dim=(0, 2))
-
-
-def antisymmetric_ratio(network: EdgeTransformer, batch: Batch) -> float:
-    """lambda = |(J - J^T)/2| / |J| (Frobenius) of the force's Jacobian, of a batch of one (Bigi et al., 2412.11569)."""
+def force_jacobian(network: EdgeTransformer, batch: Batch) -> Tensor:
+    """The force's derivatives (3n, 3n), row by row, of a batch of one."""
     x = batch.positions.clone().requires_grad_(True)
     forces = network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)[1].reshape(-1)
-    rows = [torch.autograd.grad(f, x, retain_graph=True)[0].reshape(-1) for f in forces]
-    jacobian = torch.stack(rows)
-    return float((0.5 * (jacobian - jacobian.T)).norm() / jacobian.norm())
+    return torch.stack([torch.autograd.grad(f, x, retain_graph=True)[0].reshape(-1) for f in forces])
 
 
 def evaluate(
@@ -130,7 +114,8 @@ def evaluate(
             for owner in np.unique(owners):
                 if len(ratios[int(owner)]) < 2:
                     one = int(np.flatnonzero(owners == owner)[0])
-                    ratios[int(owner)].append(antisymmetric_ratio(network, Batch(*(t[one : one + 1] for t in batch))))
+                    jacobian = force_jacobian(network, Batch(*(t[one : one + 1] for t in batch)))
+                    ratios[int(owner)].append(float(antisymmetric_ratio(jacobian)))
         names = [store.molecules[i].name for i in range(len(store.molecules))]
         every = {key: [t for r in errors.values() for t in r[key]] for key in ("single", "twelve", "reference", "e_eq")}
         report[split] = {

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.config import TrainConfig
+from mdet_openmm.training.penalties import antisymmetry, inequivariance
 from mdet_openmm.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
 
@@ -31,7 +32,8 @@ class ForceTraining(lightning.LightningModule):
     """Network, its averaged copy, loss and optimiser.
 
     The loss is the mean over atoms of the Euclidean norm of the force error, in units of the network's force scale
-    (as in the authors' code), plus the absolute energy error per atom in mHa times ``energy_weight``.
+    (as in the authors' code), plus the absolute energy error per atom in mHa times ``energy_weight``, plus the
+    weighted `mdet_openmm.training.penalties`.
     """
 
     def __init__(self, network: EdgeTransformer, config: TrainConfig, folder: Path) -> None:
@@ -73,6 +75,7 @@ class ForceTraining(lightning.LightningModule):
             wanted = batch.energy - self.network.reference_energy(batch.atomic_numbers)
             per_atom = (energy - wanted.to(energy.dtype)).abs() / batch.positions.shape[1]
             loss = loss + self.train_config.energy_weight * 1e3 * per_atom.mean()
+        loss = loss + self._penalties(batch, forces)
         if not bool(torch.isfinite(loss)):
             path = self.folder / f"not_finite_step{self.global_step}.pt"
             torch.save({"batch": tuple(batch), "step": self.global_step}, path)
@@ -82,6 +85,25 @@ class ForceTraining(lightning.LightningModule):
         self.log("force_error_meV_A", error.mean().detach() * scale)
         self.log("learning_rate", self.optimizers().param_groups[0]["lr"])
         return loss
+
+    def _penalties(self, batch: Batch, forces: Tensor) -> Tensor:
+        config, total = self.train_config, forces.new_zeros(())
+        if config.equivariance_weight:
+            apart = inequivariance(forces, batch.turns, config.copies) / self.network.force_scale
+            self.log("inequivariance", apart.detach())
+            total = total + config.equivariance_weight * apart
+        if config.antisymmetry_weight:
+            few = Batch(*(t[: config.antisymmetry_structures] for t in batch))
+            # a function of the seed and the step, so that a resumed run is exact
+            generator = torch.Generator().manual_seed(
+                hash((config.seed, self.global_step, self.global_rank, 2)) & 2**63 - 1
+            )
+            probes = torch.randn(few.positions.shape, dtype=torch.float64, generator=generator).to(self.device)
+            with torch.autocast(self.device.type, enabled=False):
+                share = antisymmetry(self.network, few, probes)
+            self.log("lambda", share.detach().sqrt())
+            total = total + config.antisymmetry_weight * share
+        return total
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then fold the new weights into the average, so that a checkpoint always holds both."""

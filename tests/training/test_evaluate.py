@@ -10,13 +10,8 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
-from mdet_openmm.training.evaluate import (
-    antisymmetric_ratio,
-    equivariance_error,
-    evaluate,
-    random_rotations,
-    rotated_forces,
-)
+from mdet_openmm.training.evaluate import evaluate, force_jacobian, random_rotations, rotated_forces
+from mdet_openmm.trust.definitions import antisymmetric_ratio, equivariance_error
 
 
 class Analytic(nn.Module):
@@ -43,7 +38,15 @@ def batch(n: int = 4, b: int = 2) -> Batch:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(b, n, 3, dtype=torch.float64, generator=generator)
     ones = torch.ones(b, dtype=torch.long)
-    return Batch(torch.ones(b, n, dtype=torch.long), x, torch.zeros_like(x), torch.zeros(b), ones, ones)
+    return Batch(
+        torch.ones(b, n, dtype=torch.long),
+        x,
+        torch.zeros_like(x),
+        torch.zeros(b),
+        ones,
+        ones,
+        torch.eye(3).expand(b, 3, 3),
+    )
 
 
 SYMMETRIC = torch.tensor([[2.0, 1, 0], [1, 3, 0], [0, 0, 1]], dtype=torch.float64)
@@ -57,7 +60,8 @@ CURL = torch.tensor([[0.0, 1, 2], [-1, 0, 3], [-2, -3, 0]], dtype=torch.float64)
 )
 def test_antisymmetric_ratio(matrix: Tensor, expected: float) -> None:
     one = Batch(*(t[:1] for t in batch()))
-    assert antisymmetric_ratio(Analytic(matrix), one) == pytest.approx(expected, abs=1e-12)  # type: ignore[arg-type]
+    jacobian = force_jacobian(Analytic(matrix), one)  # type: ignore[arg-type]
+    assert float(antisymmetric_ratio(jacobian)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_equivariant_forces_have_no_error() -> None:

@@ -1,0 +1,67 @@
+"""What a loss can ask of forces beside small errors: an energy behind them, and that they turn with the molecule."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.training.batches import Batch
+from mdet_openmm.trust.definitions import antisymmetric_share
+
+
+class _PlainLayerNorm(TorchFunctionMode):
+    """Layer norms from elementary operations, while it is entered.
+
+    PyTorch's own (2.9) has wrong derivatives beyond the first: the one of J v in the weights is off by its order of
+    magnitude (tests/training/test_penalties.py, against finite differences).
+    """
+
+    def __torch_function__(self, function: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is not torch.nn.functional.layer_norm:
+            return function(*args, **(kwargs or {}))
+        x, weight, bias, eps = args[0], kwargs["weight"], kwargs["bias"], kwargs["eps"]
+        centred = x - x.mean(dim=-1, keepdim=True)
+        return centred * (centred.square().mean(dim=-1, keepdim=True) + eps).rsqrt() * weight + bias
+
+
+def antisymmetry(network: EdgeTransformer, batch: Batch, probes: Tensor) -> Tensor:
+    """lambda^2 of the force's Jacobian by one probe per structure, differentiable in the weights.
+
+    J v by forward, J^T v by reverse differentiation, so that it costs a few force calls and never builds J.
+
+    Parameters
+    ----------
+    network
+        Its layers run without torch.compile, which knows no forward differentiation.
+    batch
+        b structures of n atoms.
+    probes
+        (b, n, 3) Gaussian numbers.
+    """
+    x = batch.positions.detach().requires_grad_(True)
+
+    def forces(positions: Tensor) -> Tensor:
+        return network(batch.atomic_numbers, positions, batch.charge, batch.multiplicity)[1]
+
+    with torch.compiler.set_stance("force_eager"), _PlainLayerNorm():
+        output, forward = torch.func.jvp(forces, (x,), (probes.to(x.dtype),))
+        (backward,) = torch.autograd.grad(output, x, probes.to(output.dtype), create_graph=True)
+    return antisymmetric_share(forward, backward.to(forward.dtype))
+
+
+def inequivariance(forces: Tensor, turns: Tensor, copies: int) -> Tensor:
+    """Mean distance of forces, turned back, from their mean over the copies of a structure.
+
+    Parameters
+    ----------
+    forces
+        (copies b, n, 3) of `mdet_openmm.training.batches.augmented` structures.
+    turns
+        (copies b, 3, 3): positions and forces (rows) of each were multiplied by it.
+    copies
+        2 or more.
+    """
+    back = (forces @ turns.to(forces.dtype).transpose(1, 2)).view(copies, -1, *forces.shape[1:])
+    return (back - back.mean(dim=0)).norm(dim=-1).mean()

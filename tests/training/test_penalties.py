@@ -1,0 +1,97 @@
+"""The penalties of the loss on forces whose answers are known, and their derivatives."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mdet_openmm.network.config import NetworkConfig
+from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.training.batches import Batch, augmented
+from mdet_openmm.training.evaluate import force_jacobian
+from mdet_openmm.training.penalties import antisymmetry, inequivariance
+from mdet_openmm.trust.definitions import antisymmetric_ratio
+
+
+def batch(b: int, n: int = 4) -> Batch:
+    generator = torch.Generator().manual_seed(b)
+    x = 2.0 * torch.randn(b, n, 3, dtype=torch.float64, generator=generator)
+    forces = torch.randn(b, n, 3, dtype=torch.float64, generator=generator)
+    z = torch.tensor([[6, 1, 8, 1]]).expand(b, n)
+    zeros, ones = torch.zeros(b, dtype=torch.long), torch.ones(b, dtype=torch.long)
+    return Batch(z, x, forces, zeros.double(), zeros, ones, torch.eye(3, dtype=torch.float64).expand(b, 3, 3))
+
+
+class Linear(nn.Module):
+    """Forces x A^T on every atom."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(matrix)
+
+    def forward(self, z: Tensor, x: Tensor, charge: Tensor, multiplicity: Tensor) -> tuple[Tensor, Tensor]:
+        return x.sum((1, 2)), x @ self.matrix.T
+
+
+SPRING = torch.tensor([[2.0, 1, 0], [1, 3, 0], [0, 0, 1]], dtype=torch.float64)
+CURL = torch.tensor([[0.0, 1, 2], [-1, 0, 3], [-2, -3, 0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("part", "expected"), [(0.0, 0.0), (1.0, 1.0), (0.5, 0.5)])
+def test_antisymmetry_of_known_forces(part: float, expected: float) -> None:
+    matrix = (1 - part) ** 0.5 * SPRING / SPRING.norm() + part**0.5 * CURL / CURL.norm()
+    given = batch(4000)
+    probes = torch.randn(given.positions.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    got = antisymmetry(Linear(matrix), given, probes)  # type: ignore[arg-type]
+    assert float(got) == pytest.approx(expected, abs=1e-12 if part in (0.0, 1.0) else 0.01)
+
+
+def small_network(directions: str) -> EdgeTransformer:
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, directions=directions, shortest_wavelength=0.5
+    )
+    return EdgeTransformer(config).double()
+
+
+@pytest.mark.parametrize("directions", ["spherical_harmonics", "fourier"])
+def test_probes_give_the_exact_ratio_on_average(directions: str) -> None:
+    network, one = small_network(directions), batch(1)
+    exact = float(antisymmetric_ratio(force_jacobian(network, one))) ** 2
+    many = Batch(*(t.repeat(1500, *[1] * (t.dim() - 1)) for t in one))
+    probes = torch.randn(many.positions.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert float(antisymmetry(network, many, probes)) == pytest.approx(exact, rel=0.06)
+
+
+def test_the_derivative_in_the_weights_is_that_of_the_number() -> None:
+    network, given = small_network("spherical_harmonics"), batch(2)
+    probes = torch.randn(given.positions.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weight = network.layers[0].attention.qkvv.weight
+    (slope,) = torch.autograd.grad(antisymmetry(network, given, probes), weight)
+    direction = torch.randn(weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    step, values = 1e-5, []
+    for sign in (1.0, -1.0):
+        with torch.no_grad():
+            weight.add_(sign * step * direction)
+        values.append(float(antisymmetry(network, given, probes)))
+        with torch.no_grad():
+            weight.sub_(sign * step * direction)
+    assert float((slope * direction).sum()) == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-5)
+
+
+def test_a_compiled_layer_does_not_stand_in_the_way() -> None:
+    network, given = small_network("spherical_harmonics"), batch(2)
+    probes = torch.randn(given.positions.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    before = antisymmetry(network, given, probes)
+    for layer in network.layers:
+        layer.compile(dynamic=False, backend="aot_eager")
+    torch.testing.assert_close(antisymmetry(network, given, probes), before, rtol=1e-12, atol=0)
+
+
+def test_inequivariance() -> None:
+    given = augmented(batch(3), 2, torch.Generator().manual_seed(5))
+    assert inequivariance(given.forces, given.turns, 2) < 1e-14  # the labels turn with the structures
+    constant = torch.tensor([0.0, 0.3, 0.4], dtype=torch.float64).expand_as(given.forces)
+    back = constant @ given.turns.transpose(1, 2)
+    expected = (back[:3] - back[3:]).norm(dim=-1).mean() / 2  # each is as far from the mean of both
+    assert float(inequivariance(constant, given.turns, 2)) == pytest.approx(float(expected))
+    assert expected > 0.1
