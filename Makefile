@@ -10,9 +10,9 @@ run: venv  ## simulate ethanol with the shipped model, analyse it, name the repo
 test: venv  ## the test suite
 	@$(PY) -m pytest -q
 
-bench: venv  ## speed of force calls and training beside the textbook network, in about ten minutes
+bench: venv  ## speed of force calls and training beside the textbook network, in a quarter of an hour
 	@$(PY) benchmarks/speed.py --output benchmarks/results/latest.json
-	@$(PY) benchmarks/peers.py
+	@$(PY) benchmarks/peers.py --threads $(shell nproc)
 	@$(PY) benchmarks/training_speed.py
 
 lint: venv  ## ruff and mypy
