@@ -1,6 +1,5 @@
 """What is measured: broken rotational symmetry, missing energy, and the heat that both make."""
 
-import torch
 from torch import Tensor
 
 from mdet_openmm.units import BOLTZMANN_KJ_PER_MOL_K

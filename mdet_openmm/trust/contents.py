@@ -1,0 +1,245 @@
+"""What a diagnosis says: all numbers as plain values, and the page."""
+
+import dataclasses
+import math
+import platform
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ase.data import chemical_symbols
+
+import mdet_openmm
+from mdet_openmm.analysis.contents import formula_of
+from mdet_openmm.analysis.depiction import draw_molecule
+from mdet_openmm.analysis.page import Card, Page, Plot, Table, Verdict
+from mdet_openmm.analysis.style import as_inline_svg, drawing
+from mdet_openmm.molecules.bonds import find_bonds
+from mdet_openmm.trust import figures
+from mdet_openmm.trust.field import KJ_NM_PER_MEV_A
+from mdet_openmm.trust.study import KJ_NM_PER_KCAL_A, LambdaResult, Study
+from mdet_openmm.trust.verdicts import heating_budget, noise_time, pumping_heating, pumping_time
+from mdet_openmm.units import BOLTZMANN_KJ_PER_MOL_K
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def numbers_of(study: Study, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Everything as plain values, units in the names of the keys; what is not known is None."""
+    settings = {k: str(v) if hasattr(v, "parts") else v for k, v in dataclasses.asdict(study.settings).items()}
+    return {
+        "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
+        "settings": settings,
+        "model": {"name": study.model.name, "sha256": study.model.sha256},
+        "molecule": {
+            "name": study.molecule.name,
+            "atomic_numbers": study.molecule.atomic_numbers.tolist(),
+            "charge": study.molecule.charge,
+            "multiplicity": study.molecule.multiplicity,
+        },
+        "forces": "conservative" if study.conservative else "direct",
+        "structures": {
+            "count": len(study.structures.positions),
+            "origin": study.structures.origin,
+            "problem": study.structures.problem or None,
+        },
+        "rms_force_eV_A": study.rms_force / KJ_NM_PER_MEV_A / 1e3,
+        "training_e_eq_kcal_mol_A": study.training_e_eq,
+        "frames": {str(frames): _frames_numbers(study, frames) for frames in study.frames},
+        "heating_budget_K": heating_budget(study),
+        "net_force_kcal_mol_A": study.net_force / KJ_NM_PER_KCAL_A,
+        "net_torque_kcal_mol": study.net_torque / KJ_NM_PER_KCAL_A * 10.0,
+        "symmetry_test": {
+            precision: {
+                "magnitude_variance_kcal2_mol2_A2": (test.magnitude_variance / KJ_NM_PER_KCAL_A**2).tolist(),
+                "angle_deg": test.angle.tolist(),
+                "rounding_kcal_mol_A": test.rounding / KJ_NM_PER_KCAL_A,
+            }
+            for precision, test in study.symmetry.items()
+        },
+        "lambda": {name: dataclasses.asdict(result) for name, result in study.lambdas.items()},
+        "pumping_rate_per_ps": study.pumping_rate,
+        "pumping_time_ps": _finite(pumping_time(study)),
+        "pumping_heating_K": _finite(pumping_heating(study)),
+        "loops": [
+            {
+                "radius_per_atom_pm": 1e3 * loop.radius,
+                "work_kJ_mol": loop.work.tolist(),
+                "predicted_kJ_mol": loop.predicted.tolist(),
+            }
+            for loop in study.loops
+        ],
+        "coverage": None if study.coverage is None else study.coverage.plain(),
+        "distances": [dataclasses.asdict(distance) for distance in study.distances],
+    }
+
+
+def _frames_numbers(study: Study, frames: int) -> dict[str, Any]:
+    row = study.frames[frames]
+    return {
+        "samples_per_structure": row.samples,
+        "e_eq_kcal_mol_A": row.used,
+        "e_eq_error": row.error,
+        "e_eq_raw_kcal_mol_A": row.raw,
+        "e_eq_of_structures": list(row.each),
+        "sigma_meV_A": {s: value / KJ_NM_PER_MEV_A for s, value in row.heating.sigma.items()},
+        "langevin_heating_K": row.heating.langevin,
+        "langevin_heating_mean_K": row.heating.langevin_mean,
+        "nve_heating_mean_K_ps": row.heating.nve_mean,
+        "nve_time_ps": _finite(noise_time(study, frames)),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def make_page(study: Study, verdicts: Sequence[Verdict]) -> Page:
+    """Lay out the diagnosis."""
+    s, molecule = study.settings, study.molecule
+    shown = study.structures.positions[0]
+    facts = [
+        ("atoms", str(molecule.n_atoms)),
+        ("charge", str(molecule.charge)),
+        ("multiplicity", str(molecule.multiplicity)),
+        ("forces", "conservative" if study.conservative else "direct"),
+        ("temperature", f"{s.temperature:g} K"),
+        ("timestep", f"{s.timestep:g} fs"),
+        ("friction", f"{s.friction:g} /ps"),
+        ("precision", s.precision),
+        ("structures", str(len(study.structures.positions))),
+        ("seed", str(s.seed)),
+    ]
+    with drawing():
+        plots = [
+            Plot(title, caption, as_inline_svg(figure, title), wide) for title, caption, figure, wide in _figures(study)
+        ]
+    return Page(
+        title=formula_of(molecule.atomic_numbers, molecule.charge),
+        subtitle=f"{molecule.name}: how far the model {study.model.name} can be trusted with it",
+        depiction=draw_molecule(
+            molecule.atomic_numbers, find_bonds(molecule.atomic_numbers, shown), shown, molecule.charge
+        ),
+        facts=facts,
+        verdicts=list(verdicts),
+        cards=_cards(study),
+        plots=plots,
+        tables=[_frames_table(study), _noise_table(study), _symmetry_table(study), *_loop_table(study)],
+        notes=study.model.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity),
+        footer=f"mdet-openmm {mdet_openmm.__version__}, Python {platform.python_version()} · all numbers are in "
+        "diagnosis.json · what they mean: docs/diagnose.md",
+    )
+
+
+def _cards(study: Study) -> list[Card]:
+    one = study.frames[1]
+    cards = [
+        Card("E_eq, 1 frame", f"{one.raw:.3f}", "kcal/mol/Å", f"raw; {one.used:.3f} ± {one.error:.3f} as used"),
+        Card("heating, 1 frame", f"{one.heating.worst:.2g}", "K", "of the hottest element"),
+        Card("net force", f"{study.net_force / KJ_NM_PER_KCAL_A:.2g}", "kcal/mol/Å", "rms, before it is removed"),
+        Card("net torque", f"{10 * study.net_torque / KJ_NM_PER_KCAL_A:.2g}", "kcal/mol", "rms, before it is removed"),
+        Card("rms force", f"{study.rms_force / KJ_NM_PER_KCAL_A:.3g}", "kcal/mol/Å", "of a component"),
+    ]
+    if study.lambdas:
+        used, raw = study.lambdas["used"], study.lambdas["raw"]
+        cards.insert(1, Card("λ", _lambda(used), "", f"as used; raw {_lambda(raw)}; {used.method}"))
+    return cards
+
+
+def _lambda(result: LambdaResult) -> str:
+    return f"{result.value:.4f}" + (f" ± {result.error:.4f}" if result.error else "")
+
+
+def _figures(study: Study) -> Iterator[tuple[str, str, "Figure", bool]]:
+    yield (
+        "E_eq",
+        "Mean distance of the forces, turned back, from their mean over orientations (three standard errors). As used: "
+        "net force and net torque removed, as in a run. Dashed: the model's held-out structures, raw, one frame.",
+        figures.frames_figure(study),
+        False,
+    )
+    yield (
+        "Heating by random rotations",
+        f"How much hotter each element would be under friction {study.settings.friction:g}/ps at "
+        f"{study.settings.timestep:g} fs if it shared its heat with no other; dashed: 1 % of the temperature.",
+        figures.heating_figure(study),
+        False,
+    )
+    yield (
+        "600-cell test",
+        "Over the 60 rotations of the icosahedral group: standard deviation of the size of each atom's force, and mean "
+        "angle to its mean direction. Where the precisions lie on each other, rounding is not the cause.",
+        figures.symmetry_figure(study),
+        True,
+    )
+    if study.lambdas:
+        yield (
+            "λ",
+            "Antisymmetric part of the force's derivatives, structure by structure: 0 for forces with an energy.",
+            figures.lambda_figure(study),
+            False,
+        )
+    if study.loops:
+        yield (
+            "Work around closed loops",
+            "Circles in random planes of configuration space about the first structure; zero if there is an energy. "
+            f"k_B T is {BOLTZMANN_KJ_PER_MOL_K * study.settings.temperature:.2f} kJ/mol.",
+            figures.loop_figure(study),
+            False,
+        )
+
+
+def _frames_table(study: Study) -> Table:
+    rows = []
+    for frames, row in study.frames.items():
+        time = noise_time(study, frames)
+        numbers = [f"{row.used:.4f} ± {row.error:.4f}", f"{row.raw:.4f}", f"{row.heating.worst:.3g}"]
+        numbers += [f"{row.heating.langevin_mean:.3g}", f"{row.heating.nve_mean:.3g}"]
+        rows.append([str(frames), str(row.samples), *numbers, f"{time:.3g}" if math.isfinite(time) else "–"])
+    header = ["frames", "rotations", "E_eq / kcal/mol/Å", "raw", "hottest element / K", "molecule / K"]
+    header += ["NVE / K/ps", "10 % after / ps"]
+    return Table("Frames", header, rows, "Heating as used: under friction, and at constant energy without springs.")
+
+
+def _noise_table(study: Study) -> Table:
+    elements = list(study.frames[1].heating.sigma)
+    header = ["frames"] + [f"σ {e} / meV/Å" for e in elements] + [f"ΔT {e} / K" for e in elements]
+    rows = [
+        [str(frames)]
+        + [f"{row.heating.sigma[e] / KJ_NM_PER_MEV_A:.3g}" for e in elements]
+        + [f"{row.heating.langevin[e]:.3g}" for e in elements]
+        for frames, row in study.frames.items()
+    ]
+    return Table("Noise by element", header, rows, "Rms over rotations of one Cartesian component, as used.")
+
+
+def _symmetry_table(study: Study) -> Table:
+    header = ["atom"]
+    for precision in study.symmetry:
+        header += [f"var |F|, {precision}", f"angle / °, {precision}"]
+    rows = []
+    for k, z in enumerate(study.molecule.atomic_numbers):
+        cells = [f"{chemical_symbols[z]}{k + 1}"]
+        for test in study.symmetry.values():
+            variance = float(test.magnitude_variance[k]) / KJ_NM_PER_KCAL_A**2
+            cells += [f"{variance:.4g}", f"{float(test.angle[k]):.4g}"]
+        rows.append(cells)
+    differences = ", ".join(f"{p} {t.rounding / KJ_NM_PER_KCAL_A:.2g}" for p, t in study.symmetry.items())
+    caption = f"Variances in (kcal/mol/Å)². Rms difference from fp64 in kcal/mol/Å: {differences}."
+    return Table("600-cell test", header, rows, caption, folded=True)
+
+
+def _loop_table(study: Study) -> list[Table]:
+    if not study.loops:
+        return []
+    rows = [
+        [
+            f"{1e3 * loop.radius:g}",
+            f"{float(loop.work.square().mean().sqrt()):.3g}",
+            f"{float(loop.predicted.square().mean().sqrt()):.3g}",
+            f"{float((loop.work - loop.predicted).square().mean().sqrt()):.2g}",
+        ]
+        for loop in study.loops
+    ]
+    header = ["radius per atom / pm", "rms work / kJ/mol", "rms predicted / kJ/mol", "rms difference"]
+    return [Table("Loops", header, rows, f"{len(study.loops[0].work)} random planes; predicted: 2 area v·A u.")]

@@ -1,0 +1,198 @@
+"""The judgements at the head of a diagnosis: fit for what, with which settings, for how long, and what is not seen."""
+
+import math
+from typing import Final
+
+from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, WARN, Verdict
+from mdet_openmm.trust.field import KJ_NM_PER_MEV_A
+from mdet_openmm.trust.frames import BUDGET_OF_TEMPERATURE, cheapest
+from mdet_openmm.trust.study import Study
+
+E_EQ_RAISED: Final = 1.75
+"""Times the training value. The shipped model's 57 own molecules reach 1.74 times their mean, and acrolein, which it
+does not know and whose forces are wrong by seven times the usual error, 2.0."""
+E_EQ_FAR: Final = 4.0
+"""Times the training value: beyond what any molecule reaches that shares its bonds with the training set."""
+
+LAMBDA_RAISED: Final = 0.1
+"""The paper finds 0.1 to 0.2 after fine-tuning on small sets, and its runs at constant energy then fail; the shipped
+model has 0.01."""
+
+RISE: Final = 0.1
+"""Part of the temperature by which a run at constant energy may heat before it is another experiment."""
+NVE_LONG_PS: Final = 100.0
+"""Long enough for spectra and correlation functions of a small molecule; less is a WARN."""
+NVE_SHORT_PS: Final = 10.0
+"""Below some hundred periods of the slow vibrations a run at constant energy is good for nothing."""
+
+CURL_RISE: Final = 0.05
+"""Part of the temperature that the curl may add under friction by its estimate, which is good to a factor of two or so:
+less than that disappears in the statistical error of 100 ps of a small molecule (15 K of 300)."""
+
+ROUNDING_PART: Final = 0.1
+"""Of the noise of random rotations: added in squares, rounding that small changes the noise by half a per cent."""
+
+
+def heating_budget(study: Study) -> float:
+    """K that noise may add."""
+    return BUDGET_OF_TEMPERATURE * study.settings.temperature
+
+
+def noise_time(study: Study, frames: int) -> float:
+    """Time in ps until noise has raised the temperature by a tenth at constant energy, if the springs take nothing."""
+    rate = study.frames[frames].heating.nve_mean
+    return RISE * study.settings.temperature / rate if rate > 0.0 and not study.conservative else math.inf
+
+
+def pumping_time(study: Study) -> float:
+    """Time in ps until the curl has heated the vibrations by a tenth; second order and harmonic, see `pumping_rate`."""
+    return math.log1p(RISE) / study.pumping_rate if study.pumping_rate else math.inf
+
+
+def pumping_heating(study: Study) -> float | None:
+    """Rise in K that the curl adds under friction; infinite if it outruns the bath, None if it was not estimated.
+
+    The vibrations gain p E and the bath takes g (E - E_0), 2 g of the kinetic half: the rise is T p/(g - p).
+    """
+    if study.pumping_rate is None:
+        return None
+    left = study.settings.friction - study.pumping_rate
+    return study.settings.temperature * study.pumping_rate / left if left > 0.0 else math.inf
+
+
+def judge(study: Study) -> list[Verdict]:
+    """NVT, NVE, precision, then each sign of trouble, in this order."""
+    signs = [_dynamics(study), _equivariance(study), _lambda(study), *_coverage(study)]
+    trouble = any(sign.state == BAD for sign in signs)
+    runs = [_nvt(study, trouble), _nve(study, trouble)]
+    if any(sign.state == WARN for sign in signs):
+        runs = [Verdict(WARN, f"{v.text} But see the notes below.") if v.state == GOOD else v for v in runs]
+    return [*runs, _precision(study), *signs]
+
+
+def _settings(study: Study) -> str:
+    s = study.settings
+    return f"at {s.temperature:g} K, {s.timestep:g} fs and {s.friction:g}/ps in {s.precision} precision"
+
+
+def _nvt(study: Study, trouble: bool) -> Verdict:
+    if trouble:
+        return Verdict(BAD, f"Not fit for NVT {_settings(study)}: see the problems below, and what to do about them.")
+    if study.conservative:
+        return Verdict(GOOD, f"Fit for NVT {_settings(study)}: the forces have an energy, and no rotations make noise.")
+    budget = heating_budget(study)
+    heating = {frames: row.heating.worst for frames, row in study.frames.items()}
+    frames, within = cheapest(heating, budget)
+    hottest = max(study.frames[frames].heating.langevin.items(), key=lambda item: item[1])
+    heat = f"random rotations heat {hottest[0]} by {hottest[1]:.2g} K (budget {budget:.2g} K, 1 %)"
+    if within:
+        others = "" if frames == 1 else f"; with 1 frame it would be {heating[1]:.2g} K"
+        state, curl = _curl_in_a_bath(study)
+        return Verdict(state, f"Fit for NVT {_settings(study)} with --frames {frames}: {heat}{others}{curl}.")
+    factor = heating[frames] / budget
+    return Verdict(
+        BAD,
+        f"Not fit for NVT {_settings(study)}: even with --frames {frames} {heat}. A friction of "
+        f"{study.settings.friction * factor:.2g}/ps or a time step of {study.settings.timestep / factor:.2g} fs would "
+        "bring it down; training on such molecules is the cure.",
+    )
+
+
+def _curl_in_a_bath(study: Study) -> tuple[str, str]:
+    rise, limit = pumping_heating(study), CURL_RISE * study.settings.temperature
+    if rise is None:
+        return GOOD, ""
+    if rise <= limit:
+        return GOOD, f"; the curl adds some {float(f'{rise:.1g}'):g} K, whatever the frames"
+    much = f"adds some {float(f'{rise:.1g}'):g} K" if rise < math.inf else "outruns the bath"
+    friction = study.pumping_rate * (1.0 + 1.0 / CURL_RISE) if study.pumping_rate else 0.0
+    return WARN, f"; but the curl {much} by the estimate, whatever the frames: use --friction {friction:.2g} or more"
+
+
+def _nve(study: Study, trouble: bool) -> Verdict:
+    unseen = "Not seen here: anharmonic motion, time step error, what happens far from these structures"
+    if trouble:
+        return Verdict(BAD, "Not fit for NVE: see the problems below.")
+    frames = max(study.frames, key=lambda f: noise_time(study, f))
+    by_noise, by_curl = noise_time(study, frames), pumping_time(study)
+    time = min(by_noise, by_curl)
+    state = GOOD if time >= NVE_LONG_PS else WARN if time >= NVE_SHORT_PS else BAD
+    if study.lambdas and study.lambdas["used"].value > LAMBDA_RAISED:
+        state = BAD
+    parts = []
+    if not study.conservative:
+        one = "" if frames == 1 else f" (with 1 frame {_time(noise_time(study, 1))})"
+        parts.append(
+            f"the noise of random rotations heats by 10 % in {_time(by_noise)} with --frames {frames}{one}, in up to "
+            "twice that as springs take half of the heat"
+        )
+    if study.pumping_rate is None:
+        parts.append("the heat of the curl was not estimated (it takes a relaxed structure and an exact Jacobian)")
+    else:
+        parts.append(f"the curl heats by 10 % in {_time(by_curl)} (harmonic, the order of magnitude)")
+    fit = "Fit" if state == GOOD else "Fit for short runs only" if state == WARN else "Not fit"
+    return Verdict(state, f"{fit} for NVE: {'; '.join(parts)}. {unseen}: measure the drift.")
+
+
+def _time(picoseconds: float) -> str:
+    if picoseconds >= 1e6:
+        return "more than 1 µs"
+    return f"{picoseconds / 1000:.2g} ns" if picoseconds >= 1000 else f"{picoseconds:.2g} ps"
+
+
+def _precision(study: Study) -> Verdict:
+    noise = math.sqrt(sum(s * s for s in study.frames[1].heating.sigma.values()) / len(study.frames[1].heating.sigma))
+    parts = {name: test.rounding / noise if noise else math.inf for name, test in study.symmetry.items()}
+    state = GOOD if parts[study.settings.precision] <= ROUNDING_PART else WARN
+    advice = "--precision mixed does" if parts["mixed"] <= ROUNDING_PART else "use --precision double"
+    return Verdict(
+        state,
+        f"Precision: rounding changes forces by {parts['mixed']:.1g} (mixed) and {parts['fp32']:.1g} (all in fp32) of "
+        f"the noise of rotations, {noise / KJ_NM_PER_MEV_A:.2g} meV/Å; {advice}.",
+    )
+
+
+def _dynamics(study: Study) -> Verdict:
+    found = study.structures
+    if not found.problem:
+        return Verdict(GOOD, f"Measured on {found.origin}; nothing broke on the way.")
+    if found.problem.startswith("the relaxation"):
+        return Verdict(WARN, f"{found.problem[0].upper()}{found.problem[1:]}: not a smooth minimum, or a stiff start.")
+    return Verdict(BAD, f"Runaway: {found.problem}. Label such structures and train on them.")
+
+
+def _equivariance(study: Study) -> Verdict:
+    own, training = study.frames[1].raw, study.training_e_eq
+    if training is None:
+        return Verdict(NEUTRAL, f"E_eq {own:.3g} kcal/mol/Å; the model does not tell what it was in training.")
+    ratio = own / training
+    text = f"E_eq {own:.3g} kcal/mol/Å is {ratio:.2g} times the {training:.3g} of the training's molecules"
+    if ratio <= E_EQ_RAISED:
+        return Verdict(GOOD, f"{text}: as on molecules that it knows.")
+    if ratio <= E_EQ_FAR:
+        return Verdict(WARN, f"{text}: it may not know this kind of molecule; compare some forces with the teacher.")
+    return Verdict(BAD, f"{text}: it does not know this kind of molecule; label some structures and fine-tune.")
+
+
+def _lambda(study: Study) -> Verdict:
+    if not study.lambdas:
+        return Verdict(NEUTRAL, "λ was not measured: the derivatives do not fit into memory.")
+    used = study.lambdas["used"]
+    error = f" ± {used.error:.1g}" if used.error else ""
+    text = f"λ {used.value:.2g}{error} (0: an energy; 0.71: a random matrix)"
+    if used.value <= LAMBDA_RAISED:
+        return Verdict(GOOD, f"{text}: nearly conservative.")
+    return Verdict(
+        WARN,
+        f"{text}: raised, as by fine-tuning on little data; use a thermostat, and train with more structures or with "
+        "the penalty on λ.",
+    )
+
+
+def _coverage(study: Study) -> list[Verdict]:
+    if study.coverage is None:
+        text = f"The model {study.model.name} does not tell what its training covered: only its elements were checked."
+        return [Verdict(NEUTRAL, text)]
+    if not study.distances:
+        return [Verdict(GOOD, "Elements, size, contacts and forces are within what the training covered.")]
+    return [Verdict(WARN if d.far else NEUTRAL, f"Outside the training: {d.text}.") for d in study.distances]
