@@ -3,11 +3,10 @@
 ``python benchmarks/precision.py`` prints two tables: the force error against all-fp64 and E_eq, for the shipped model
 and for random weights of the published size; and the drift of an NVE run of ethanol with the shipped model, whose true
 energy is that of the teacher, GFN2-xTB, re-evaluated on saved frames (the extra ``label``). fp32 rounds the positions
-and all of the geometry too, as codes do that cast the whole model; it is not offered as a precision of `bind`.
+and all of the geometry too, as codes do that cast the whole model.
 """
 
 import argparse
-import copy
 import os
 from pathlib import Path
 
@@ -19,16 +18,16 @@ import torch
 from ase import Atoms
 from speed import network as published
 from tblite.ase import TBLite
-from torch import Tensor, nn
+from torch import Tensor
 
-from mdet_openmm.export.bound_network import BoundNetwork
-from mdet_openmm.export.force_module import ForceModule, bind, run_plainly
+from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model, load_model
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.system.force import add_force, make_system
-from mdet_openmm.training.evaluate import equivariance_error, random_rotations
+from mdet_openmm.training.evaluate import random_rotations
+from mdet_openmm.trust.definitions import equivariance_error
 from mdet_openmm.units import ANGSTROM_PER_NM, KCAL_PER_MOL_PER_EV, KJ_PER_MOL_PER_EV
 
 PRECISIONS = ("fp32", "mixed", "double")
@@ -36,26 +35,9 @@ KJ_NM_PER_KCAL_A = KJ_PER_MOL_PER_EV / KCAL_PER_MOL_PER_EV * ANGSTROM_PER_NM
 SYSTEMS = Path(__file__).resolve().parents[1] / "simulations" / "systems"
 
 
-class Rounded(nn.Module):
-    """A network that sees positions in fp32."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies and forces of (f, n, 3) positions."""
-        return self.network(positions.to(torch.float32))
-
-
 def module_of(model: Model, molecule: Molecule, precision: str, offset: str = "none") -> torch.jit.ScriptModule:
-    """A bound force; fp32 is made by hand."""
-    if precision != "fp32":
-        return bind(model, molecule.atomic_numbers, 0, 1, precision=precision, offset=offset, seed=1)
-    run_plainly()
-    single = copy.deepcopy(model.network).to(torch.float32)
-    bound = BoundNetwork(single, torch.tensor(molecule.atomic_numbers), 0, 1)
-    return torch.jit.script(ForceModule(Rounded(bound), offset=offset, seed=1).eval())
+    """A bound force."""
+    return bind(model, molecule.atomic_numbers, 0, 1, precision=precision, offset=offset, seed=1)
 
 
 def forces_of(module: torch.jit.ScriptModule, x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ WIDER_ON_CONDA = {"torch", "openmm"}
 def requirements() -> dict[str, str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["train"], *extras["label"], *extras["dev"]]
+    lines = [*project["dependencies"], *extras["train"], *extras["label"], *extras["dask"], *extras["dev"]]
     found = {}
     for line in lines:
         name, bounds = re.fullmatch(r"([\w-]+)(.*)", line).groups()  # type: ignore[union-attr]

@@ -22,15 +22,25 @@ class BoundNetwork(nn.Module):
         Total charge, e.
     multiplicity
         2S + 1.
+    rounded
+        Round positions to fp32 before the geometry is computed of them, as codes do that run the whole model in fp32.
     """
 
     pairs: Tensor
     types: Tensor | None
     reference: Tensor
 
-    def __init__(self, network: "EdgeTransformer", atomic_numbers: Tensor, charge: int, multiplicity: int) -> None:
+    def __init__(
+        self,
+        network: "EdgeTransformer",
+        atomic_numbers: Tensor,
+        charge: int,
+        multiplicity: int,
+        rounded: bool = False,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.rounded = rounded
         numbers = atomic_numbers.reshape(1, -1)
         self.n_atoms = numbers.shape[1]
         with torch.no_grad():
@@ -46,5 +56,7 @@ class BoundNetwork(nn.Module):
 
         Without a force head the forces are zero; `ForceModule` differentiates the energies instead.
         """
+        if self.rounded:
+            positions = positions.to(torch.float32)
         energies, forces = self.network.from_pairs(self.pairs, positions, self.types)
         return energies + self.reference, forces

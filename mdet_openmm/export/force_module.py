@@ -216,7 +216,8 @@ def bind(
         2S + 1.
     precision
         "double": everything in fp64. "mixed": the trunk of the network in fp32; positions, geometry, the sum over
-        pairs and what follows it, rotations and the accumulation of forces stay in fp64.
+        pairs and what follows it, rotations and the accumulation of forces stay in fp64. "fp32": network and geometry
+        in fp32, as the authors' code has it; centring, rotations and accumulation in fp64. For ablations only.
     frames, offset, seed, raw
         See `ForceModule`.
     forces
@@ -262,11 +263,11 @@ def bind(
         if not lowest <= value <= highest:
             raise InputError(f"a {what} must be from {lowest} to {highest}, not {value}: the network has no other")
     network = copy.deepcopy(model.network).requires_grad_(False).eval()
-    if precision == "double":
-        network.to(torch.float64)
-    else:
+    if precision == "mixed":
         network.to_mixed()
-    bound = BoundNetwork(network, numbers, charge, multiplicity)
+    else:
+        network.to(torch.float64 if precision == "double" else torch.float32)
+    bound = BoundNetwork(network, numbers, charge, multiplicity, rounded=precision == "fp32")
     if compiled and not conservative:  # neither has a derivative
         compile_attention(network)
         for part in (network.layers, network.radial, network.decomposer):

@@ -33,7 +33,8 @@ def peak_bytes(
     shape
         Of the network.
     n_atoms, frames, precision, conservative
-        As for `mdet_openmm.export.force_module.bind`. The trunk's numbers have 8 bytes in "double", 4 in "mixed".
+        As for `mdet_openmm.export.force_module.bind`. The trunk's numbers have 8 bytes in "double",
+        4 in "mixed" and "fp32".
     compiled
         Whether the attention is the compiled one.
 

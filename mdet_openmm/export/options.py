@@ -2,7 +2,11 @@
 
 from typing import Final
 
-PRECISIONS: Final = ("double", "mixed")
+PRECISIONS: Final = ("double", "mixed", "fp32")
+PRECISION_HELP: Final = (
+    "double; mixed: the network's trunk in fp32, its geometry in double; fp32: everything in single, for ablations "
+    "only, not recommended"
+)
 FRAMES: Final = (1, 12, 24, 60)
 OFFSETS: Final = ("none", "random", "hashed")
 FORCES: Final = ("direct", "conservative")

@@ -237,7 +237,7 @@ def test_dtype_layout_and_no_graph(model, offset, dtype):
 def test_every_call_gives_the_same_bits_frozen_or_not(model):
     # A restarted run makes its first calls where an unbroken one makes its later, optimised ones.
     x = positions_nm(9)
-    for precision in ("double", "mixed"):
+    for precision in ("double", "mixed", "fp32"):
         module = bind(model, ETHANOL, 0, 1, frames=12, offset="hashed", precision=precision)
         first = module(x)[1]
         frozen = torch.jit.freeze(copy.deepcopy(module))
@@ -269,6 +269,45 @@ def test_mixed_is_near_double_and_charge_and_multiplicity_count(model):
         other = bind(model, ETHANOL, charge, multiplicity)(x)[1]
         assert (other - double).abs().max() > 1e-4 * double.abs().max()
     assert model.network.composer.weight.dtype == torch.float32  # the model itself is not changed
+
+
+def test_fp32_is_the_whole_model_in_single(model):
+    x = positions_nm(9)
+    r = ((x - x.mean(0)) * BOHR_PER_NM)[None].to(torch.float32)
+    with torch.no_grad():
+        energy, raw = model.network(torch.tensor([ETHANOL]), r, torch.tensor([0]), torch.tensor([1]))
+    expected = remove_net_force_and_torque(r.double(), raw.double())[0] * KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
+    ours = bind(model, ETHANOL, 0, 1, precision="fp32", compiled=False)(x)
+    assert (ours[1] - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert float(ours[0]) == pytest.approx(float(energy) * KJ_PER_MOL_PER_HARTREE, rel=1e-5)
+    assert ours[1].dtype == torch.float64
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_fp32_rounds_the_geometry_which_mixed_does_not(compiled):
+    # The published directions turn a rounded angle into phases that are off by 1e-3.
+    torch.manual_seed(2)
+    network = EdgeTransformer(NetworkConfig(n_layers=2, embd_dim=16, n_heads=2, n_radial=8, directions="fourier"))
+    published = Model(
+        path=Path("fourier"), network=network.eval(), elements=(1, 6, 8), has_energy=False, name="f", sha256="0" * 64
+    )
+    x = positions_nm(9)
+    exact = bind(published, ETHANOL, 0, 1, compiled=compiled)(x)[1]
+    error = {
+        p: float((bind(published, ETHANOL, 0, 1, precision=p, compiled=compiled)(x)[1] - exact).norm() / exact.norm())
+        for p in ("mixed", "fp32")
+    }
+    assert 0 < error["mixed"] < 2e-5
+    assert 20 * error["mixed"] < error["fp32"] < 0.1
+
+
+def test_fp32_works_with_frames_offsets_and_gradients(model):
+    x = positions_nm(9)
+    for options in ({"frames": 12, "offset": "hashed"}, {"forces": "conservative"}):
+        double = bind(model, ETHANOL, 0, 1, **options)(x)[1]
+        single = bind(model, ETHANOL, 0, 1, precision="fp32", **options)(x)[1]
+        assert 0 < (single - double).abs().max() < 1e-3 * double.abs().max()
+        assert single.sum(0).abs().max() < 1e-12 * single.abs().max()
 
 
 def test_translations_change_nothing():
@@ -364,7 +403,7 @@ def test_export_writes_a_module_that_stands_alone(model, tmp_path):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 9])
-@pytest.mark.parametrize(("precision", "tolerance"), [("double", 1e-12), ("mixed", 1e-5)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("double", 1e-12), ("mixed", 1e-5), ("fp32", 1e-4)])
 def test_the_fast_paths_give_the_forces_of_the_plain_ones(model, n, precision, tolerance):
     x = positions_nm(9)[:n]
     fast, plain = (

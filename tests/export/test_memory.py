@@ -58,6 +58,7 @@ def test_scores_do_not_grow_beyond_what_is_held_at_a_time() -> None:
     without = 8 * 40 * n**2 * 192
     assert memory.peak_bytes(PUBLISHED, n, 1, "double") == without + 8 * 4 * MOST_SCORES < 8e9
     assert memory.peak_bytes(SMALL, 50, 12, "double") == 24 * memory.peak_bytes(SMALL, 50, 1, "mixed")
+    assert memory.peak_bytes(SMALL, 50, 1, "fp32") == memory.peak_bytes(SMALL, 50, 1, "mixed")
 
 
 def test_a_gradient_keeps_every_layer() -> None:

@@ -1,0 +1,80 @@
+"""The conditions of an ablation: a precision, a rotation offset, and how many frames are averaged."""
+
+from dataclasses import dataclass
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.export.options import FRAMES, OFFSETS, PRECISIONS
+
+WRITTEN = {"double": "fp64"}
+"""What the paper calls a precision."""
+DEFAULT = ",".join(
+    (
+        "fp32",
+        "fp64",
+        "fp32+random",
+        "fp64+random",
+        "mixed+hashed",
+        "mixed+hashed+12",
+        "mixed+hashed+60",
+        "fp64+hashed+12",
+        "fp64+hashed+60",
+    )
+)
+"""The paper's four, and ours."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How the forces of a run are computed; the fields are those of a run's settings."""
+
+    precision: str
+    offset: str = "none"
+    frames: int = 1
+
+    @property
+    def name(self) -> str:
+        """As it is written on the command line: ``fp64+random``, ``mixed+hashed+12``."""
+        parts = [WRITTEN.get(self.precision, self.precision)]
+        parts += [self.offset] if self.offset != "none" else []
+        parts += [str(self.frames)] if self.frames > 1 else []
+        return "+".join(parts)
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder."""
+        return self.name.replace("+", "-")
+
+
+def read_conditions(text: str) -> tuple[Condition, ...]:
+    """Conditions from ``PRECISION[+OFFSET][+FRAMES]``, separated by commas.
+
+    Raises
+    ------
+    InputError
+        For a word that is none of them, and for a condition that is there twice.
+    """
+    conditions = tuple(_read_condition(part.strip()) for part in text.split(","))
+    for condition in conditions:
+        if conditions.count(condition) > 1:
+            raise InputError(f"--conditions has {condition.name} twice")
+    return conditions
+
+
+def _read_condition(text: str) -> Condition:
+    precisions = {WRITTEN.get(name, name): name for name in PRECISIONS} | {name: name for name in PRECISIONS}
+    frames = {str(n): n for n in FRAMES}
+    found: dict[str, str | int] = {}
+    for word in text.split("+"):
+        for field, known in (("precision", precisions), ("offset", {o: o for o in OFFSETS}), ("frames", frames)):
+            if word in known and field not in found:
+                found[field] = known[word]
+                break
+        else:
+            raise InputError(
+                f"--conditions: '{word}' in '{text}' is not understood; a condition is a precision "
+                f"({', '.join(precisions)}), and with + an offset ({', '.join(OFFSETS)}) and frames "
+                f"({', '.join(frames)}), such as fp64+random or mixed+hashed+12"
+            )
+    if "precision" not in found:
+        raise InputError(f"--conditions: '{text}' names no precision ({', '.join(precisions)})")
+    return Condition(**found)  # type: ignore[arg-type]

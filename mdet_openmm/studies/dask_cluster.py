@@ -1,0 +1,62 @@
+"""Tasks on the workers of a Dask cluster, which see the same files; Dask is an optional extra."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from mdet_openmm.errors import InputError, RunStopped
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+SECONDS_TO_ANSWER = 10.0
+"""What a scheduler has."""
+
+
+def check_scheduler(address: str | None) -> None:
+    """Find out now whether a Dask scheduler can be used, if one is asked for.
+
+    Raises
+    ------
+    InputError
+        If Dask is missing, nobody answers at the address, or it has no workers.
+    """
+    if address is not None:
+        with _client(address) as client:
+            if not client.scheduler_info()["workers"]:
+                raise InputError(
+                    f"the Dask scheduler at {address} has no workers; start some with dask worker {address}"
+                )
+
+
+def _client(address: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(
+            "--scheduler needs Dask, which is not installed; run: pip install 'mdet-openmm[dask]'"
+        ) from None
+    try:
+        return Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
+    except (OSError, ValueError, ImportError) as error:  # a timeout is an OSError
+        raise InputError(f"no Dask scheduler answers at {address} ({' '.join(str(error).split())[:120]})") from None
+
+
+def results_by_dask(
+    job: Callable[[Task], Result], tasks: Sequence[Task], order: list[int], address: str
+) -> Iterator[tuple[int, Result]]:
+    """Results with the positions of their tasks, as they come; see `mdet_openmm.studies.side_by_side`."""
+    from distributed import KilledWorker
+    from distributed import as_completed as completed
+
+    with _client(address) as client, client.as_current():
+        # Not pure: the same call does something else once files have been written. A run is never started twice at a
+        # time, for its folder is locked.
+        futures = {client.submit(job, tasks[index], pure=False): index for index in order}
+        try:
+            for future in completed(list(futures)):
+                yield futures[future], future.result()
+        except KilledWorker as error:
+            raise RunStopped(f"workers of the Dask cluster died ({error}); go on with --restart") from None
+        except BaseException:
+            client.cancel(list(futures))
+            raise

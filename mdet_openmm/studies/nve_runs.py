@@ -1,0 +1,221 @@
+"""Runs at constant energy of several molecules under several conditions, from the same starts.
+
+A start is a structure of Langevin dynamics at the starting temperature, the same for every condition. The run itself
+draws velocities from Maxwell's distribution with its seed; in the canonical ensemble they do not depend on the
+positions, so that start and velocities together are a sample of it. All conditions of a replica have its seed, and so
+the same positions and velocities.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.export.force_module import chosen_forces
+from mdet_openmm.export.memory import check_memory
+from mdet_openmm.export.model_folder import Model
+from mdet_openmm.molecules.checks import check_molecule
+from mdet_openmm.molecules.readers import read_molecule
+from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.settings import NveSettings, NvtSettings, resolved
+from mdet_openmm.studies.conditions import Condition
+from mdet_openmm.studies.runs import StudyRun, cost_of, do_run, fraction_done
+from mdet_openmm.studies.settings import NveStudySettings
+from mdet_openmm.studies.side_by_side import run_side_by_side
+from mdet_openmm.studies.structures import Structure
+from mdet_openmm.system.force import choose_backend
+from mdet_openmm.system.platform import choose_platform
+from mdet_openmm.units import ANGSTROM_PER_NM
+
+START_FRICTION = 10.0
+"""1/ps: half of the heat goes into the springs of the relaxed structure, and has to come back from the bath soon."""
+REFERENCE_STEPS = 3.0
+"""A call of the reference method costs about as much as so many of a small network."""
+
+
+@dataclass(frozen=True)
+class NveResult:
+    """What came of one run; ``summary`` is None where there was no start, and ``problem`` says why."""
+
+    structure: Structure
+    condition: Condition
+    replica: int
+    folder: Path
+    summary: dict[str, Any] | None
+    problem: str | None
+
+
+def check_runs(
+    structures: Sequence[Structure], conditions: Sequence[Condition], model: Model, settings: NveStudySettings
+) -> None:
+    """Check everything that can be known before anything is computed or written.
+
+    Raises
+    ------
+    InputError
+        For a molecule, condition or number that cannot work.
+    """
+    settings.check()
+    choose_platform(settings.platform)
+    choose_backend(settings.backend)
+    forces = chosen_forces(model, settings.forces)
+    for structure in structures:
+        check_molecule(replace(structure.molecule, smiles=None))  # a run reads it from a file, which has none
+        for condition in conditions:
+            check_memory(
+                model,
+                structure.molecule.n_atoms,
+                frames=condition.frames,
+                precision=condition.precision,
+                forces=forces,
+            )
+    if structures:
+        resolved(_start_run(structures[0], 1, settings).settings)
+        if settings.time * 1000.0 < settings.timestep or not settings.time < float("inf"):
+            raise InputError(f"--time must be a number of ps that is longer than the time step, not {settings.time}")
+
+
+def run_conditions(
+    structures: Sequence[Structure],
+    conditions: Sequence[Condition],
+    settings: NveStudySettings,
+    say: Callable[[str], None],
+) -> list[NveResult]:
+    """Make the starts, then do every run that has not ended yet.
+
+    Parameters
+    ----------
+    structures, conditions
+        Each with each, ``settings.replicas`` times.
+    settings
+        With the output folder set; see :func:`check_runs`.
+    say
+        Takes lines for the user.
+    """
+    side_by_side: dict[str, Any] = {
+        "workers": settings.workers,
+        "scheduler": settings.scheduler,
+        "cost": lambda run: run.cost,
+        "done": fraction_done,
+        "quiet": settings.quiet,
+    }
+    replicas = range(1, settings.replicas + 1)
+    starts = [_start_run(s, k, settings) for s in structures for k in replicas]
+    for structure in structures:
+        _write_structure(structure, settings)
+    say(f"starts: {len(starts)} runs of {settings.thermalize:g} ps")
+    summaries = run_side_by_side(do_run, starts, title="starts", **side_by_side)
+    problems = {
+        run.folder: None
+        if summary["exit_reason"] == "completed"
+        else f"{summary['exit_reason']} while a start was made"
+        for run, summary in zip(starts, summaries, strict=True)
+    }
+    planned = []
+    for structure in structures:
+        for k in replicas:
+            problem = problems[_start_folder(structure, k, settings)] or _write_start(structure, k, settings)
+            planned += [(structure, condition, k, problem) for condition in conditions]
+    runs = {(s.folder, c, k): _nve_run(s, c, k, settings) for s, c, k, problem in planned if problem is None}
+    say(f"constant energy: {len(runs)} runs of {settings.time:g} ps")
+    found = dict(zip(runs, run_side_by_side(do_run, list(runs.values()), title="NVE", **side_by_side), strict=True))
+    return [
+        NveResult(s, c, k, _nve_folder(s, c, k, settings), found.get((s.folder, c, k)), problem)
+        for s, c, k, problem in planned
+    ]
+
+
+def _folder(structure: Structure, settings: NveStudySettings) -> Path:
+    return Path(settings.output or ".").resolve() / structure.folder
+
+
+def _start_folder(structure: Structure, replica: int, settings: NveStudySettings) -> Path:
+    return _folder(structure, settings) / f"start-{replica}"
+
+
+def _nve_folder(structure: Structure, condition: Condition, replica: int, settings: NveStudySettings) -> Path:
+    return _folder(structure, settings) / condition.folder / f"replica-{replica}"
+
+
+def _write_structure(structure: Structure, settings: NveStudySettings) -> None:
+    path = _folder(structure, settings) / "structure.xyz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run_folder.write_start(path, structure.molecule.atomic_numbers, structure.molecule.positions)
+
+
+def _start_run(structure: Structure, replica: int, settings: NveStudySettings) -> StudyRun:
+    molecule = structure.molecule
+    nvt = NvtSettings(
+        system=_folder(structure, settings) / "structure.xyz",
+        model=settings.model,
+        charge=molecule.charge,
+        multiplicity=molecule.multiplicity,
+        temperature=settings.temperature,
+        friction=START_FRICTION,
+        timestep=settings.timestep,
+        time=settings.thermalize,
+        equilibrate=0.0,
+        report_interval=settings.report_interval,
+        forces=settings.forces,
+        backend=settings.backend,
+        platform=settings.platform,
+        threads=1,
+        watch_equivariance=0,  # it costs force calls, and the conditions are to differ in nothing else
+        seed=settings.seed_of(replica),
+        output=_start_folder(structure, replica, settings),
+    )
+    return StudyRun(nvt, cost_of(molecule.n_atoms, 1, round(1000.0 * settings.thermalize / settings.timestep)))
+
+
+def _write_start(structure: Structure, replica: int, settings: NveStudySettings) -> str | None:
+    """Write the last positions of a start's run as a file that the runs read; what is wrong with them, if anything."""
+    import openmm
+
+    folder, molecule = _start_folder(structure, replica, settings), structure.molecule
+    path = folder.with_suffix(".xyz")
+    if not path.exists():
+        state = openmm.XmlSerializer.deserialize((folder / run_folder.STATE).read_text(encoding="utf-8"))
+        positions = ANGSTROM_PER_NM * state.getPositions(asNumpy=True)._value
+        run_folder.write_start(path, molecule.atomic_numbers, positions)
+    try:  # as the runs do: without a bond for long, a molecule may have lost it for them
+        read_molecule(path, molecule.charge, molecule.multiplicity)
+    except InputError as error:
+        return f"the start has come apart: {error}"
+    return None
+
+
+def _nve_run(structure: Structure, condition: Condition, replica: int, settings: NveStudySettings) -> StudyRun:
+    molecule = structure.molecule
+    nve = NveSettings(
+        system=_start_folder(structure, replica, settings).with_suffix(".xyz"),
+        model=settings.model,
+        charge=molecule.charge,
+        multiplicity=molecule.multiplicity,
+        temperature=settings.temperature,
+        timestep=settings.timestep,
+        time=settings.time,
+        equilibrate=0.0,
+        minimize=False,
+        report_interval=settings.report_interval,
+        precision=condition.precision,
+        offset=condition.offset,
+        frames=condition.frames,
+        forces=settings.forces,
+        reference=settings.reference,
+        backend=settings.backend,
+        platform=settings.platform,
+        threads=1,
+        watch_equivariance=0,
+        seed=settings.seed_of(replica),
+        output=_nve_folder(structure, condition, replica, settings),
+    )
+    steps = round(1000.0 * settings.time / settings.timestep)
+    cost = cost_of(molecule.n_atoms, condition.frames, steps)
+    cost *= 0.6 if condition.precision != "double" else 1.0
+    if settings.reference is not None:
+        cost += cost_of(
+            molecule.n_atoms, 1, round(steps * REFERENCE_STEPS * settings.timestep / settings.report_interval)
+        )
+    return StudyRun(nve, cost)

@@ -1,0 +1,126 @@
+"""What a user may choose about a study; a study of runs at constant energy and the protocol of a benchmark."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS
+from mdet_openmm.settings import option
+from mdet_openmm.studies.conditions import DEFAULT
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """What all studies have in common."""
+
+    charge: int | None = option(None, "total charge in e; default: what the files say, else 0")
+    multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the files say, else 1")
+    timestep: float = option(0.5, "time step in fs")
+    replicas: int = option(3, "runs of each kind, which differ in their random numbers")
+    seed: int = option(1, "of all random numbers; that of replica k is seed + k - 1")
+    backend: str = option("auto", "what calls the network", choices=("auto", "torch", "python"))
+    platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
+    forces: str | None = option(
+        None, "straight from the network, or the gradient of its energy [what the model gives]", choices=FORCES
+    )
+    report_interval: float = option(10.0, "between frames and log rows, in fs")
+    workers: int | None = option(None, "runs side by side on this machine, one thread each [cores]")
+    scheduler: str | None = option(None, "address of a Dask scheduler, such as tcp://host:8786, to run on its workers")
+    output: Path | None = option(None, "folder to write")
+    restart: bool = option(False, "go on with the study in the output folder; settings not given are the stored ones")
+    quiet: bool = option(False, "print nothing but errors")
+
+    def check(self) -> None:
+        """Check what no run checks itself.
+
+        Raises
+        ------
+        InputError
+            For a number that makes no sense.
+        """
+        if self.replicas < 1:
+            raise InputError(f"--replicas must be at least 1, not {self.replicas}")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"--workers must be at least 1, not {self.workers}")
+        if self.workers is not None and self.scheduler is not None:
+            raise InputError("--workers is for this machine and --scheduler for a cluster; give only one")
+        if not 0 <= self.seed < 2**31 - self.replicas:
+            raise InputError(f"--seed must be between 0 and {2**31 - self.replicas - 1}, not {self.seed}")
+
+    def seed_of(self, replica: int) -> int:
+        """Seed of a replica, counted from 1."""
+        return self.seed + replica - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NveStudySettings(StudySettings):
+    """Runs at constant energy under several conditions."""
+
+    model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
+    conditions: str = option(DEFAULT, "PRECISION[+OFFSET][+FRAMES], with commas between")
+    time: float = option(10.0, "length of each run at constant energy in ps")
+    temperature: float = option(300.0, "that the runs start from, in K")
+    thermalize: float = option(2.0, "length of the Langevin dynamics that the starts come from, in ps")
+    reference: str | None = option(
+        None, "method whose energy is followed instead of the model's (extra label)", choices=("gfn2",)
+    )
+
+    def check(self) -> None:
+        """As above; times are checked by the runs that have them, but for this one."""
+        super().check()
+        if not (math.isfinite(self.thermalize) and self.thermalize > 0):
+            raise InputError(f"--thermalize must be a positive number of ps, not {self.thermalize}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationSettings(NveStudySettings):
+    """What ``simulations/ablate_nve.py`` takes."""
+
+    system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        return Path(self.output or f"{Path(self.system).stem}-ablation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSettings(NveStudySettings):
+    """What ``simulations/map_stability.py`` takes."""
+
+    conditions: str = option("mixed+hashed", "PRECISION[+OFFSET][+FRAMES], with commas between")
+    structures: str | None = option(
+        None, "SMILES and structure files, with commas between [alkanes, branched ones and cumulenes]"
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        return Path(self.output or "stability-map")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolSettings(StudySettings):
+    """What ``simulations/benchmark_nvt.py`` takes; the defaults are the protocol of Fu et al. (2210.07237)."""
+
+    model: str = option(help="name of a shipped model, or a model folder")
+    temperature: float = option(500.0, "temperature of the bath in K")
+    thermostat: str = option("nose-hoover", "how the temperature is kept", choices=("langevin", "nose-hoover"))
+    friction: float | None = option(
+        None, "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]"
+    )
+    time: float = option(300.0, "length of each run in ps")
+    precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
+    frames: int = option(1, "orientations averaged at each force call", choices=FRAMES)
+    offset: str | None = option(
+        None, "rotation of these frames at each call [hashed; none for conservative forces]", choices=OFFSETS
+    )
+    start: int | None = option(
+        None, "frame of the reference, from 0, that every replica starts from [spread over the reference]"
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        return Path(self.output or "nvt-benchmark")

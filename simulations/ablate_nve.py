@@ -1,0 +1,8 @@
+"""The ablation of NVE, ``python simulations/ablate_nve.py molecule.pdb``; ``--help`` shows all flags."""
+
+import sys
+
+from mdet_openmm.studies.command import main_ablation
+
+if __name__ == "__main__":
+    sys.exit(main_ablation())

@@ -1,0 +1,8 @@
+"""Fu et al.'s benchmark, ``python simulations/benchmark_nvt.py MODEL REFERENCE...``; ``--help`` shows all flags."""
+
+import sys
+
+from mdet_openmm.studies.command import main_protocol
+
+if __name__ == "__main__":
+    sys.exit(main_protocol())
