@@ -6,18 +6,41 @@ docs/trust.md and writes ``benchmarks/results/pairs.json``.
 """
 
 import argparse
+import copy
+import json
 import os
+import statistics
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # one network per core: they are too small for more
 
+import contextlib
+
+import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
+from mdet_openmm.data.store import Store
+from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.net_force import remove_net_force_and_torque
+from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.network.config import NetworkConfig
+from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.config import TrainConfig
+from mdet_openmm.training.evaluate import (
+    KCAL_PER_MOL_ANGSTROM,
+    MEV_PER_ANGSTROM,
+    force_jacobian,
+    random_rotations,
+    rotated_forces,
+)
+from mdet_openmm.trust.definitions import antisymmetric_ratio, equivariance_error, langevin_heating
+from mdet_openmm.units import KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
 
 DATA = Path("data/pairs-ethanol.h5")
 ROOT = Path("runs/pairs")
@@ -33,10 +56,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "harmonics": ("spherical harmonics, l ≤ 4", HARMONICS, {}),
     "lambda-10": ("harmonics, 10 λ² in the loss", HARMONICS, {"antisymmetry_weight": 10.0}),
     "lambda-100": ("harmonics, 100 λ² in the loss", HARMONICS, {"antisymmetry_weight": 100.0}),
-    "equivariance-1": (
-        "harmonics, 1 × force change between copies in the loss",
+    "equivariance-0.1": (
+        "harmonics, 0.1 × force change between copies in the loss",
         HARMONICS,
-        {"equivariance_weight": 1.0},
+        {"equivariance_weight": 0.1},
     ),
 }
 
@@ -56,7 +79,7 @@ def settings(variant: str, seed: int, steps: int) -> TrainConfig:
         final_rate=0.005,
         ema_decay=0.995,
         calm_force=2.0,
-        antisymmetry_structures=6,
+        antisymmetry_structures=4,
         seed=seed,
         threads=1,
         validate_every=1000,
@@ -67,7 +90,7 @@ def settings(variant: str, seed: int, steps: int) -> TrainConfig:
 
 
 def train(variant: str, seed: int, steps: int) -> str:
-    """Train one, unless it is there."""
+    """Train one, unless it is there; the folder's name."""
     from mdet_openmm.training.fit import run_training
 
     torch.set_num_threads(1)
@@ -76,6 +99,150 @@ def train(variant: str, seed: int, steps: int) -> str:
     if not model.exists():
         run_training(config, model_folder=model, run_folder=run, restart=run.exists(), quiet=True)
     return config.name
+
+
+FRAMES = (1, 12, 24, 60)
+HYDROGEN, TIMESTEP, FRICTION = 1.008, 5e-4, 1.0  # dalton, ps, 1/ps
+NVE = {"1 frame": 1, "12 frames": 12}
+"""NVE runs, by how many frames they average; mixed precision, random offsets."""
+
+
+def measure(model: str) -> dict[str, Any]:
+    """Errors of one trained network on the test split; forces have their net force and torque removed."""
+    torch.set_num_threads(1)
+    network = load_model(str(ROOT / "models" / model)).network.requires_grad_(False).eval()
+    store = Store(DATA)
+    chosen = store.indices("test")
+    generator = torch.Generator().manual_seed(0)
+    every, few = load_batch(store, chosen), load_batch(store, chosen[::10])
+    double = copy.deepcopy(network).double()
+    found: dict[str, Any] = {}
+    with torch.no_grad():
+        offsets = random_rotations(len(chosen), generator)
+        for frames in FRAMES:
+            turns = torch.einsum("kij,bjl->kbil", rotation_group(frames), offsets)
+            parts = [
+                remove_net_force_and_torque(part.positions, rotated_forces(double, part, turns[:, at]).mean(dim=0))
+                for at in torch.arange(len(chosen)).split(20)
+                for part in [Batch(*(t[at] for t in every))]
+            ]
+            found[f"mae {frames}"] = MEV_PER_ANGSTROM * float((torch.cat(parts) - every.forces).abs().mean())
+            e_eq, noise = turned_error(double, few, frames, 512 // frames if frames > 1 else 64, generator)
+            found[f"e_eq {frames}"] = KCAL_PER_MOL_ANGSTROM * e_eq
+            # of one component of a hydrogen's force
+            sigma = KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE * noise[few.atomic_numbers[0] == 1].square().mean().sqrt()
+            found[f"heating {frames}"] = langevin_heating(float(sigma), TIMESTEP, HYDROGEN, FRICTION)
+        for name, other, dtype in (
+            ("mixed", copy.deepcopy(network).to_mixed(), torch.float64),
+            ("fp32", copy.deepcopy(network).float(), torch.float32),
+        ):
+            given = few._replace(positions=few.positions.to(dtype))
+            found[f"e_eq {name}"] = KCAL_PER_MOL_ANGSTROM * turned_error(other, given, 1, 64, generator)[0]
+        found["turned by 1e-3"] = KCAL_PER_MOL_ANGSTROM * change(double, few, 1e-3)
+    ratios = [
+        float(antisymmetric_ratio(force_jacobian(double, Batch(*(t[i : i + 1] for t in few))))) for i in range(20)
+    ]
+    found["lambda"] = statistics.mean(ratios)
+    return found
+
+
+def turned_error(
+    network: EdgeTransformer, batch: Batch, frames: int, count: int, generator: torch.Generator
+) -> tuple[float, Tensor]:
+    """E_eq over ``count`` uniform offsets of the frames, Ha/bohr, and the noise of each atom's components, (n,)."""
+    group, forces = rotation_group(frames), []
+    for _ in range(max(count, 8)):
+        offsets = random_rotations(len(batch.positions), generator)
+        turns = torch.einsum("kij,bjl->kbil", group, offsets).to(batch.positions.dtype)
+        forces.append(
+            remove_net_force_and_torque(batch.positions.double(), rotated_forces(network, batch, turns).mean(dim=0))
+        )
+    stacked = torch.stack(forces)
+    noise = (stacked - stacked.mean(dim=0)).square().mean(dim=(0, 1, 3)).sqrt()
+    return float(equivariance_error(stacked).mean()), noise
+
+
+def change(network: EdgeTransformer, batch: Batch, angle: float) -> float:
+    """Mean change of an atom's force when the molecule is turned by a small angle about z, Ha/bohr."""
+    c, s = float(np.cos(angle)), float(np.sin(angle))
+    turn = torch.tensor([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    both = torch.stack([torch.eye(3, dtype=torch.float64), turn])
+    forces = rotated_forces(network, batch, both.unsqueeze(1).expand(2, len(batch.positions), 3, 3))
+    return float((forces[1] - forces[0]).norm(dim=-1).mean())
+
+
+def drift(model: str, frames: int) -> dict[str, Any]:
+    """NVE of ethanol from 300 K for 10 ps, judged by GFN2-xTB's energy."""
+    from mdet_openmm.errors import RunStopped
+    from mdet_openmm.simulation.nve import run_nve
+    from mdet_openmm.simulation.settings import NveSettings
+
+    folder = ROOT / "nve" / f"{model}-{frames}"
+    with contextlib.suppress(RunStopped):
+        run_nve(
+            NveSettings(
+                system=Path("simulations/systems/ethanol.pdb"),
+                model=str(ROOT / "models" / model),
+                time=10.0,
+                frames=frames,
+                offset="random",
+                precision="mixed",
+                seed=7,
+                threads=1,
+                reference="gfn2",
+                watch_equivariance=0,
+                output=folder,
+                restart=folder.exists(),
+                quiet=True,
+            )
+        )
+    summary = json.loads((folder / "summary.json").read_text())
+    return {
+        key: summary.get(key)
+        for key in ("exit_reason", "time_ps", "energy_drift_meV_per_atom_ps", "temperature_drift_K_per_ps")
+    }
+
+
+def job(variant: str, seed: int, steps: int) -> str:
+    """Train and measure one."""
+    name = train(variant, seed, steps)
+    parts: dict[str, Callable[[], dict[str, Any]]] = {"errors": lambda: measure(name)}
+    parts |= {f"nve {label}": lambda frames=frames: drift(name, frames) for label, frames in NVE.items()}  # type: ignore[misc]
+    path = ROOT / name / "measured.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    for part, compute in parts.items():
+        if part not in found:
+            found[part] = compute()
+            path.write_text(json.dumps(found, indent=1))
+    return name
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Means and standard deviations over the seeds, as Markdown."""
+    columns = {
+        "MAE, meV/Å": ("errors", "mae 1"),
+        "E_eq, kcal/mol/Å": ("errors", "e_eq 1"),
+        "fp32": ("errors", "e_eq fp32"),
+        "mixed": ("errors", "e_eq mixed"),
+        "λ": ("errors", "lambda"),
+        "turned by 1e-3 rad": ("errors", "turned by 1e-3"),
+        "heating of H, K": ("errors", "heating 1"),
+        "NVE drift, meV/atom/ps": ("nve 1 frame", "energy_drift_meV_per_atom_ps"),
+        "12 frames: MAE": ("errors", "mae 12"),
+        "E_eq": ("errors", "e_eq 12"),
+        "60 frames: MAE": ("errors", "mae 60"),
+        "E_eq ": ("errors", "e_eq 60"),
+        "12 frames: NVE drift": ("nve 12 frames", "energy_drift_meV_per_atom_ps"),
+    }
+    lines = ["| network | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
+    for variant, seeds in found.items():
+        cells = []
+        for part, key in columns.values():
+            values = [s[part][key] for s in seeds if s.get(part, {}).get(key) is not None]
+            spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3g}{spread}" if values else "–")
+        lines.append(f"| {VARIANTS[variant][0]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -88,9 +255,14 @@ def main() -> None:
     options = parser.parse_args()
     jobs = [(variant, seed) for seed in options.seeds for variant in options.variants]
     with ProcessPoolExecutor(options.workers) as pool:
-        futures = [pool.submit(train, *job, options.steps) for job in jobs]
-        for future in tqdm(as_completed(futures), total=len(futures), desc="training"):
+        futures = [pool.submit(job, *what, options.steps) for what in jobs]
+        for future in tqdm(as_completed(futures), total=len(futures), desc="pairs"):
             tqdm.write(future.result())
+    found: dict[str, list[dict[str, Any]]] = {}
+    for variant, seed in jobs:
+        found.setdefault(variant, []).append(json.loads((ROOT / f"{variant}-{seed}" / "measured.json").read_text()))
+    Path("benchmarks/results/pairs.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(table(found))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mdet_openmm import __version__
 from mdet_openmm.errors import InputError, exit_status
-from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISIONS
+from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS
 from mdet_openmm.published.settings import ImportSettings
 from mdet_openmm.settings import OneLineParser, add_flags, from_namespace, read_settings
 
@@ -114,8 +114,16 @@ def _note(notes: Sequence[str]) -> None:
 
 def _run_nvt(args: argparse.Namespace) -> None:
     from mdet_openmm.simulation.command import run
+    from mdet_openmm.simulation.settings import NvtSettings
 
-    run(args)
+    run(args, NvtSettings)
+
+
+def _run_nve(args: argparse.Namespace) -> None:
+    from mdet_openmm.simulation.command import run
+    from mdet_openmm.simulation.settings import NveSettings
+
+    run(args, NveSettings)
 
 
 def _analyze(args: argparse.Namespace) -> None:
@@ -125,10 +133,16 @@ def _analyze(args: argparse.Namespace) -> None:
     run_analysis(from_namespace(AnalyzeSettings, args))
 
 
+def _diagnose(args: argparse.Namespace) -> None:
+    from mdet_openmm.trust.command import run
+
+    run(args)
+
+
 def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--charge", type=int, help="total charge, e (default: the file's, else 0)")
     parser.add_argument("--multiplicity", type=int, help="2S + 1 (default: the file's, else 1)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="double", help="of the network's trunk")
+    parser.add_argument("--precision", choices=PRECISIONS, default="double", help=PRECISION_HELP)
     parser.add_argument("--frames", type=int, choices=FRAMES, default=1, help="rotations to average over")
     parser.add_argument("--forces", choices=FORCES, help="the network's own, or the gradient of its energy")
 
@@ -137,6 +151,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
     from mdet_openmm.analysis.settings import AnalyzeSettings
     from mdet_openmm.simulation.command import add_arguments as add_run_arguments
+    from mdet_openmm.simulation.settings import NveSettings, NvtSettings
+    from mdet_openmm.trust.command import add_arguments as add_diagnose_arguments
 
     parser = OneLineParser(prog="mdet", description="MD-ET force fields: label, train, export, run, analyse.")
     parser.add_argument("--version", action="version", version=f"mdet-openmm {__version__}")
@@ -189,7 +205,12 @@ def build_parser() -> argparse.ArgumentParser:
     imported = add("import", _import, "Make a model folder of weights from the authors' own code (MD-ET v1 or v2).")
     add_flags(imported, ImportSettings, positional=("source",))
 
-    add_run_arguments(add("run-nvt", _run_nvt, "Constant-temperature dynamics, like simulations/run_nvt.py."))
+    nvt = add("run-nvt", _run_nvt, "Constant-temperature dynamics, like simulations/run_nvt.py.")
+    add_run_arguments(nvt, NvtSettings)
+    nve = add("run-nve", _run_nve, "Constant-energy dynamics and its drift, like simulations/run_nve.py.")
+    add_run_arguments(nve, NveSettings)
+
+    add_diagnose_arguments(add("diagnose", _diagnose, "Can a model be trusted with a molecule? A report in a minute."))
 
     analyse = add("analyze", _analyze, "Analyse a run folder, like simulations/analyze.py.")
     add_flags(analyse, AnalyzeSettings, positional=("folder",))

@@ -1,4 +1,4 @@
-"""Analyse an output folder of run_nvt.py: numbers, plots and a page to look at.
+"""Analyse an output folder of run_nvt.py or run_nve.py: numbers, plots and a page to look at.
 
 python simulations/analyze.py DIR [--reference OTHER] [--output DIR]
 """
@@ -14,7 +14,7 @@ from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the flags and analyse; returns the exit status."""
-    parser = OneLineParser(prog="analyze.py", description="Analyse an output folder of run_nvt.py.")
+    parser = OneLineParser(prog="analyze.py", description="Analyse an output folder of run_nvt.py or run_nve.py.")
     add_flags(parser, AnalyzeSettings, positional=["folder"])
     settings = from_namespace(AnalyzeSettings, parser.parse_args(arguments))
 

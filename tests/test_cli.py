@@ -85,6 +85,7 @@ def test_finetune_keeps_the_shape(model: Path, tmp_path: Path) -> None:
         (["label", "absent.yaml"], ["absent.yaml"]),
         (["analyze", "absent"], ["absent"]),
         (["run-nvt", "absent.pdb", "--model", "MODEL"], ["absent.pdb"]),
+        (["run-nve", "absent.pdb", "--model", "MODEL"], ["absent.pdb"]),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

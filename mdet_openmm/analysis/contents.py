@@ -29,7 +29,7 @@ def make_page(study: Study, drawings: Mapping[str, Drawing], verdicts: list[Verd
     tables = [t for t in (_bond_table(study), _element_table(study), _settings_table(summary)) if t is not None]
     return Page(
         title=formula,
-        subtitle=f"{run.times[-1]:g} ps of NVT dynamics at {summary['temperature_K']:g} K with the model {model_name}",
+        subtitle=f"{run.times[-1]:g} ps of {_dynamics(summary)} with the model {model_name}",
         depiction=draw_molecule(
             run.atomic_numbers, study.coordinates.bonds, run.positions[0], int(summary.get("charge") or 0)
         ),
@@ -42,6 +42,11 @@ def make_page(study: Study, drawings: Mapping[str, Drawing], verdicts: list[Verd
         footer=f"{run.folder.resolve()} · mdet-openmm {mdet_openmm.__version__}, Python {platform.python_version()} · "
         "all numbers are in analysis.json, the plots as PNG files beside it",
     )
+
+
+def _dynamics(summary: Mapping[str, Any]) -> str:
+    nve = summary.get("ensemble") == "nve"
+    return f"{'NVE dynamics from' if nve else 'NVT dynamics at'} {summary['temperature_K']:g} K"
 
 
 def formula_of(atomic_numbers: np.ndarray, charge: int) -> str:
@@ -102,7 +107,7 @@ def _cards(study: Study) -> list[Card]:
                 "temperature",
                 f"{result.mean.mean:.1f}",
                 "K",
-                f"{error}target {result.target:g} K",
+                f"{error}target {result.target:g} K" if result.canonical else f"{error}NVE has no target",
                 _STATES[result.mean_verdict],
             )
         )
@@ -119,6 +124,16 @@ def _cards(study: Study) -> list[Card]:
                     _STATES[result.equipartition_verdict],
                 )
             )
+    if study.energy is not None and study.energy.drift is not None:
+        cards.append(
+            Card(
+                "energy drift",
+                f"{study.energy.drift:+.2g}",
+                "meV/atom/ps",
+                f"± {study.energy.drift_error or 0.0:.1g}, {study.energy.source}",
+                _STATES[study.energy.verdict],
+            )
+        )
     cards.append(Card("RMSD", f"{study.rmsd.mean():.2f}", "Å", f"mean; largest {study.rmsd.max():.2f} Å"))
     differences = [(abs(b.difference), b.difference_error) for b in study.bonds if b.difference is not None]
     if differences:

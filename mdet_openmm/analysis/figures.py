@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.analysis.energy import EnergyResult
 from mdet_openmm.analysis.pair_distances import CENTRES
 from mdet_openmm.analysis.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, RED, new_figure
 from mdet_openmm.analysis.temperature import TemperatureResult, expected_density
@@ -67,7 +68,7 @@ def temperature_figure(times: NDArray[np.float64], series: NDArray[np.float64], 
         running = np.convolve(series, np.ones(window) / window, mode="valid")
         middle = times[window // 2 : window // 2 + len(running)]
         left.plot(*thinned(middle, running), color=BLUE, lw=1.8, label="running mean")
-    left.axhline(result.target, color=ORANGE, lw=1.4, ls=(0, (5, 3)), label="target")
+    left.axhline(result.target, color=ORANGE, lw=1.4, ls=(0, (5, 3)), label="target" if result.canonical else "mean")
     left.set(xlabel="time / ps", ylabel="temperature / K", xlim=_span(times))
     low = max(0.0, min(series.min(), result.target - 3.2 * result.expected_std))
     high = max(series.max(), result.target + 3.6 * result.expected_std)
@@ -79,8 +80,9 @@ def temperature_figure(times: NDArray[np.float64], series: NDArray[np.float64], 
         right.hist(series, bins=bins, density=True, orientation="horizontal", color=BLUE, alpha=0.35, label="this run")
     else:
         right.hlines(series, 0, 0.0006, color=BLUE, lw=1.2, label="this run")
-    density = expected_density(grid, result.target, result.degrees_of_freedom)
-    right.plot(density, grid, color=ORANGE, lw=1.8, label="expected")
+    if result.canonical:
+        density = expected_density(grid, result.target, result.degrees_of_freedom)
+        right.plot(density, grid, color=ORANGE, lw=1.8, label="expected")
     right.set(xlabel="probability density", xticks=[], xlim=(0, None))
     right.tick_params(axis="y", length=0)
     _legend(right)
@@ -108,6 +110,21 @@ def equipartition_figure(result: TemperatureResult) -> "Figure":
     axes.set_xlim(result.target - 1.15 * half, result.target + 1.15 * half)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
+    return figure
+
+
+def energy_figure(result: EnergyResult) -> "Figure":
+    """Total energy over time with its line, between the fluctuations of the kinetic energy."""
+    figure = new_figure(WIDE, 3.1)
+    axes = figure.subplots()
+    axes.axhspan(-result.kinetic_std, result.kinetic_std, color=GRID, lw=0, label="± std of kinetic")
+    axes.plot(*thinned(result.times, result.kinetic), color=MUTED, lw=0.6, alpha=0.5, label="kinetic")
+    if len(result.total):
+        axes.plot(*thinned(result.total_times, result.total), color=BLUE, lw=1.2, label=f"total ({result.source})")
+        line = (result.drift or 0.0) * (result.total_times - result.total_times.mean())
+        axes.plot(result.total_times, line, color=ORANGE, lw=1.4, ls=(0, (5, 3)), label="drift")
+    axes.set(xlabel="time / ps", ylabel="energy / meV per atom", xlim=_span(result.times))
+    _legend(axes)
     return figure
 
 

@@ -128,7 +128,7 @@ def render(page: Page) -> str:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f"<title>{escape(page.title)} – NVT run</title><style>{_STYLE}</style></head><body><main>",
+        f"<title>{escape(page.title)} – mdet-openmm</title><style>{_STYLE}</style></head><body><main>",
         "<header>",
         f'<div class="mol">{page.depiction}</div>' if page.depiction else "",
         f'<div><h1>{escape(page.title)}</h1><p class="sub">{escape(page.subtitle)}</p><ul class="facts">',

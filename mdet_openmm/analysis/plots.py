@@ -12,6 +12,7 @@ from mdet_openmm.analysis.geometry import COLLAPSE_THRESHOLD
 from mdet_openmm.analysis.page import Plot
 from mdet_openmm.analysis.study import Study
 from mdet_openmm.analysis.style import as_inline_svg, as_png, drawing
+from mdet_openmm.analysis.temperature import TemperatureResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 NAMES = (
     "temperature",
     "equipartition",
+    "energy",
     "bonds",
     "angles",
     "dihedrals",
@@ -55,9 +57,7 @@ def _figures(study: Study) -> Iterator[tuple[str, str, str, "Figure | None", boo
         yield (
             "temperature",
             "Temperature",
-            f"Kinetic temperature in log.csv (thin: single values), and its distribution beside the canonical one for "
-            f"{result.degrees_of_freedom} degrees of freedom: a gamma distribution of mean {result.target:g} K and "
-            f"standard deviation {result.expected_std:.1f} K. Such wide fluctuations belong to a small molecule.",
+            _temperature_caption(result),
             figures.temperature_figure(study.temperature_times, study.temperature_series, result),
             True,
         )
@@ -66,10 +66,20 @@ def _figures(study: Study) -> Iterator[tuple[str, str, str, "Figure | None", boo
                 "equipartition",
                 "Temperature by element",
                 "Mean with one standard error (thick, from block averages) and the three-sigma interval for the number "
-                "of blocks (thin). Forces that are not conservative heat light atoms first; dashed: the target.",
+                "of blocks (thin). Forces that are not conservative heat light atoms first; dashed: "
+                + ("the target." if result.canonical else "the mean of all atoms."),
                 figures.equipartition_figure(result),
                 False,
             )
+    if study.energy is not None:
+        yield (
+            "energy",
+            "Energy",
+            "Total and kinetic energy less their means. What counts is the drift of the total energy beside what the "
+            "kinetic energy fluctuates by (band: one standard deviation). " + study.energy.sentence,
+            figures.energy_figure(study.energy),
+            True,
+        )
     yield (
         "stretch",
         "Largest bond deviation",
@@ -100,6 +110,16 @@ def _figures(study: Study) -> Iterator[tuple[str, str, str, "Figure | None", boo
         False,
     )
     yield _vibrations(study)
+
+
+def _temperature_caption(result: TemperatureResult) -> str:
+    if not result.canonical:
+        return "Kinetic temperature in log.csv (thin: single values). " + result.sentence
+    return (
+        f"Kinetic temperature in log.csv (thin: single values), and its distribution beside the canonical one for "
+        f"{result.degrees_of_freedom} degrees of freedom: a gamma distribution of mean {result.target:g} K and "
+        f"standard deviation {result.expected_std:.1f} K. Such wide fluctuations belong to a small molecule."
+    )
 
 
 def _rows(

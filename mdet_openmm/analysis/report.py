@@ -16,7 +16,7 @@ def analyze(folder: Path, reference: Path | None = None, output: Path | None = N
     Parameters
     ----------
     folder
-        Output folder of run_nvt.py.
+        Output folder of run_nvt.py or run_nve.py.
     reference
         Run folder or trajectory of the same atoms to compare with.
     output
@@ -43,9 +43,10 @@ def analyze(folder: Path, reference: Path | None = None, output: Path | None = N
     compared = None if reference is None else read_reference(Path(reference), run)
 
     from mdet_openmm.analysis.contents import make_page
+    from mdet_openmm.analysis.numbers import numbers_of
     from mdet_openmm.analysis.page import render
     from mdet_openmm.analysis.plots import NAMES, draw
-    from mdet_openmm.analysis.study import numbers_of, study_run
+    from mdet_openmm.analysis.study import study_run
     from mdet_openmm.analysis.verdicts import judge
 
     study = study_run(run, compared)

@@ -1,4 +1,4 @@
-"""Reading what run_nvt.py wrote."""
+"""Reading what run_nvt.py and run_nve.py wrote."""
 
 import csv
 import json
@@ -63,7 +63,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read an output folder of run_nvt.py.
+    """Read an output folder of run_nvt.py or run_nve.py.
 
     Parameters
     ----------

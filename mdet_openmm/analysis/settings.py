@@ -10,7 +10,7 @@ from mdet_openmm.settings import option
 class AnalyzeSettings:
     """What ``simulations/analyze.py`` and ``mdet analyze`` take."""
 
-    folder: Path = option(help="output folder of run_nvt.py")
+    folder: Path = option(help="output folder of run_nvt.py or run_nve.py")
     reference: Path | None = option(
         None,
         help="run folder, or a trajectory of the same atoms in the same order (dcd, xtc, xyz, pdb), to compare with",

@@ -1,7 +1,7 @@
 """Everything that is computed about a run, before any of it is drawn or written."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from mdet_openmm.analysis import geometry
 from mdet_openmm.analysis.block_average import BlockedMean, blocked_mean
-from mdet_openmm.analysis.pair_distances import BIN_WIDTH, density_error, pair_density
+from mdet_openmm.analysis.energy import EnergyResult, study_energy
+from mdet_openmm.analysis.pair_distances import density_error, pair_density
 from mdet_openmm.analysis.reference import Reference
 from mdet_openmm.analysis.run_folder import Run
-from mdet_openmm.analysis.temperature import TemperatureResult, study_temperature
+from mdet_openmm.analysis.temperature import TemperatureResult, isolated_temperature, study_temperature
 from mdet_openmm.analysis.vibrations import Spectrum, folded_stretches, nyquist_per_cm, vibrational_spectrum
 
 
@@ -56,8 +57,8 @@ class BondResult:
 class Study:
     """Results for one run. Distributions count only the `stable` frames, those before a collapse.
 
-    `temperature` is None if the log has no rows; the spectra and densities of the reference are None where there is
-    no reference, or one too short or without a known interval.
+    `temperature` is None if the log has no rows, `energy` also for a run that is not NVE; the spectra and densities of
+    the reference are None where there is no reference, or one too short or without a known interval.
     """
 
     run: Run
@@ -71,6 +72,7 @@ class Study:
     temperature: TemperatureResult | None
     temperature_times: NDArray[np.float64]
     temperature_series: NDArray[np.float64]
+    energy: EnergyResult | None
     rmsd: NDArray[np.float64]
     density: NDArray[np.float64]
     reference_density: NDArray[np.float64] | None
@@ -123,7 +125,9 @@ def study_run(run: Run, reference: Reference | None = None) -> Study:
     target = float(run.summary["temperature_K"])
     positions = settled.xyz.astype(np.float64) * 10.0
     own_velocities = None if run.velocities is None else run.velocities[: settled.n_frames]
-    spectrum = vibrational_spectrum(positions, masses, run.interval_fs, target, own_velocities)
+    # NVE goes on at whatever temperature its start had.
+    own = (run.summary.get("temperature_mean_K") if run.summary.get("ensemble") == "nve" else None) or target
+    spectrum = vibrational_spectrum(positions, masses, run.interval_fs, float(own), own_velocities)
     reference_spectrum = None
     if reference is not None and reference.interval_fs is not None and spectrum is not None:
         reference_spectrum = vibrational_spectrum(reference.positions, masses, reference.interval_fs, target)
@@ -147,6 +151,7 @@ def study_run(run: Run, reference: Reference | None = None) -> Study:
         temperature=_temperature(run, times, series, by_element, target, notes),
         temperature_times=times,
         temperature_series=series,
+        energy=study_energy(run),
         rmsd=geometry.root_mean_square_deviation(trajectory),
         density=pair_density(positions),
         reference_density=None if reference is None else pair_density(reference.positions),
@@ -207,104 +212,11 @@ def _temperature(
     if len(series) == 0:
         notes.append("log.csv has no temperatures before the collapse or the end of the run.")
         return None
+    if run.summary.get("ensemble") == "nve":
+        return isolated_temperature(times, series, by_element, int(run.summary["degrees_of_freedom"]))
     freedom = run.summary.get("degrees_of_freedom") or 3 * len(run.atomic_numbers)
     friction = run.summary.get("friction_per_ps")
     spacing = float(np.median(np.diff(times))) if len(times) > 1 else run.interval_fs * 1e-3
     settled = spacing * len(times) + float(run.summary.get("equilibrate_ps") or 0.0)
     relaxations = math.inf if not friction else float(friction) * settled
     return study_temperature(series, by_element, target, int(freedom), relaxations)
-
-
-def numbers_of(study: Study) -> dict[str, Any]:
-    """All results as plain JSON types; what is not known is null."""
-    run, temperature, stability = study.run, study.temperature, study.stability
-    coordinates = study.coordinates
-    bond = None if stability.bond is None else study.bonds[stability.bond].label
-    result: dict[str, Any] = {
-        "format": "mdet-analysis 1",
-        "frames": run.trajectory.n_frames,
-        "stable_frames": study.stable,
-        "interval_fs": run.interval_fs,
-        "time_ps": run.times[-1],
-        "summary": run.summary,
-        "stability": {
-            "collapsed": stability.collapse_frame is not None,
-            "collapse_frame": stability.collapse_frame,
-            "stable_ps": study.stable_ps,
-            "bond": bond,
-            "largest_deviation_A": stability.deviation.max(),
-            "threshold_A": geometry.COLLAPSE_THRESHOLD,
-            "lengths_compared_with": "first frame" if study.reference is None else "mean of the reference",
-        },
-        "temperature": None if temperature is None else asdict(temperature),
-        "bonds": [
-            {
-                "label": b.label,
-                "type": b.type,
-                "atoms": b.atoms,
-                "mean_A": b.length.mean,
-                "std_A": b.length.std,
-                "error_A": b.length.error,
-                "shortest_A": b.shortest,
-                "longest_A": b.longest,
-                "reference_mean_A": None if b.reference is None else b.reference.mean,
-                "reference_std_A": None if b.reference is None else b.reference.std,
-                "reference_error_A": None if b.reference is None else b.reference.error,
-                "difference_A": b.difference,
-            }
-            for b in study.bonds
-        ],
-        "angles": _angle_numbers(coordinates, coordinates.angles, study.values.angles, circular=False),
-        "dihedrals": _angle_numbers(coordinates, coordinates.dihedrals, study.values.dihedrals, circular=True),
-        "pair_distances": {
-            "bin_A": BIN_WIDTH,
-            "density_per_A": study.density,
-            "reference_density_per_A": study.reference_density,
-            "error": study.density_error,
-        },
-        "rmsd": {"mean_A": study.rmsd.mean(), "max_A": study.rmsd.max(), "last_A": study.rmsd[-1]},
-        "vibrations": None if study.spectrum is None else asdict(study.spectrum) | {"modes": study.spectrum.modes},
-        "reference": None if study.reference is None else {
-            "path": str(study.reference.path),
-            "frames": study.reference.trajectory.n_frames,
-        },
-        "notes": study.notes,
-    }  # fmt: skip
-    return {key: _plain(value) for key, value in result.items()}
-
-
-def _angle_numbers(
-    coordinates: geometry.Coordinates, atoms: NDArray[np.int64], values: NDArray[np.float64], *, circular: bool
-) -> list[dict[str, Any]]:
-    rows = []
-    for i, members in enumerate(atoms):
-        column = values[:, i]
-        if circular:
-            mean, spread = geometry.circular_mean(column)
-        else:
-            mean, spread = float(column.mean()), float(column.std(ddof=1)) if len(column) > 1 else math.nan
-        rows.append(
-            {
-                "label": coordinates.label_of(members),
-                "type": coordinates.type_of(members),
-                "atoms": members,
-                "mean_deg": mean,
-                "std_deg": spread,
-            }
-        )
-    return rows
-
-
-def _plain(value: Any) -> Any:
-    """JSON types only, and null for what is not finite, which JSON cannot say."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

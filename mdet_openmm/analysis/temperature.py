@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.analysis.block_average import BlockedMean, blocked_mean
+from mdet_openmm.analysis.drift import linear_drift
 
 HOLDS, BROKEN, UNDECIDED = "holds", "broken", "undecided"
 
@@ -43,6 +44,8 @@ class TemperatureResult:
         ``holds``, ``broken`` or ``undecided``.
     sentence
         The three in one sentence.
+    canonical
+        Whether there is a target to judge by; in NVE there is none, `target` is the mean, and nothing is judged.
     """
 
     target: float
@@ -56,6 +59,7 @@ class TemperatureResult:
     spread_verdict: str
     equipartition_verdict: str
     sentence: str
+    canonical: bool = True
 
 
 def expected_density(temperature: NDArray[np.float64], target: float, degrees_of_freedom: int) -> NDArray[np.float64]:
@@ -145,6 +149,38 @@ def study_temperature(
     return TemperatureResult(
         target, degrees_of_freedom, mean, expected_std, distance, probability, elements, mean_verdict, spread,
         equipartition, sentence,
+    )  # fmt: skip
+
+
+def isolated_temperature(
+    times: NDArray[np.float64],
+    temperature: NDArray[np.float64],
+    by_element: Mapping[str, NDArray[np.float64]],
+    degrees_of_freedom: int,
+) -> TemperatureResult:
+    """The temperature of an NVE run, which has no target: its mean and its drift, judged by nobody.
+
+    Elements are not judged either: a few picoseconds of a small molecule are far from ergodic, so that a mode, and
+    the atoms in it, may keep what energy it began with.
+
+    Parameters
+    ----------
+    times
+        (rows,) in ps.
+    temperature, by_element
+        (rows,) in K at equal intervals.
+    degrees_of_freedom
+        That the temperature counts.
+    """
+    mean = blocked_mean(temperature)
+    elements = {symbol: blocked_mean(series) for symbol, series in by_element.items()}
+    drift = linear_drift(times, temperature)
+    sentence = f"An NVE run has no target temperature: the mean is {mean.mean:.1f} K"
+    sentence += f", the drift {drift.slope:+.3g} ± {drift.error:.1g} K/ps." if drift else "."
+    nan = float("nan")
+    return TemperatureResult(
+        mean.mean, degrees_of_freedom, mean, mean.std, nan, nan, elements, UNDECIDED, UNDECIDED, UNDECIDED, sentence,
+        canonical=False,
     )  # fmt: skip
 
 

@@ -8,10 +8,11 @@ BOND_TARGET = 0.01
 """Largest difference of a mean bond length from the reference, in Å, that counts as agreement."""
 
 COMPLETED = "completed"
+_STATES = {HOLDS: GOOD, BROKEN: BAD, UNDECIDED: NEUTRAL}
 
 
 def judge(study: Study) -> list[Verdict]:
-    """Stability, end of the run, temperature, and agreement with the reference, in this order."""
+    """Stability, end of the run, temperature, energy, and agreement with the reference, in this order."""
     verdicts = [_stability(study)]
     reason = str(study.run.summary.get("exit_reason", "")).strip()
     message = str(study.run.summary.get("message") or "").rstrip(".")
@@ -22,6 +23,8 @@ def judge(study: Study) -> list[Verdict]:
             )
         )
     verdicts += _temperature(study)
+    if study.energy is not None:
+        verdicts.append(Verdict(_STATES[study.energy.verdict], study.energy.sentence))
     if study.reference is not None:
         verdicts += _reference(study)
     return verdicts
@@ -45,6 +48,8 @@ def _temperature(study: Study) -> list[Verdict]:
     result = study.temperature
     if result is None:
         return [Verdict(NEUTRAL, "There are no temperatures to judge.")]
+    if not result.canonical:
+        return [Verdict(NEUTRAL, result.sentence)]
     verdicts = [result.mean_verdict, result.equipartition_verdict]
     state = BAD if BROKEN in verdicts else NEUTRAL if UNDECIDED in verdicts else GOOD
     lines = [Verdict(state, result.sentence)]

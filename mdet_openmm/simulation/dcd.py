@@ -80,6 +80,15 @@ class DcdFile:
         self._file.flush()
 
 
+def read_frame(path: Path, n_atoms: int, index: int) -> NDArray[np.float32]:
+    """One frame of a trajectory that `DcdFile` wrote: (n, 3) in Å, as they are stored."""
+    size = 3 * (4 * n_atoms + 8)
+    with path.open("rb") as file:
+        file.seek(HEADER_BYTES + index * size)
+        columns = np.frombuffer(file.read(size), dtype="<f4").reshape(3, n_atoms + 2)
+    return columns[:, 1:-1].T.copy()
+
+
 def _header(n_atoms: int, timestep: float, interval: int) -> bytes:
     control = struct.pack("<i4s9if", 84, b"CORD", 0, interval, interval, 0, 0, 0, 0, 0, 0, timestep / AKMA_PS)
     control += struct.pack("<10i", 0, 0, 0, 0, 0, 0, 0, 0, 0, 24) + struct.pack("<i", 84)

@@ -62,7 +62,7 @@ class Monitor:
         wrong = ~(np.isfinite(positions).all(axis=1) & np.isfinite(velocities).all(axis=1))
         if wrong.any():
             atom = int(np.argmax(wrong))
-            return Problem("nan", f"positions or velocities of {self._name(atom)} are not finite", atom)
+            return Problem("nan", f"positions or velocities of {self.name_of(atom)} are not finite", atom)
         if not self.watch:
             return None
         stretch = self._stretch(positions)
@@ -70,7 +70,7 @@ class Monitor:
             bond = int(np.argmax(np.abs(stretch)))
             i, j = (int(k) for k in self.bonds[bond])
             before, now = ANGSTROM_PER_NM * self.lengths[bond], ANGSTROM_PER_NM * (self.lengths + stretch)[bond]
-            text = f"the bond between {self._name(i)} and {self._name(j)} broke: {before:.3f} Å at the start, "
+            text = f"the bond between {self.name_of(i)} and {self.name_of(j)} broke: {before:.3f} Å at the start, "
             text += f"{now:.3f} Å now"
             return Problem("broken_bond", text, i)
         temperature, _ = self.thermometer.read(velocities)
@@ -78,13 +78,14 @@ class Monitor:
             kinetic = self.thermometer.masses * np.sum(velocities**2, axis=1)
             atom = int(np.argmax(kinetic))
             text = f"the temperature ran away to {temperature:.0f} K (limit {self.highest_temperature:.0f} K); "
-            return Problem("runaway_temperature", text + f"{self._name(atom)} is fastest", atom)
+            return Problem("runaway_temperature", text + f"{self.name_of(atom)} is fastest", atom)
         return None
 
     def _stretch(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
         return bond_lengths(self.bonds, positions) - self.lengths
 
-    def _name(self, atom: int) -> str:
+    def name_of(self, atom: int) -> str:
+        """Such as "atom 3 (O)", counted from 1, for the index of an atom."""
         return f"atom {atom + 1} ({chemical_symbols[self.thermometer.atomic_numbers[atom]]})"
 
 

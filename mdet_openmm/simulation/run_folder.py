@@ -9,7 +9,6 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,6 +28,8 @@ SUMMARY = "summary.json"
 SETTINGS = "settings.json"
 START = "start.xyz"
 LAST_GOOD = "last_good.pdb"
+EQUIVARIANCE = "equivariance.csv"
+REFERENCE = "reference.csv"
 
 
 def check_new_folder(folder: Path) -> None:
@@ -58,8 +59,8 @@ def check_free_space(folder: Path, needed: float) -> None:
         )
 
 
-def read_stored(folder: Path) -> dict[str, Any]:
-    """Read ``settings.json`` of the run to go on with; InputError if there is none."""
+def read_stored(folder: Path, ensemble: str | None = None) -> dict[str, Any]:
+    """Read ``settings.json`` of the run to go on with; InputError if there is none, or one of another ensemble."""
     path = folder / SETTINGS
     if not path.is_file():
         raise InputError(f"nothing to restart: {folder} holds no {SETTINGS}; leave out --restart to start a run")
@@ -69,6 +70,8 @@ def read_stored(folder: Path) -> dict[str, Any]:
             raise ValueError("not a mapping")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
+    if ensemble not in (None, value.setdefault("ensemble", "nvt")):
+        raise InputError(f"the run in {folder} is no {ensemble} run; go on with run_{value['ensemble']}.py")
     if (folder / TRAJECTORY).exists() and not (folder / CHECKPOINT).exists():
         raise InputError(f"nothing to restart from: {folder} holds no {CHECKPOINT}; start anew in another folder")
     return value
@@ -137,94 +140,3 @@ def read_start(path: Path, n_atoms: int) -> NDArray[np.float64]:
     except (OSError, ValueError):
         raise InputError(f"cannot read {path}, the start of the run; start anew in another folder") from None
     return NM_PER_ANGSTROM * positions
-
-
-class LogFile:
-    """``log.csv``: one row per report.
-
-    Parameters
-    ----------
-    path
-        Made anew, or continued.
-    elements
-        Symbols, in the order of the temperatures' columns.
-    last_step
-        Rows after this step are cut off.
-    energy
-        Whether the last column is the potential energy.
-    """
-
-    def __init__(self, path: Path, elements: Sequence[str], last_step: int, energy: bool = False) -> None:
-        self._elements = tuple(elements)
-        names = [f"temperature_{element}_K" for element in elements]
-        columns = ["step", "time_ps", "temperature_K", *names, "max_force_kJ_mol_nm", "max_bond_stretch_A"]
-        columns += ["potential_energy_kJ_mol"] if energy else []
-        header = ",".join(columns) + "\n"
-        keep = 0
-        if last_step > 0:
-            keep = _bytes_up_to(path, header.encode(), last_step)
-        self._file = path.open("r+b" if keep else "w+b")
-        self._file.truncate(keep)
-        self._file.seek(keep)
-        if not keep:
-            self._file.write(header.encode())
-            self._file.flush()
-
-    def write(
-        self,
-        step: int,
-        time: float,
-        temperature: float,
-        by_element: dict[str, float],
-        force: float,
-        stretch: float,
-        energy: float | None = None,
-    ) -> None:
-        """Append a row: ps, K, K, kJ/mol/nm, Å, and kJ/mol where there is an energy."""
-        temperatures = [f"{t:.3f}" for t in (temperature, *(by_element[e] for e in self._elements))]
-        row = [str(step), f"{time:.10g}", *temperatures, f"{force:.4f}", f"{stretch:.6f}"]
-        row += [f"{energy:.6f}"] if energy is not None else []
-        self._file.write((",".join(row) + "\n").encode())
-        self._file.flush()
-
-    def sync(self) -> None:
-        """Bring everything onto the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _bytes_up_to(path: Path, header: bytes, last_step: int) -> int:
-    """Length in bytes of the header and the complete rows up to a step."""
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise InputError(f"cannot go on with {path}: {error.strerror}") from None
-    if not lines or lines[0] != header:
-        raise InputError(f"{path} is not the log of this run; start anew in another folder")
-    size = len(header)
-    for line in lines[1:]:
-        step = line.split(b",")[0]
-        if not line.endswith(b"\n") or not step.isdigit() or int(step) > last_step:
-            break
-        size += len(line)
-    return size
-
-
-def mean_temperatures(path: Path) -> tuple[float | None, dict[str, float]]:
-    """Means over the rows of a log: temperature in K, and of each element; None and {} without rows."""
-    if not path.exists():
-        return None, {}
-    with path.open(encoding="utf-8") as file:
-        names = file.readline().strip().split(",")
-        table = np.loadtxt(file, delimiter=",", ndmin=2) if os.fstat(file.fileno()).st_size > file.tell() else None
-    if table is None or not len(table):
-        return None, {}
-    means = dict(zip(names, table.mean(axis=0), strict=True))
-    elements = {
-        n.split("_")[1]: float(v) for n, v in means.items() if n.startswith("temperature_") and n.count("_") > 1
-    }
-    return float(means["temperature_K"]), elements

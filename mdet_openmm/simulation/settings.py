@@ -1,4 +1,4 @@
-"""What a user may choose about an NVT run, and how it is checked before anything is computed."""
+"""What a user may choose about a run, and how it is checked before anything is computed."""
 
 import dataclasses
 import math
@@ -6,15 +6,17 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISIONS
+from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS
 from mdet_openmm.settings import option
 
 DEFAULT_TIME_PS = 5.0
 DEFAULT_FRICTION = {"langevin": 1.0, "nose-hoover": 10.0}
 LARGEST_TIMESTEP_FS = 5.0
+STEPS_PER_ROTATION = 50
+"""Default interval of the equivariance watch, in steps per rotation: its force calls are 2 % of the run's."""
 UNITS = {
     "temperature": "kelvin",
     "friction": "/picosecond",
@@ -26,32 +28,32 @@ UNITS = {
 }
 NOT_STORED = ("system", "output", "restart", "quiet", "time")
 """Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps)."""
+MAY_CHANGE = frozenset({"steps", "model", "threads", "reference"})
+"""Fields that a restart may give anew (the model is compared by its hash)."""
 
 
 @dataclass(frozen=True)
-class NvtSettings:
-    """Settings of an NVT run; plain numbers in the units below, or ``openmm.unit`` quantities, which are converted.
+class RunSettings:
+    """What NVT and NVE runs share; plain numbers in the units below, or ``openmm.unit`` quantities to convert.
 
-    Temperature in K, friction in 1/ps, time step and report interval in fs, times and checkpoint interval in ps.
-    ``None`` means: take the default that the help text names.
+    Temperature in K, friction in 1/ps, time step and report interval in fs, times and checkpoint interval in ps,
+    equivariance error in kcal/mol/Å. ``None`` means: take the default that the help text names.
     """
+
+    ensemble: ClassVar[str]
 
     system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
     model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
     multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1")
-    temperature: float = option(300.0, "temperature of the bath in K")
-    friction: float | None = option(
-        None, "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]"
-    )
+    temperature: float = option(300.0, "temperature in K: of the bath, or of the equilibration before an NVE run")
     timestep: float = option(0.5, "time step in fs")
     steps: int | None = option(None, "number of steps after the equilibration; or give --time")
     time: float | None = option(None, f"length of the run after the equilibration in ps [{DEFAULT_TIME_PS}]")
     equilibrate: float = option(1.0, "length of the equilibration in ps, not reported")
-    thermostat: str = option("langevin", "how the temperature is kept", choices=("langevin", "nose-hoover"))
     backend: str = option("auto", "what calls the network", choices=("auto", "torch", "python"))
     platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
-    precision: str = option("double", "of the network's trunk; geometry is always double", choices=PRECISIONS)
+    precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
     threads: int | None = option(None, "CPU threads of the network; default: OMP_NUM_THREADS, else 1 if small")
     frames: int = option(1, "orientations averaged at each force call", choices=FRAMES)
     offset: str | None = option(
@@ -62,21 +64,29 @@ class NvtSettings:
     )
     seed: int | None = option(None, "one seed for velocities, thermostat and rotations; default: drawn and printed")
     watch: bool = option(True, "stop when a bond breaks or the temperature runs away; a NaN always stops")
+    watch_equivariance: int | None = option(
+        None,
+        "steps between two measurements of the equivariance error; 0: never "
+        f"[{STEPS_PER_ROTATION} per rotation: 2 % more force calls]",
+    )
+    equivariance_rotations: int = option(8, "rotations of each measurement")
+    largest_equivariance_error: float | None = option(None, "limit of the equivariance error in kcal/mol/Å")
+    equivariance_action: str = option("stop", "what a larger error does", choices=("stop", "warn"))
     minimize: bool = option(True, "relax the structure first (FIRE on the model's forces)")
     report_interval: float = option(4.0, "between frames and log rows, in fs; 4 fs resolves every vibration")
     checkpoint_interval: float = option(1.0, "between checkpoints, in ps")
-    output: Path | None = option(None, "folder to write; default: NAME-nvt here, after the input file")
+    output: Path | None = option(None, "folder to write; default: NAME-nvt or NAME-nve here, after the input file")
     restart: bool = option(False, "go on with the run in the output folder; settings not given are the stored ones")
     quiet: bool = option(False, "print nothing but errors")
 
     def __post_init__(self) -> None:
         """Turn quantities into plain numbers and text into paths, so that one type goes through the package."""
         for name, unit in UNITS.items():
-            value = getattr(self, name)
+            value: Any = getattr(self, name, None)
             if hasattr(value, "value_in_unit"):
                 object.__setattr__(self, name, float(value.value_in_unit(_openmm_unit(unit))))
         object.__setattr__(self, "system", Path(self.system))
-        object.__setattr__(self, "output", Path(self.output or f"{self.system.stem}-nvt"))
+        object.__setattr__(self, "output", Path(self.output or f"{self.system.stem}-{self.ensemble}"))
         if isinstance(self.model, Path):
             object.__setattr__(self, "model", str(self.model))
 
@@ -86,19 +96,43 @@ class NvtSettings:
         return Path(self.output or "")
 
 
+@dataclass(frozen=True)
+class NvtSettings(RunSettings):
+    """Settings of an NVT run; see `RunSettings`."""
+
+    ensemble: ClassVar[str] = "nvt"
+    thermostat: str = option("langevin", "how the temperature is kept", choices=("langevin", "nose-hoover"))
+    friction: float | None = option(
+        None, "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]"
+    )
+
+
+@dataclass(frozen=True)
+class NveSettings(RunSettings):
+    """Settings of an NVE run; see `RunSettings`."""
+
+    ensemble: ClassVar[str] = "nve"
+    reference: str | None = option(
+        None, "whose energy is judged, on at most 500 frames after the run: gfn2 [the model's own]", choices=("gfn2",)
+    )
+
+
+S = TypeVar("S", bound=RunSettings)
+
+
 def _openmm_unit(name: str) -> Any:
     from openmm import unit
 
     return unit.picosecond**-1 if name == "/picosecond" else getattr(unit, name)
 
 
-def resolved(settings: NvtSettings) -> NvtSettings:
-    """Check every number and fill in what was left open: steps, friction and the seed.
+def resolved(settings: S) -> S:
+    """Check every number and fill in what was left open: steps, friction, the seed, and when to watch equivariance.
 
     Returns
     -------
-    NvtSettings
-        With ``steps``, ``friction`` and ``seed`` set and ``time`` None.
+    RunSettings
+        Of the same class, with ``steps``, ``friction``, ``seed`` and ``watch_equivariance`` set and ``time`` None.
 
     Raises
     ------
@@ -108,8 +142,8 @@ def resolved(settings: NvtSettings) -> NvtSettings:
     s = settings
     for name in ("temperature", "timestep", "report_interval", "checkpoint_interval"):
         _check_positive(name, getattr(s, name))
-    for name in ("friction", "time"):
-        if getattr(s, name) is not None:
+    for name in ("friction", "time", "largest_equivariance_error"):
+        if getattr(s, name, None) is not None:
             _check_positive(name, getattr(s, name))
     if not (isinstance(s.equilibrate, (int, float)) and math.isfinite(s.equilibrate) and s.equilibrate >= 0):
         raise InputError(f"--equilibrate must be zero or a positive number of ps, not {s.equilibrate}")
@@ -138,8 +172,20 @@ def resolved(settings: NvtSettings) -> NvtSettings:
     if s.seed is not None and not 0 <= s.seed < 2**31:
         raise InputError(f"--seed must be between 0 and {2**31 - 1}, not {s.seed}")
     seed = secrets.randbelow(2**31) if s.seed is None else s.seed
-    friction = DEFAULT_FRICTION[s.thermostat] if s.friction is None else s.friction
-    return dataclasses.replace(s, steps=steps, time=None, friction=friction, seed=seed)
+    watch = STEPS_PER_ROTATION * s.equivariance_rotations if s.watch_equivariance is None else s.watch_equivariance
+    _check_equivariance(s, watch)
+    if isinstance(s, NvtSettings) and s.friction is None:
+        s = dataclasses.replace(s, friction=DEFAULT_FRICTION[s.thermostat])
+    return dataclasses.replace(s, steps=steps, time=None, seed=seed, watch_equivariance=watch)
+
+
+def _check_equivariance(s: RunSettings, watch: int) -> None:
+    if not 2 <= s.equivariance_rotations <= 1024:
+        raise InputError(f"--equivariance-rotations must be from 2 to 1024, not {s.equivariance_rotations}")
+    if watch < 0:
+        raise InputError(f"--watch-equivariance must be a number of steps, or 0 for never, not {watch}")
+    if watch == 0 and s.largest_equivariance_error is not None:
+        raise InputError("--largest-equivariance-error needs measurements; leave out --watch-equivariance 0")
 
 
 def _check_positive(name: str, value: Any) -> None:
@@ -151,7 +197,7 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def stored(settings: NvtSettings) -> dict[str, Any]:
+def stored(settings: RunSettings) -> dict[str, Any]:
     """What of resolved settings belongs into the run's folder, as plain values."""
     values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in NOT_STORED}
     model = Path(settings.model)
@@ -159,12 +205,12 @@ def stored(settings: NvtSettings) -> dict[str, Any]:
     return values
 
 
-def changed_from_default(settings: NvtSettings) -> set[str]:
+def changed_from_default(settings: RunSettings) -> set[str]:
     """Names of the fields that differ from their defaults: what a caller of the API can be said to have given."""
     return {f.name for f in dataclasses.fields(settings) if getattr(settings, f.name) != f.default}
 
 
-def continued(settings: NvtSettings, before: dict[str, Any], given: Collection[str]) -> NvtSettings:
+def continued(settings: S, before: dict[str, Any], given: Collection[str]) -> S:
     """Settings for going on with a run: the stored ones, where those given now do not contradict them.
 
     Parameters
@@ -183,7 +229,8 @@ def continued(settings: NvtSettings, before: dict[str, Any], given: Collection[s
         Naming the first setting that differs from the stored run's.
     """
     try:
-        old = dataclasses.replace(settings, time=None, **before)
+        # A run of a version that did not measure equivariance goes on without it.
+        old = dataclasses.replace(settings, time=None, **{"watch_equivariance": 0, **before})
     except TypeError as error:
         raise InputError(f"the settings stored in {settings.folder} are not of this version ({error})") from None
     asked = {name: getattr(settings, name) for name in given if name not in NOT_STORED}
@@ -193,7 +240,7 @@ def continued(settings: NvtSettings, before: dict[str, Any], given: Collection[s
     new = resolved(dataclasses.replace(old, **{**asked, "model": old.model}))
     if settings.time is not None:
         new = resolved(dataclasses.replace(new, steps=asked.get("steps"), time=settings.time))
-    for name in sorted(set(asked) - {"steps", "model", "threads"}):
+    for name in sorted(set(asked) - MAY_CHANGE):
         if getattr(new, name) != getattr(old, name):
             raise InputError(
                 f"{_flag(name)} {getattr(new, name)} differs from the stored run's {getattr(old, name)}; leave it out "

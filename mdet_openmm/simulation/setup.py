@@ -13,6 +13,8 @@ import openmm
 import openmm.app
 from numpy.typing import NDArray
 
+from mdet_openmm.data.config import TeacherConfig
+from mdet_openmm.data.teacher import Teacher, make_teacher
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind, chosen_forces
 from mdet_openmm.export.memory import check_memory
@@ -24,10 +26,10 @@ from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.topology import read_topology
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.dynamics import Schedule, make_schedule
 from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
-from mdet_openmm.simulation.settings import NvtSettings
-from mdet_openmm.simulation.thermostat import make_integrator, make_thermometer
+from mdet_openmm.simulation.schedule import Schedule, make_schedule
+from mdet_openmm.simulation.settings import NveSettings, RunSettings
+from mdet_openmm.simulation.thermostat import make_integrator, make_internal_thermometer, make_thermometer
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.guards import check_system
 from mdet_openmm.system.platform import PlatformChoice, choose_platform
@@ -55,13 +57,17 @@ class Setup:
         The platform, with the reason.
     context, force
         OpenMM's; the force is the model's.
+    steady
+        The model's force without an offset, unfrozen; for the relaxation and for measuring the equivariance error.
     monitor
         With the bond lengths of the input structure.
+    teacher
+        Whose energy is evaluated when the run has ended, or None.
     identity
         What a restart has to find unchanged: hashes of model and structure.
     """
 
-    settings: NvtSettings
+    settings: RunSettings
     molecule: Molecule
     topology: Any
     model: Model
@@ -69,11 +75,13 @@ class Setup:
     choice: PlatformChoice
     context: Any
     force: Any
+    steady: torch.jit.ScriptModule
     monitor: Monitor
+    teacher: Teacher | None
     identity: dict[str, Any]
 
 
-def prepare(settings: NvtSettings, say: Callable[[str], None]) -> Setup:
+def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     """Read, check and build everything, without writing anything.
 
     Parameters
@@ -89,8 +97,13 @@ def prepare(settings: NvtSettings, say: Callable[[str], None]) -> Setup:
         For a molecule, model, platform or backend that cannot work.
     """
     molecule = read_molecule(settings.system, settings.charge, settings.multiplicity)
-    if settings.thermostat == "nose-hoover" and molecule.n_atoms == 1:
-        raise InputError("a single atom has no motion besides its momentum, which nose-hoover keeps; use langevin")
+    if molecule.n_atoms == 1 and getattr(settings, "thermostat", "") != "langevin":
+        kept = "nose-hoover keeps; use langevin" if settings.ensemble == "nvt" else "NVE keeps; use run_nvt.py"
+        raise InputError(f"a single atom has no motion besides its momentum, which {kept}")
+    teacher = None
+    if isinstance(settings, NveSettings) and settings.reference:
+        config = TeacherConfig(kind=settings.reference)
+        teacher = make_teacher(config, molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
     model = load_model(settings.model)
     check_elements(molecule, model.elements, model.name)
     topology = read_topology(settings.system, molecule)
@@ -138,10 +151,7 @@ def prepare(settings: NvtSettings, say: Callable[[str], None]) -> Setup:
     integrator = make_integrator(settings, system)
     check_system(system, model.has_energy)
     context = openmm.Context(system, integrator, choice.platform, choice.properties)
-    thermometer = make_thermometer(molecule.atomic_numbers, masses, settings.thermostat == "nose-hoover")
-    bonds = find_bonds(molecule.atomic_numbers, molecule.positions)
-    lengths = bond_lengths(bonds, NM_PER_ANGSTROM * molecule.positions)
-    limit = runaway_temperature(settings.temperature, thermometer.degrees_of_freedom)
+    steady = module if settings.offset == "none" else bind_force(settings, molecule, model, "none")
     identity = {
         "model": {"name": model.name, "sha256": model.sha256},
         "molecule": {
@@ -151,11 +161,32 @@ def prepare(settings: NvtSettings, say: Callable[[str], None]) -> Setup:
             "positions_sha256": hashlib.sha256(np.ascontiguousarray(molecule.positions).tobytes()).hexdigest(),
         },
     }
-    monitor = Monitor(bonds, lengths, thermometer, limit, settings.watch)
-    return Setup(settings, molecule, topology, model, schedule, choice, context, force, monitor, identity)
+    monitor = _make_monitor(settings, molecule, masses)
+    return Setup(
+        settings, molecule, topology, model, schedule, choice, context, force, steady, monitor, teacher, identity
+    )
 
 
-def bind_force(settings: NvtSettings, molecule: Molecule, model: Model, offset: str) -> torch.jit.ScriptModule:
+def _make_monitor(settings: RunSettings, molecule: Molecule, masses: NDArray[np.float64]) -> Monitor:
+    zero_momentum = getattr(settings, "thermostat", "") == "nose-hoover"
+    thermometer = make_thermometer(molecule.atomic_numbers, masses, zero_momentum)
+    positions = NM_PER_ANGSTROM * molecule.positions
+    bonds = find_bonds(molecule.atomic_numbers, molecule.positions)
+    monitor = Monitor(bonds, bond_lengths(bonds, positions), thermometer, 0.0, settings.watch)
+    return started_from(monitor, positions, settings)
+
+
+def started_from(monitor: Monitor, positions: NDArray[np.float64], settings: RunSettings) -> Monitor:
+    """The monitor of a run that starts from (n, 3) positions in nm: its bond lengths, and in NVE its thermometer."""
+    thermometer = monitor.thermometer
+    if settings.ensemble == "nve":
+        thermometer = make_internal_thermometer(thermometer.atomic_numbers, thermometer.masses, positions)
+    limit = runaway_temperature(settings.temperature, thermometer.degrees_of_freedom)
+    lengths = bond_lengths(monitor.bonds, positions)
+    return replace(monitor, lengths=lengths, thermometer=thermometer, highest_temperature=limit)
+
+
+def bind_force(settings: RunSettings, molecule: Molecule, model: Model, offset: str) -> torch.jit.ScriptModule:
     """Bind the model to the molecule as the settings say, with this rotation offset."""
     return bind(
         model,
@@ -170,7 +201,7 @@ def bind_force(settings: NvtSettings, molecule: Molecule, model: Model, offset: 
     )
 
 
-def notes_on_forces(model: Model, settings: NvtSettings, molecule: Molecule) -> list[str]:
+def notes_on_forces(model: Model, settings: RunSettings, molecule: Molecule) -> list[str]:
     """What a user should know of the forces that were chosen, beside the model's own notes."""
     notes = model.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
     if settings.forces == "direct" and model.has_energy:

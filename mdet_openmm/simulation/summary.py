@@ -7,6 +7,8 @@ from typing import Any
 
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.dynamics import Outcome, nanoseconds_per_day
+from mdet_openmm.simulation.equivariance import summarize_equivariance
+from mdet_openmm.simulation.log_file import mean_temperatures
 from mdet_openmm.simulation.setup import Setup
 from mdet_openmm.units import ANGSTROM_PER_NM
 
@@ -25,10 +27,11 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
     """
     settings, schedule, molecule = setup.settings, setup.schedule, setup.molecule
     steps = max(0, outcome.step - schedule.equilibrate)
-    mean, by_element = run_folder.mean_temperatures(settings.folder / run_folder.LOG)
+    mean, by_element = mean_temperatures(settings.folder / run_folder.LOG)
     problem = outcome.problem
     pace = outcome.seconds_per_step or _earlier_pace(setup)
     return {
+        "ensemble": settings.ensemble,
         "exit_reason": outcome.exit_reason,
         "message": problem.message if problem else None,
         "atom": problem.atom if problem else None,
@@ -37,8 +40,8 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "time_ps": steps * settings.timestep * 1e-3,
         "timestep_fs": settings.timestep,
         "temperature_K": settings.temperature,
-        "thermostat": settings.thermostat,
-        "friction_per_ps": settings.friction,
+        "thermostat": getattr(settings, "thermostat", None),
+        "friction_per_ps": getattr(settings, "friction", None),
         "equilibrate_ps": schedule.equilibrate * settings.timestep * 1e-3,
         "report_interval_fs": schedule.report * settings.timestep,
         "checkpoint_interval_ps": schedule.checkpoint * settings.timestep * 1e-3,
@@ -48,6 +51,9 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "temperature_by_element_K": by_element,
         "degrees_of_freedom": setup.monitor.thermometer.degrees_of_freedom,
         "highest_temperature_K": setup.monitor.highest_temperature,
+        **summarize_equivariance(settings.folder / run_folder.EQUIVARIANCE, settings.largest_equivariance_error),
+        "equivariance_interval_steps": schedule.equivariance,
+        "equivariance_rotations": settings.equivariance_rotations,
         "backend": settings.backend,
         "platform": settings.platform,
         "precision": settings.precision,

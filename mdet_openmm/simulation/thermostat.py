@@ -1,4 +1,4 @@
-"""Integrators that keep a temperature, the velocities they start from, and how the temperature is read.
+"""Integrators, the velocities they start from, and how the temperature is read.
 
 Langevin: OpenMM's ``LangevinMiddleIntegrator``. Its stored velocities are those half a step before the next kick,
 directly after friction and noise; their distribution is Maxwell's without the time-step error that velocities at
@@ -7,6 +7,8 @@ full steps have (exactly so for a harmonic force), so they are the ones that the
 Nosé-Hoover: OpenMM's ``NoseHooverIntegrator``, a chain of three on all atoms. The model's net force is zero, so the
 total momentum stays zero: three degrees of freedom fewer, counted by OpenMM when a ``CMMotionRemover`` is present.
 Angular momentum is only scaled, never drawn anew.
+
+NVE: velocity Verlet, after an equilibration under Langevin.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,9 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mdet_openmm.simulation.settings import NvtSettings
+from mdet_openmm.simulation.rigid_motion import internal_freedom
+from mdet_openmm.simulation.settings import NvtSettings, RunSettings
+from mdet_openmm.simulation.verlet import make_verlet
 from mdet_openmm.units import BOLTZMANN_KJ_PER_MOL_K
 
 EQUILIBRATION_FRICTION = 10.0
@@ -30,8 +34,10 @@ def langevin_friction(settings: NvtSettings, equilibrating: bool) -> float:
     return max(friction, EQUILIBRATION_FRICTION) if equilibrating else friction
 
 
-def make_integrator(settings: NvtSettings, system: Any) -> Any:
+def make_integrator(settings: RunSettings, system: Any) -> Any:
     """Make the integrator, and give the system what the thermostat needs.
+
+    For NVE it is a CompoundIntegrator of Langevin and velocity Verlet, in the order of `mdet_openmm.simulation.verlet`.
 
     Parameters
     ----------
@@ -43,11 +49,22 @@ def make_integrator(settings: NvtSettings, system: Any) -> Any:
     import openmm
 
     timestep = 1e-3 * settings.timestep
-    if settings.thermostat == "langevin":
-        friction = langevin_friction(settings, settings.equilibrate > 0)
-        integrator = openmm.LangevinMiddleIntegrator(settings.temperature, friction, timestep)
+
+    def seeded(integrator: Any) -> Any:
         integrator.setRandomNumberSeed(derived_seeds(settings.seed or 0)[1])
         return integrator
+
+    def langevin(friction: float) -> Any:
+        return seeded(openmm.LangevinMiddleIntegrator(settings.temperature, friction, timestep))
+
+    if not isinstance(settings, NvtSettings):
+        both = openmm.CompoundIntegrator()
+        both.addIntegrator(langevin(EQUILIBRATION_FRICTION))
+        # Verlet draws nothing, but on the Reference platform the last integrator to be set up seeds all of them.
+        both.addIntegrator(seeded(make_verlet(timestep)))
+        return both
+    if settings.thermostat == "langevin":
+        return langevin(langevin_friction(settings, settings.equilibrate > 0))
     system.addForce(openmm.CMMotionRemover(100))
     return openmm.NoseHooverIntegrator(settings.temperature, settings.friction, timestep)
 
@@ -99,7 +116,7 @@ class Thermometer:
         (n,) in dalton.
     freedom
         (n,) degrees of freedom of each atom: 3, or 3(1 − m/M) where the total momentum is held at zero, which is
-        the atom's share of the kinetic energy then.
+        the atom's share of the kinetic energy then, or what `internal_freedom` gives where angular momentum is too.
     """
 
     atomic_numbers: NDArray[np.int64]
@@ -108,7 +125,7 @@ class Thermometer:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """3n, or 3n − 3 where the total momentum is held at zero."""
+        """3n, 3n − 3 where the total momentum is held at zero, or 3n − 6 where angular momentum is too."""
         return round(float(self.freedom.sum()))
 
     @property
@@ -129,3 +146,10 @@ def make_thermometer(
     """Make the thermometer that fits the thermostat; see :class:`Thermometer`."""
     share = masses / masses.sum() if zero_momentum else np.zeros_like(masses)
     return Thermometer(atomic_numbers, masses, 3.0 * (1.0 - share))
+
+
+def make_internal_thermometer(
+    atomic_numbers: NDArray[np.int64], masses: NDArray[np.float64], positions: NDArray[np.float64]
+) -> Thermometer:
+    """Make the thermometer of a molecule without momentum and angular momentum, about (n, 3) positions in nm."""
+    return Thermometer(atomic_numbers, masses, internal_freedom(masses, positions))

@@ -31,6 +31,9 @@ class TrainConfig:
     calm_force: float = option(0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off")
     antisymmetry_weight: float = option(0.0, "weight of lambda squared, the part of the forces that has no energy")
     antisymmetry_structures: int = option(8, "structures of each step that it is taken from")
+    penalties_from: float = option(
+        0.4, "part of the steps after which these and the next come in, over a tenth of the steps"
+    )
     equivariance_weight: float = option(0.0, "weight of the force change between rotated copies (needs copies >= 2)")
     ema_decay: float = option(0.999, "decay of the averaged weights, which are the ones exported")
     precision: str = option("fp32", "of the trunk in training", choices=("fp32", "bf16"))
@@ -77,6 +80,8 @@ class TrainConfig:
         ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} cannot be negative, not {getattr(self, name)}")
+        if not 0 <= self.penalties_from < 1:
+            raise InputError(f"penalties_from must be from 0 to below 1, not {self.penalties_from}")
         if self.equivariance_weight and self.copies < 2:
             raise InputError("equivariance_weight compares rotated copies: set copies to 2 or more")
         if not 0 <= self.ema_decay < 1:

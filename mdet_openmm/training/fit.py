@@ -31,6 +31,7 @@ from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.evaluate import evaluate
 from mdet_openmm.training.module import ForceTraining, NotFinite
 from mdet_openmm.training.progress import Progress
+from mdet_openmm.trust.coverage import coverage_of
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -245,6 +246,7 @@ def _write_model(config: TrainConfig, store: Store, module: ForceTraining, folde
         "charge": sorted({m.charge for m in learnt}),
         "multiplicity": sorted({m.multiplicity for m in learnt}),
     }
+    training["coverage"] = coverage_of(store, metrics).plain()
     save_model(
         folder,
         average,

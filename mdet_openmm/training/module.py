@@ -88,11 +88,13 @@ class ForceTraining(lightning.LightningModule):
 
     def _penalties(self, batch: Batch, forces: Tensor) -> Tensor:
         config, total = self.train_config, forces.new_zeros(())
-        if config.equivariance_weight:
+        # From the start they would keep the network where both are smallest: at forces that are zero everywhere.
+        strength = min(1.0, max(0.0, 10.0 * (self.global_step / config.steps - config.penalties_from)))
+        if config.equivariance_weight and strength:
             apart = inequivariance(forces, batch.turns, config.copies) / self.network.force_scale
             self.log("inequivariance", apart.detach())
-            total = total + config.equivariance_weight * apart
-        if config.antisymmetry_weight:
+            total = total + strength * config.equivariance_weight * apart
+        if config.antisymmetry_weight and strength:
             few = Batch(*(t[: config.antisymmetry_structures] for t in batch))
             # a function of the seed and the step, so that a resumed run is exact
             generator = torch.Generator().manual_seed(
@@ -102,7 +104,7 @@ class ForceTraining(lightning.LightningModule):
             with torch.autocast(self.device.type, enabled=False):
                 share = antisymmetry(self.network, few, probes)
             self.log("lambda", share.detach().sqrt())
-            total = total + config.antisymmetry_weight * share
+            total = total + strength * config.antisymmetry_weight * share
         return total
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

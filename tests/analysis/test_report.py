@@ -34,7 +34,7 @@ def test_report_of_langevin_ethanol(ethanol: Path):
     numbers = read(page)
     assert set(numbers) == {
         "format", "frames", "stable_frames", "interval_fs", "time_ps", "summary", "stability", "temperature", "bonds",
-        "angles", "dihedrals", "pair_distances", "rmsd", "vibrations", "reference", "notes", "verdicts",
+        "angles", "dihedrals", "pair_distances", "rmsd", "vibrations", "reference", "notes", "verdicts", "energy",
     }  # fmt: skip
     assert numbers["frames"] == numbers["stable_frames"] == 8000
     assert numbers["time_ps"] == pytest.approx(16.0)

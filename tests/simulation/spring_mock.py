@@ -8,10 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdet_openmm.simulation.dynamics import Schedule, make_schedule, save_checkpoint
+from mdet_openmm.simulation.checkpoint import save_checkpoint
 from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
-from mdet_openmm.simulation.settings import NvtSettings, resolved
-from mdet_openmm.simulation.thermostat import make_integrator, make_thermometer, starting_velocities
+from mdet_openmm.simulation.motion import make_motion
+from mdet_openmm.simulation.schedule import Schedule, make_schedule
+from mdet_openmm.simulation.settings import NvtSettings, RunSettings, resolved
+from mdet_openmm.simulation.thermostat import (
+    make_integrator,
+    make_internal_thermometer,
+    make_thermometer,
+    starting_velocities,
+)
 from mdet_openmm.system.force import add_force, make_system
 
 
@@ -59,7 +66,7 @@ class MockRun:
 
     context: Any
     force: Any
-    settings: NvtSettings
+    settings: RunSettings
     schedule: Schedule
     monitor: Monitor
     topology: Any
@@ -87,12 +94,14 @@ def make_run(
     positions: np.ndarray = WATER_NM,
     bonds: np.ndarray = WATER_BONDS,
     start: bool = True,
+    kind: type[RunSettings] = NvtSettings,
     **options: Any,
 ) -> MockRun:
     import openmm
 
-    options = {"equilibrate": 0.0, "seed": 5, "quiet": True, "backend": "python", "friction": 10.0, **options}
-    settings = resolved(NvtSettings(system=Path("mock.xyz"), output=folder, **options))
+    friction = {"friction": 10.0} if kind is NvtSettings else {}
+    options = {"equilibrate": 0.0, "seed": 5, "quiet": True, "backend": "python", **friction, **options}
+    settings = resolved(kind(system=Path("mock.xyz"), output=folder, **options))
     folder.mkdir(exist_ok=True)
     atomic_numbers = np.array(numbers)
     masses = np.array([openmm.app.Element.getByAtomicNumber(z).mass._value for z in numbers])
@@ -100,12 +109,16 @@ def make_run(
     force = add_force(system, module, settings.backend)
     integrator = make_integrator(settings, system)
     context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
-    zero = settings.thermostat == "nose-hoover"
+    zero = getattr(settings, "thermostat", None) == "nose-hoover"
     thermometer = make_thermometer(atomic_numbers, masses, zero)
+    if kind is not NvtSettings:
+        thermometer = make_internal_thermometer(atomic_numbers, masses, positions)
     limit = runaway_temperature(settings.temperature, thermometer.degrees_of_freedom)
     monitor = Monitor(bonds, bond_lengths(bonds, positions), thermometer, limit)
     if start:
         context.setPositions(positions)
         context.setVelocities(starting_velocities(masses, settings.temperature, settings.seed or 0, zero))
+        if settings.equilibrate == 0.0:
+            make_motion(context, settings, monitor).begin()
         save_checkpoint(context, folder)
     return MockRun(context, force, settings, make_schedule(settings), monitor, topology_of(atomic_numbers))

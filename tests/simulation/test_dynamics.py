@@ -8,8 +8,11 @@ import pytest
 from spring_mock import WATER_NM, make_run, springs
 
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.dynamics import Schedule, _read, last_force, load_checkpoint, run_dynamics
+from mdet_openmm.simulation.checkpoint import load_checkpoint
+from mdet_openmm.simulation.dynamics import run_dynamics
 from mdet_openmm.simulation.interrupt import Interrupt
+from mdet_openmm.simulation.schedule import Schedule
+from mdet_openmm.simulation.state import last_force, read_phase
 
 
 def rows(folder: Path) -> np.ndarray:
@@ -31,10 +34,10 @@ def test_schedule_says_what_is_due_when() -> None:
 def test_last_force_is_the_force_and_costs_no_call(tmp_path: Path, thermostat: str) -> None:
     run = make_run(tmp_path / "a", springs(), steps=10, thermostat=thermostat)
     run.context.getIntegrator().step(7)
-    before = _read(run.context)
+    before = read_phase(run.context)
     expected = run.context.getState(getForces=True).getForces(asNumpy=True)._value
     run.context.getIntegrator().step(1)
-    force = last_force(run.monitor.thermometer.masses, 0.0005, before, _read(run.context))
+    force = last_force(run.monitor.thermometer.masses, 0.0005, before, read_phase(run.context))
     np.testing.assert_allclose(force, expected, atol=1e-9 * np.abs(expected).max())
 
 

@@ -18,17 +18,21 @@ from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.log_file import read_table
 from mdet_openmm.simulation.nvt import run_nvt
 from mdet_openmm.simulation.settings import NvtSettings
 
-COMPARED = (run_folder.TRAJECTORY, run_folder.LOG, run_folder.STATE, run_folder.CHECKPOINT, run_folder.START)
+COMPARED = (
+    run_folder.TRAJECTORY, run_folder.LOG, run_folder.EQUIVARIANCE, run_folder.STATE, run_folder.CHECKPOINT,
+    run_folder.START,
+)  # fmt: skip
 
 
 def cold(water: Path, model: Path, folder: Path, **options: Any) -> NvtSettings:
     """Cold and viscous, so that atoms hardly move while nothing holds them together."""
     options = {
         "temperature": 10.0, "friction": 50.0, "equilibrate": 0.02, "steps": 100, "seed": 3, "quiet": True,
-        "minimize": False, "checkpoint_interval": 0.01, **options,
+        "minimize": False, "checkpoint_interval": 0.01, "watch_equivariance": 16, **options,
     }  # fmt: skip
     return NvtSettings(system=water, model=str(model), output=folder, **options)
 
@@ -58,9 +62,15 @@ def test_a_run_writes_what_it_promises(tmp_path: Path, water: Path, model: Path,
     assert trajectory.n_frames == 12 and trajectory.n_atoms == 3 and trajectory.topology.n_bonds == 2
     table = np.loadtxt(folder / "log.csv", delimiter=",", skiprows=1)
     assert len(table) == 12 and table[:, 2].mean() == pytest.approx(summary["temperature_mean_K"])
+    measured = read_table(folder / "equivariance.csv")
+    assert len(measured["step"]) == summary["equivariance_measurements"] == 6
+    errors = measured["equivariance_error_kcal_mol_A"]
+    assert errors.mean() == pytest.approx(summary["equivariance_error_mean_kcal_mol_A"])
+    assert errors.max() == pytest.approx(summary["equivariance_error_largest_kcal_mol_A"])
+    assert errors.min() > 1e-6  # a network with random weights is far from equivariant
     assert {p.name for p in folder.iterdir()} == {
         "trajectory.dcd", "topology.pdb", "log.csv", "checkpoint.chk", "state.xml", "summary.json", "settings.json",
-        "start.xyz", ".lock",
+        "start.xyz", ".lock", "equivariance.csv",
     }  # fmt: skip
 
 
@@ -94,7 +104,7 @@ def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path
     script = Path(__file__).resolve().parents[2] / "simulations" / "run_nvt.py"
     flags = [
         "--model", model, "--output", killed, "--temperature", 2, "--equilibrate", 0.05, "--steps", 600, "--seed", 3,
-        "--checkpoint-interval", 0.01, "--friction", 50, "--quiet",
+        "--checkpoint-interval", 0.01, "--friction", 50, "--watch-equivariance", 16, "--quiet",
     ]  # fmt: skip
     process = subprocess.Popen([sys.executable, str(script), str(water), *map(str, flags)])
     trajectory, checkpoint = killed / run_folder.TRAJECTORY, killed / run_folder.CHECKPOINT
@@ -108,7 +118,7 @@ def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path
     process.wait()
     assert not (killed / run_folder.SUMMARY).exists()
     # As after a crash in the middle of a frame and of a row.
-    for name in (run_folder.TRAJECTORY, run_folder.LOG):
+    for name in (run_folder.TRAJECTORY, run_folder.LOG, run_folder.EQUIVARIANCE):
         if (killed / name).exists():
             with (killed / name).open("ab") as file:
                 file.write(b"12")
@@ -163,6 +173,21 @@ def test_a_finished_run_can_be_made_longer(tmp_path: Path, water: Path, model: P
     same_files(tmp_path / "whole", tmp_path / "longer")
 
 
+def test_a_run_of_a_version_without_the_watch_goes_on_without_it(tmp_path: Path, water: Path, model: Path) -> None:
+    folder = tmp_path / "out"
+    run_nvt(cold(water, model, folder, watch_equivariance=0))
+    path = folder / run_folder.SETTINGS
+    stored = json.loads(path.read_text())
+    for name in [n for n in stored["settings"] if "equivariance" in n]:
+        del stored["settings"][name]
+    del stored["ensemble"]
+    path.write_text(json.dumps(stored))
+    again = NvtSettings(system=water, model=str(model), output=folder, quiet=True, restart=True, steps=200)
+    summary = run_nvt(again)
+    assert summary["steps"] == 200 and summary["equivariance_interval_steps"] == 0
+    assert not (folder / run_folder.EQUIVARIANCE).exists()
+
+
 def test_a_restart_refuses_what_differs(tmp_path: Path, water: Path, model: Path) -> None:
     folder = tmp_path / "out"
     run_nvt(cold(water, model, folder))
@@ -181,6 +206,7 @@ def test_a_restart_refuses_what_differs(tmp_path: Path, water: Path, model: Path
         ({"report_interval": 8.0}, "--report-interval"),
         ({"steps": 50}, "shorter"),
         ({"multiplicity": 3}, "--multiplicity"),
+        ({"watch_equivariance": 24}, "--watch-equivariance"),
     ):
         with pytest.raises(InputError, match=word):
             run_nvt(dataclasses.replace(again, **change))
@@ -224,11 +250,11 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path, water: Path, model: Path
 def test_a_relaxation_that_breaks_a_bond_ends_the_run(
     tmp_path: Path, water: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mdet_openmm.simulation import nvt
+    from mdet_openmm.simulation import run
     from mdet_openmm.simulation.relax import Relaxed
 
     torn = np.array([[0.0, 0.0, 0.1173], [0.0, 1.5, -0.4692], [0.0, -0.7572, -0.4692]])
-    monkeypatch.setattr(nvt, "relax", lambda molecule, force: Relaxed(torn, 7, 0.01))
+    monkeypatch.setattr(run, "relax", lambda molecule, force: Relaxed(torn, 7, 0.01))
     with pytest.raises(RunStopped, match="in the relaxation the bond between"):
         run_nvt(cold(water, model, tmp_path / "out", minimize=True))
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["exit_reason"] == "broken_bond"

@@ -7,7 +7,7 @@ import pytest
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.run_folder import LogFile
+from mdet_openmm.simulation.log_file import LogFile, mean_temperatures
 
 
 def write_rows(log: LogFile, steps: range) -> None:
@@ -29,9 +29,9 @@ def test_the_log_is_cut_back_to_a_step(tmp_path: Path, torn: bytes) -> None:
 def test_means_of_a_log(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     write_rows(LogFile(path, ["H", "O"], 0), range(0))
-    assert run_folder.mean_temperatures(path) == (None, {})
+    assert mean_temperatures(path) == (None, {})
     write_rows(LogFile(path, ["H", "O"], 0), range(8, 32, 8))
-    assert run_folder.mean_temperatures(path) == (316.0, {"H": 310.0, "O": 280.0})
+    assert mean_temperatures(path) == (316.0, {"H": 310.0, "O": 280.0})
 
 
 def test_a_log_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""The energy of an NVE run: what summary.json says of its drift, and the series to draw."""
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.analysis.run_folder import Run
+from mdet_openmm.analysis.temperature import BROKEN, HOLDS, UNDECIDED
+from mdet_openmm.analysis.trajectory_files import one_line
+from mdet_openmm.errors import InputError
+from mdet_openmm.units import KJ_PER_MOL_PER_EV
+
+KINETIC, POTENTIAL = "kinetic_energy_kJ_mol", "potential_energy_kJ_mol"
+GFN2 = "GFN2-xTB"
+SIGMAS = 3.0
+
+
+@dataclass(frozen=True)
+class EnergyResult:
+    """Energies of an NVE run in meV per atom, times in ps.
+
+    Attributes
+    ----------
+    times, kinetic
+        (rows,) kinetic energy, less its mean.
+    total_times, total
+        (k,) total energy, less its mean; empty where there is none.
+    source
+        Whose potential energy it has: "energy head", "GFN2-xTB" or None.
+    drift, drift_error
+        Of the total energy, per ps; None where there is none.
+    ratio
+        Drift over the whole run in units of the standard deviation of the kinetic energy.
+    kinetic_std
+        That standard deviation.
+    """
+
+    times: NDArray[np.float64]
+    kinetic: NDArray[np.float64]
+    total_times: NDArray[np.float64]
+    total: NDArray[np.float64]
+    source: str | None
+    drift: float | None
+    drift_error: float | None
+    ratio: float | None
+    kinetic_std: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether the drift is small beside what the kinetic energy fluctuates by, with three errors to spare."""
+        if self.ratio is None or self.drift is None or not self.kinetic_std > 0.0:
+            return UNDECIDED
+        error = self.ratio * abs((self.drift_error or 0.0) / self.drift) if self.drift else 0.0
+        if self.ratio + SIGMAS * error < 1.0:
+            return HOLDS
+        return BROKEN if self.ratio - SIGMAS * error > 1.0 else UNDECIDED
+
+    @property
+    def sentence(self) -> str:
+        """The drift in words."""
+        if self.drift is None or self.ratio is None:
+            return (
+                "Nothing gives this run an energy, so its drift cannot be judged: run_nve.py --restart --reference "
+                "gfn2 evaluates one."
+            )
+        return (
+            f"The total energy ({self.source}) drifts by {self.drift:+.3g} ± {self.drift_error or 0.0:.1g} meV per "
+            f"atom and ps, over the run {self.ratio:.2g} times what the kinetic energy fluctuates by."
+        )
+
+
+def study_energy(run: Run) -> EnergyResult | None:
+    """Energies of a run; None for one that is not NVE, or has no rows.
+
+    Raises
+    ------
+    InputError
+        If the log has no kinetic energy, or ``reference.csv`` is damaged.
+    """
+    summary, log = run.summary, run.log
+    if summary.get("ensemble") != "nve" or not len(log["temperature_K"]):
+        return None
+    if KINETIC not in log or "time_ps" not in log:
+        raise InputError(f"{run.folder / 'log.csv'} has no {KINETIC}; was it written by run_nve.py?")
+    per_atom = 1e3 / KJ_PER_MOL_PER_EV / len(run.atomic_numbers)
+    source = summary.get("energy_source")
+    times, total = np.zeros(0), np.zeros(0)
+    if source == GFN2:
+        at, potential = _reference(run)
+        _, theirs, ours = np.intersect1d(at, log["step"], return_indices=True)
+        times, total = log["time_ps"][ours], KJ_PER_MOL_PER_EV * potential[theirs] + log[KINETIC][ours]
+    elif source is not None and POTENTIAL in log:
+        times, total = log["time_ps"], log[POTENTIAL] + log[KINETIC]
+    finite = np.isfinite(total)
+    times, total = times[finite], total[finite]
+    kinetic = log[KINETIC]
+    return EnergyResult(
+        times=log["time_ps"],
+        kinetic=per_atom * (kinetic - kinetic.mean()),
+        total_times=times,
+        total=per_atom * (total - total.mean()) if len(total) else total,
+        source=source,
+        drift=summary.get("energy_drift_meV_per_atom_ps"),
+        drift_error=summary.get("energy_drift_error_meV_per_atom_ps"),
+        ratio=summary.get("drift_ratio"),
+        kinetic_std=float(summary.get("kinetic_energy_std_meV_per_atom") or 0.0),
+    )
+
+
+def _reference(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and potential energies in eV of ``reference.csv``."""
+    path = run.folder / "reference.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [(float(row["step"]), float(row["potential_energy_eV"])) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot read {path}: {one_line(error)}") from None
+    table = np.array(rows).reshape(-1, 2)
+    return table[:, 0], table[:, 1]

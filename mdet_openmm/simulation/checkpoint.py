@@ -1,0 +1,46 @@
+"""The state of a run on disk, from which it goes on bit for bit."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.simulation import run_folder, verlet
+
+DIGEST_BYTES = 32
+
+
+def save_checkpoint(context: Any, folder: Path) -> None:
+    """Write ``checkpoint.chk`` (bit-exact, same machine and versions) and ``state.xml`` (portable)."""
+    import openmm
+
+    state = context.getState(getPositions=True, getVelocities=True, getParameters=True)
+    run_folder.replace(folder / run_folder.STATE, openmm.XmlSerializer.serialize(state))
+    # OpenMM reads half a checkpoint without a word; a digest behind it (which OpenMM does not read) makes that visible.
+    checkpoint = context.createCheckpoint() + verlet.saved_state(context)
+    run_folder.replace(folder / run_folder.CHECKPOINT, checkpoint + hashlib.sha256(checkpoint).digest())
+
+
+def load_checkpoint(context: Any, folder: Path) -> int:
+    """Load ``checkpoint.chk``, and return its step.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is damaged, or was written on another platform or by another version of OpenMM.
+    """
+    import openmm
+
+    path = folder / run_folder.CHECKPOINT
+    try:
+        content = path.read_bytes()
+        checkpoint, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+        if hashlib.sha256(checkpoint).digest() != digest:
+            raise InputError(f"{path} is damaged (cut off or changed); remove {folder} and start the run anew")
+        ours = len(checkpoint) - verlet.saved_bytes(context)
+        context.loadCheckpoint(checkpoint[:ours])
+        verlet.restore_state(context, checkpoint[ours:])
+    except (OSError, openmm.OpenMMException) as error:
+        text = " ".join(str(error).split())
+        raise InputError(f"cannot use {path} ({text}); go on with the platform and OpenMM that wrote it") from None
+    return int(context.getStepCount())

@@ -1,0 +1,89 @@
+"""What an NVE run kept and what it did not: drifts of temperature and energy, and the check of the integrator."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.analysis.drift import linear_drift
+from mdet_openmm.simulation.log_file import CHECK, KINETIC
+from mdet_openmm.units import KJ_PER_MOL_PER_EV
+
+Log = dict[str, NDArray[np.float64]]
+MEV_PER_KJ_MOL = 1e3 / KJ_PER_MOL_PER_EV
+
+
+def integrator_check(log: Log) -> dict[str, float | None]:
+    """Largest K − W − Δt²/8·Σ F²/m, less its start, over the rows: in kJ/mol, and in units of the kinetic energy.
+
+    It judges the integrator alone; see `mdet_openmm.simulation.verlet`.
+    """
+    check = np.abs(log.get(CHECK, np.zeros(0)))
+    return {
+        "integrator_check_kJ_mol": float(check.max()) if len(check) else None,
+        "integrator_check_relative": float((check / log[KINETIC]).max()) if len(check) else None,
+    }
+
+
+def conservation(
+    log: Log, energy: tuple[NDArray[np.float64], NDArray[np.float64]] | None, n_atoms: int
+) -> dict[str, float | bool | None]:
+    """Entries of the summary of an NVE run; None where there is nothing, or too little, to fit.
+
+    Slopes are those of linear fits over the rows of the log, errors come from blocks of the residuals.
+    ``drift_ratio`` is the drift of the energy over the whole run in units of the standard deviation of the kinetic
+    energy (about its own line, so that a heating run does not widen its own yardstick).
+
+    Parameters
+    ----------
+    log
+        Columns of ``log.csv``.
+    energy
+        (rows,) times in ps and total energies in kJ/mol.
+    n_atoms
+        For energies per atom.
+    """
+    times = log.get("time_ps", np.zeros(0))
+    temperature = linear_drift(times, log.get("temperature_K", np.zeros(0)))
+    kinetic = linear_drift(times, log.get(KINETIC, np.zeros(0)))
+    total = None if energy is None else linear_drift(*energy)
+    per_atom = MEV_PER_KJ_MOL / n_atoms
+    ratio = None
+    if total is not None and kinetic is not None and kinetic.spread > 0.0:
+        ratio = abs(total.slope) * float(times[-1]) / kinetic.spread
+    return {
+        "temperature_start_K": temperature.start if temperature else None,
+        "temperature_drift_K_per_ps": temperature.slope if temperature else None,
+        "temperature_drift_error_K_per_ps": temperature.error if temperature else None,
+        "energy_drift_meV_per_atom_ps": per_atom * total.slope if total else None,
+        "energy_drift_error_meV_per_atom_ps": per_atom * total.error if total else None,
+        "energy_drift_error_is_lower_bound": not total.converged if total else None,
+        "energy_fluctuation_meV_per_atom": per_atom * total.spread if total else None,
+        "kinetic_energy_std_meV_per_atom": per_atom * kinetic.spread if kinetic else None,
+        "drift_ratio": ratio,
+    }
+
+
+def sentences(summary: dict[str, Any]) -> list[str]:
+    """What of a summary with these entries is said at the end of a run."""
+    lines = []
+    if summary["temperature_drift_K_per_ps"] is not None:
+        lines.append(
+            f"temperature {summary['temperature_start_K']:.1f} K at the start, drift "
+            f"{summary['temperature_drift_K_per_ps']:+.3g} ± {summary['temperature_drift_error_K_per_ps']:.1g} K/ps"
+        )
+    if summary["energy_drift_meV_per_atom_ps"] is not None:
+        lines.append(
+            f"total energy ({summary['energy_source']}): drift {summary['energy_drift_meV_per_atom_ps']:+.3g} ± "
+            f"{summary['energy_drift_error_meV_per_atom_ps']:.1g} meV/atom/ps, fluctuation "
+            f"{summary['energy_fluctuation_meV_per_atom']:.3g} meV/atom, drift ratio {summary['drift_ratio']:.2g}"
+        )
+    else:
+        lines.append("total energy: not known; the model has none, and --reference gfn2 was not evaluated")
+    if summary["integrator_check_kJ_mol"] is not None:
+        lines.append(
+            f"integrator check {summary['integrator_check_kJ_mol']:.1e} kJ/mol, "
+            f"{summary['integrator_check_relative']:.1e} of the kinetic energy (it holds for any force; says nothing "
+            "about this one)"
+        )
+    return lines

@@ -1,0 +1,156 @@
+"""How far the forces of a run are from turning with the molecule, measured while it runs.
+
+E_eq (arXiv 2503.01431): turn the present structure by K uniform rotations, turn the forces back, and average their
+distance from their mean over rotations and atoms. The module is that of the run, frames included, without its offset:
+an offset is itself a rotation, and would be drawn by other positions than the run's.
+
+A measurement draws its rotations from the run's seed and the step, and calls a module of its own. It so takes nothing
+from the run, whose bytes are the same with it and without it, and a restarted run measures the same.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mdet_openmm.export.rotations import quaternion_to_matrix
+from mdet_openmm.simulation.log_file import CsvFile, read_table
+from mdet_openmm.simulation.monitor import Problem
+from mdet_openmm.simulation.relax import ForceFunction
+from mdet_openmm.simulation.settings import RunSettings
+from mdet_openmm.trust.definitions import equivariance_error
+from mdet_openmm.units import KCAL_PER_MOL_PER_EV, KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
+
+ERROR, NOISE = "equivariance_error_kcal_mol_A", "noise_meV_A"
+COLUMNS = ("step", "time_ps", ERROR, NOISE)
+
+
+@dataclass(frozen=True)
+class Inequivariance:
+    """Of one structure.
+
+    Attributes
+    ----------
+    error
+        E_eq in kcal/mol/Å.
+    noise
+        Root mean square deviation of one Cartesian force component in meV/Å: what a random offset adds to each force
+        call.
+    atom
+        Index of the atom with the largest deviation.
+    """
+
+    error: float
+    noise: float
+    atom: int
+
+
+def measure_inequivariance(
+    force: ForceFunction, positions: NDArray[np.float64], rotations: NDArray[np.float64]
+) -> Inequivariance:
+    """Measure one structure, at one force call per rotation.
+
+    Both numbers are taken times √(K/(K − 1)): K forces scatter less about their own mean than about that of all
+    rotations, so that few rotations would give less than the 512 of the paper do.
+
+    Parameters
+    ----------
+    force
+        Positions (n, 3) in nm to energy and forces in kJ/mol/nm; without a random or hashed offset.
+    positions
+        (n, 3) in nm.
+    rotations
+        (K, 3, 3), two or more.
+    """
+    centred = positions - positions.mean(axis=0)
+    forces = np.stack([force(centred @ turn)[1] @ turn.T for turn in rotations])
+    forces = forces / KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
+    few = len(rotations) / (len(rotations) - 1.0)
+    error = float(equivariance_error(torch.from_numpy(forces).unsqueeze(1))[0])
+    deviation = forces - forces.mean(axis=0)
+    return Inequivariance(
+        error=KCAL_PER_MOL_PER_EV * np.sqrt(few) * error,
+        noise=1e3 * float(np.sqrt(few * np.mean(deviation**2))),
+        atom=int(np.argmax(np.square(deviation).sum(axis=(0, 2)))),
+    )
+
+
+class EquivarianceWatch:
+    """Measures now and then, keeps ``equivariance.csv``, and says when the error is too large.
+
+    Parameters
+    ----------
+    settings
+        Resolved: number of rotations, seed, limit, and what a larger error does.
+    force
+        See `measure_inequivariance`.
+    name_of
+        Names an atom by its index, for messages.
+    """
+
+    def __init__(self, settings: RunSettings, force: ForceFunction, name_of: Callable[[int], str]) -> None:
+        self._settings, self._force, self._name_of = settings, force, name_of
+        self._warned = False
+        self._table: Any = None
+
+    def open(self, path: Path, last_step: int) -> None:
+        """Begin the table, or go on with it after this step."""
+        self._table = CsvFile(path, COLUMNS, last_step)
+
+    def measure(self, positions: NDArray[np.float64], step: int, time: float) -> Problem | None:
+        """Append a row for (n, 3) positions in nm; a problem if the error ends the run.
+
+        Parameters
+        ----------
+        positions
+            (n, 3) in nm.
+        step, time
+            Since the end of the equilibration; time in ps.
+        """
+        rng = np.random.default_rng([self._settings.seed or 0, step])
+        quaternions = torch.from_numpy(rng.standard_normal((self._settings.equivariance_rotations, 4)))
+        rotations = quaternion_to_matrix(quaternions / quaternions.norm(dim=1, keepdim=True)).numpy()
+        found = measure_inequivariance(self._force, positions, rotations)
+        self._table.write([str(step), f"{time:.10g}", f"{found.error:.6g}", f"{found.noise:.6g}"])
+        limit = self._settings.largest_equivariance_error
+        if limit is None or found.error <= limit:
+            return None
+        text = (
+            f"the equivariance error is {found.error:.3g} kcal/mol/Å (limit {limit:g}); "
+            f"{self._name_of(found.atom)} deviates most"
+        )
+        if self._settings.equivariance_action == "stop":
+            return Problem("equivariance", text, found.atom)
+        if not self._warned and not self._settings.quiet:
+            tqdm.write(f"warning: at {time:.4g} ps {text}; further warnings are left out", file=sys.stderr)
+        self._warned = True
+        return None
+
+    def sync(self) -> None:
+        """Bring the table onto the disk."""
+        self._table.sync()
+
+    def close(self) -> None:
+        """Close the table."""
+        self._table.close()
+
+
+def summarize_equivariance(path: Path, limit: float | None) -> dict[str, Any]:
+    """What the summary says of ``equivariance.csv``: number of measurements, mean and largest, None without any."""
+    table = read_table(path)
+    errors = table.get(ERROR, np.zeros(0))
+    some = len(errors) > 0
+    return {
+        "equivariance_measurements": len(errors),
+        "equivariance_error_mean_kcal_mol_A": float(errors.mean()) if some else None,
+        "equivariance_error_largest_kcal_mol_A": float(errors.max()) if some else None,
+        "equivariance_noise_meV_A": float(np.sqrt(np.mean(table[NOISE] ** 2))) if some else None,
+        "equivariance_limit_kcal_mol_A": limit,
+        "equivariance_exceeded": int((errors > limit).sum()) if limit is not None else None,
+    }

@@ -1,0 +1,145 @@
+"""Tables of a run, a row at a time, that can be cut back to a step and continued with the same bytes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.errors import InputError
+
+KINETIC, WORK, CHECK = "kinetic_energy_kJ_mol", "work_kJ_mol", "integrator_check_kJ_mol"
+POTENTIAL = "potential_energy_kJ_mol"
+
+
+class CsvFile:
+    """A table whose first column is a step.
+
+    Parameters
+    ----------
+    path
+        Made anew, or continued.
+    columns
+        Names, the first of them ``step``.
+    last_step
+        Rows after this step are cut off; from 0 down all of them.
+
+    Raises
+    ------
+    InputError
+        If the table to go on with is missing or has other columns.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], last_step: int) -> None:
+        header = (",".join(columns) + "\n").encode()
+        keep = _bytes_up_to(path, header, last_step) if last_step > 0 else 0
+        self._file = path.open("r+b" if keep else "w+b")
+        self._file.truncate(keep)
+        self._file.seek(keep)
+        if not keep:
+            self._file.write(header)
+            self._file.flush()
+
+    def write(self, cells: Sequence[str]) -> None:
+        """Append a row."""
+        self._file.write((",".join(cells) + "\n").encode())
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Bring everything onto the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class LogFile:
+    """``log.csv``: one row per report.
+
+    Parameters
+    ----------
+    path
+        Made anew, or continued.
+    elements
+        Symbols, in the order of the temperatures' columns.
+    last_step
+        Rows after this step are cut off.
+    energy
+        Whether there is a column for the potential energy.
+    verlet
+        Whether there are those of an NVE run: kinetic energy, work, integrator check.
+    """
+
+    def __init__(
+        self, path: Path, elements: Sequence[str], last_step: int, energy: bool = False, verlet: bool = False
+    ) -> None:
+        self._elements = tuple(elements)
+        names = [f"temperature_{element}_K" for element in elements]
+        columns = ["step", "time_ps", "temperature_K", *names, "max_force_kJ_mol_nm", "max_bond_stretch_A"]
+        columns += [POTENTIAL] if energy else []
+        columns += [KINETIC, WORK, CHECK] if verlet else []
+        self._table = CsvFile(path, columns, last_step)
+        self.sync, self.close = self._table.sync, self._table.close
+
+    def write(
+        self,
+        step: int,
+        time: float,
+        temperature: float,
+        by_element: dict[str, float],
+        force: float,
+        stretch: float,
+        energy: float | None = None,
+        verlet: tuple[float, float, float] | None = None,
+    ) -> None:
+        """Append a row: ps, K, K, kJ/mol/nm, Å, and kJ/mol where there are energies (kinetic, work, check)."""
+        temperatures = [f"{t:.3f}" for t in (temperature, *(by_element[e] for e in self._elements))]
+        row = [str(step), f"{time:.10g}", *temperatures, f"{force:.4f}", f"{stretch:.6f}"]
+        row += [f"{energy:.6f}"] if energy is not None else []
+        row += [f"{verlet[0]:.6f}", f"{verlet[1]:.6f}", f"{verlet[2]:.3e}"] if verlet is not None else []
+        self._table.write(row)
+
+
+def _bytes_up_to(path: Path, header: bytes, last_step: int) -> int:
+    """Length in bytes of the header and the complete rows up to a step."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise InputError(f"cannot go on with {path}: {error.strerror}") from None
+    if not lines or lines[0] != header:
+        raise InputError(f"{path} is not the log of this run; start anew in another folder")
+    size = len(header)
+    for line in lines[1:]:
+        step = line.split(b",")[0]
+        if not line.endswith(b"\n") or not step.isdigit() or int(step) > last_step:
+            break
+        size += len(line)
+    return size
+
+
+def read_table(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Columns of a table by their names, each (rows,); {} if there is no such file.
+
+    A row that a crash cut off at the end of the file does not count.
+    """
+    if not path.exists():
+        return {}
+    text = path.read_text(encoding="utf-8")
+    names, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
+    columns = names.split(",")
+    rows = np.array([[float(cell) for cell in line.split(",")] for line in lines]).reshape(len(lines), len(columns))
+    return dict(zip(columns, rows.T, strict=True))
+
+
+def mean_temperatures(path: Path) -> tuple[float | None, dict[str, float]]:
+    """Means over the rows of a log: temperature in K, and of each element; None and {} without rows."""
+    table = read_table(path)
+    if not table or not len(table["temperature_K"]):
+        return None, {}
+    elements = {
+        n.split("_")[1]: float(v.mean()) for n, v in table.items() if n.startswith("temperature_") and n.count("_") > 1
+    }
+    return float(table["temperature_K"].mean()), elements

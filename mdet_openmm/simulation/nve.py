@@ -1,0 +1,49 @@
+"""Dynamics at constant energy, if the forces allow it: what drifts, by how much, and by whose energy."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.conservation import conservation, integrator_check, sentences
+from mdet_openmm.simulation.dynamics import Outcome
+from mdet_openmm.simulation.interrupt import Interrupt
+from mdet_openmm.simulation.log_file import KINETIC, POTENTIAL, read_table
+from mdet_openmm.simulation.reference_energy import evaluate, largest_position_error, total_energy
+from mdet_openmm.simulation.run import Say, run
+from mdet_openmm.simulation.settings import NveSettings
+from mdet_openmm.simulation.setup import Setup
+
+
+def run_nve(settings: NveSettings, given: Collection[str] | None = None) -> dict[str, Any]:
+    """Run NVE dynamics of one molecule, or go on with it.
+
+    Parameters, result and errors are those of `mdet_openmm.simulation.run.run`; the summary has the entries of
+    `mdet_openmm.simulation.conservation.conservation` beside the others.
+    """
+    return run(settings, given, _measure)
+
+
+def _measure(setup: Setup, outcome: Outcome, interrupt: Interrupt, say: Say) -> tuple[Outcome, dict[str, Any]]:
+    """Judge the energy up to the last row of the log, evaluating the teacher first where that was asked for."""
+    folder, n_atoms = setup.settings.folder, setup.molecule.n_atoms
+    log = read_table(folder / run_folder.LOG)
+    source, energy, error = None, None, None
+    if POTENTIAL in log:
+        source, energy = "energy head", (log["time_ps"], log[POTENTIAL] + log[KINETIC])
+    if setup.teacher is not None:
+        source, energy = "GFN2-xTB", None
+        # A run that was interrupted is to end now; what it has is evaluated when it has gone on to its end.
+        if not interrupt.asked and not evaluate(folder, setup.teacher, n_atoms, log, interrupt, setup.settings.quiet):
+            outcome = outcome if outcome.problem else replace(outcome, exit_reason="interrupted")
+        elif not interrupt.asked:
+            energy, error = total_energy(folder, log), largest_position_error(folder, n_atoms)
+    measured = {
+        **integrator_check(log),
+        **conservation(log, energy, n_atoms),
+        "energy_source": source if energy is not None else None,
+        "reference_position_error_meV_per_atom": error,
+    }
+    for line in sentences(measured):
+        say(line)
+    return outcome, measured

@@ -1,0 +1,109 @@
+"""The teacher's energy along a run that has ended: ``reference.csv``, one row per evaluated frame.
+
+Frames come from the trajectory, in fp32. Rounding moves a coordinate x by ulp(x)/√12 rms (1.4e-7 Å at 5 Å), and so the
+energy by √(Σ (F·ulp/√12)²); a column has that error. For a small molecule at the origin it is below 1e-3 meV, a
+thousandth of what the energy fluctuates by.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mdet_openmm.data.teacher import Teacher, TeacherFailure
+from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.dcd import read_frame
+from mdet_openmm.simulation.interrupt import Interrupt
+from mdet_openmm.simulation.log_file import KINETIC, CsvFile, read_table
+from mdet_openmm.units import KJ_PER_MOL_PER_EV
+
+MOST_FRAMES = 500
+COLUMNS = ("step", "time_ps", "potential_energy_eV", "position_error_eV")
+
+Log = dict[str, NDArray[np.float64]]
+
+
+def stride(rows: int) -> int:
+    """Every how manieth frame is evaluated: a power of two, so that a longer run uses what a shorter one has."""
+    every = 1
+    while rows // every > MOST_FRAMES:
+        every *= 2
+    return every
+
+
+def evaluate(folder: Path, teacher: Teacher, n_atoms: int, log: Log, interrupt: Interrupt, quiet: bool) -> bool:
+    """Evaluate the frames that are due and not in ``reference.csv`` yet; whether all of them are now.
+
+    A geometry that the teacher has no answer for gets a row of NaN.
+
+    Parameters
+    ----------
+    folder
+        Of the run; its log and its trajectory have the same rows.
+    teacher
+        Of this molecule.
+    n_atoms
+        Atoms of a frame.
+    log
+        Columns of ``log.csv``.
+    interrupt
+        Asked between frames.
+    quiet
+        Show no progress bar.
+    """
+    path, steps = folder / run_folder.REFERENCE, log["step"].astype(int)
+    every = stride(len(steps))
+    done = read_table(path).get("step", np.zeros(0))
+    last = int(done[-1]) if len(done) else 0
+    table = CsvFile(path, COLUMNS, last)
+    due = [row for row in range(every - 1, len(steps), every) if steps[row] > last]
+    try:
+        for row in tqdm(due, desc="reference", unit="frame", disable=quiet, leave=False):
+            if interrupt.asked:
+                return False
+            positions = read_frame(folder / run_folder.TRAJECTORY, n_atoms, row)
+            energy = error = float("nan")
+            try:
+                label = teacher(positions.astype(np.float64))
+                energy = label.energy
+                error = float(np.sqrt(np.sum((label.forces * np.spacing(np.abs(positions))) ** 2) / 12.0))
+            except TeacherFailure:
+                pass
+            table.write([str(steps[row]), f"{log['time_ps'][row]:.10g}", f"{energy:.9f}", f"{error:.3e}"])
+        table.sync()
+    finally:
+        table.close()
+    return True
+
+
+def total_energy(folder: Path, log: Log) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times in ps and total energies in kJ/mol: the teacher's potential and the run's kinetic energy, same instants.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    log
+        Columns of ``log.csv``.
+    """
+    table = read_table(folder / run_folder.REFERENCE)
+    rows = np.arange(stride(len(log["step"])) - 1, len(log["step"]), stride(len(log["step"])))
+    _, ours, theirs = np.intersect1d(log["step"][rows], table["step"], return_indices=True)
+    potential = KJ_PER_MOL_PER_EV * table["potential_energy_eV"][theirs]
+    finite = np.isfinite(potential)
+    return log["time_ps"][rows][ours][finite], (potential + log[KINETIC][rows][ours])[finite]
+
+
+def largest_position_error(folder: Path, n_atoms: int) -> float | None:
+    """Largest error of an energy from the rounding of its positions, meV per atom; None without rows."""
+    errors = read_table(folder / run_folder.REFERENCE)["position_error_eV"]
+    errors = errors[np.isfinite(errors)]
+    return 1e3 * float(errors.max()) / n_atoms if len(errors) else None
+
+
+def cut_back(folder: Path, last_step: int) -> None:
+    """Forget frames after this step, which a restart is about to write anew."""
+    path = folder / run_folder.REFERENCE
+    if path.exists():
+        CsvFile(path, COLUMNS, last_step).close()

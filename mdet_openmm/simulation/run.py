@@ -1,0 +1,197 @@
+"""From a molecule and a model to a trajectory: everything is checked, then relaxed, then run."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.errors import RunStopped
+from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.checkpoint import load_checkpoint, save_checkpoint
+from mdet_openmm.simulation.dynamics import Outcome, run_dynamics
+from mdet_openmm.simulation.equivariance import EquivarianceWatch
+from mdet_openmm.simulation.interrupt import Interrupt
+from mdet_openmm.simulation.monitor import Problem
+from mdet_openmm.simulation.motion import make_motion
+from mdet_openmm.simulation.reference_energy import cut_back
+from mdet_openmm.simulation.relax import FMAX_EV_A, force_function, relax
+from mdet_openmm.simulation.settings import RunSettings, changed_from_default, continued, resolved, stored
+from mdet_openmm.simulation.setup import Setup, check_same_run, prepare, started_from
+from mdet_openmm.simulation.summary import summarize
+from mdet_openmm.simulation.thermostat import starting_velocities
+from mdet_openmm.system.force import original_errors
+from mdet_openmm.units import NM_PER_ANGSTROM
+
+Say = Callable[[str], None]
+Measure = Callable[[Setup, Outcome, Interrupt, Say], tuple[Outcome, dict[str, Any]]]
+"""What an ensemble makes of the files of a run that has ended: how it ended now, and more entries of the summary."""
+
+
+def nothing_more(setup: Setup, outcome: Outcome, interrupt: Interrupt, say: Say) -> tuple[Outcome, dict[str, Any]]:
+    """A `Measure` that measures nothing."""
+    return outcome, {}
+
+
+def run(settings: RunSettings, given: Collection[str] | None = None, measure: Measure = nothing_more) -> dict[str, Any]:
+    """Run the dynamics of one molecule, or go on with it.
+
+    Parameters
+    ----------
+    settings
+        What to do.
+    given
+        For a restart: names of the settings that were set on purpose, which must not contradict the stored run.
+        Default: those that differ from their defaults.
+    measure
+        Called when the dynamics has ended, however it ended.
+
+    Returns
+    -------
+    dict
+        The summary, as it is written to ``summary.json``.
+
+    Raises
+    ------
+    InputError
+        For anything that cannot work, before the output folder is touched.
+    RunStopped
+        If the run was stopped because its physics went wrong; the folder is complete up to there.
+    KeyboardInterrupt
+        After Ctrl-C or SIGTERM, once the checkpoint is written.
+    """
+    say: Say = (lambda text: None) if settings.quiet else (lambda text: print(text, flush=True))
+    before = None
+    if settings.restart:
+        before = run_folder.read_stored(settings.folder, settings.ensemble)
+        settings = continued(settings, before["settings"], changed_from_default(settings) if given is None else given)
+    else:
+        settings = resolved(settings)
+        run_folder.check_new_folder(settings.folder)
+    setup = prepare(settings, say)
+    if before is not None:
+        check_same_run(setup, before)
+    with run_folder.locked(setup.settings.folder):
+        run_folder.replace_json(
+            setup.settings.folder / run_folder.SETTINGS,
+            {"ensemble": settings.ensemble, "settings": stored(setup.settings), **setup.identity},
+        )
+        with original_errors(setup.force):
+            setup = _go_on(setup, say) if _has_checkpoint(setup, before) else _start(setup, say)
+        with Interrupt() as interrupt:
+            with original_errors(setup.force):
+                outcome = run_dynamics(
+                    setup.context,
+                    setup.settings,
+                    setup.schedule,
+                    setup.monitor,
+                    setup.topology,
+                    interrupt,
+                    setup.model.has_energy,
+                    _watch(setup, say),
+                )
+            outcome, measured = measure(setup, outcome, interrupt, say)
+        return _finish(setup, outcome, measured, say)
+
+
+def _has_checkpoint(setup: Setup, before: dict[str, Any] | None) -> bool:
+    return before is not None and (setup.settings.folder / run_folder.CHECKPOINT).exists()
+
+
+def _start(setup: Setup, say: Say) -> Setup:
+    """Relax, write the start and its checkpoint; a run killed before that starts over when it is restarted."""
+    settings, molecule, folder = setup.settings, setup.molecule, setup.settings.folder
+    positions = _relaxed(setup, say) if settings.minimize else molecule.positions
+    run_folder.write_start(folder / run_folder.START, molecule.atomic_numbers, positions)
+    setup, positions = _with_start(setup)
+    run_folder.replace_pdb(folder / run_folder.TOPOLOGY, setup.topology, positions)
+    zero_momentum = getattr(settings, "thermostat", None) == "nose-hoover"
+    setup.context.setPositions(positions)
+    setup.context.setVelocities(
+        starting_velocities(setup.monitor.thermometer.masses, settings.temperature, settings.seed or 0, zero_momentum)
+    )
+    if setup.schedule.equilibrate == 0:
+        make_motion(setup.context, settings, setup.monitor).begin()
+    save_checkpoint(setup.context, folder)
+    return setup
+
+
+def _relaxed(setup: Setup, say: Say) -> NDArray[np.float64]:
+    """The relaxed structure, (n, 3) in Å; RunStopped, with a summary, if there is none."""
+    folder, molecule = setup.settings.folder, setup.molecule
+    problem = None
+    try:
+        relaxed = relax(molecule, force_function(setup.steady, setup.choice.device))
+        problem = setup.monitor.problem(NM_PER_ANGSTROM * relaxed.positions, np.zeros_like(relaxed.positions))
+    except RunStopped as error:
+        problem = Problem("nan", str(error), 0)
+    if problem is not None:
+        problem = replace(problem, message=f"in the relaxation {problem.message}")
+        run_folder.replace_pdb(folder / run_folder.LAST_GOOD, setup.topology, NM_PER_ANGSTROM * molecule.positions)
+        summary = summarize(setup, Outcome(problem.exit_reason, problem, 0, None))
+        run_folder.replace_json(folder / run_folder.SUMMARY, summary)
+        raise RunStopped(f"{problem.message}; check the structure, or try --no-minimize or another model")
+    say(f"relaxed in {relaxed.steps} steps, largest force {relaxed.largest_force:.3f} eV/Å")
+    if not relaxed.converged:
+        say(f"warning: the relaxation did not reach {FMAX_EV_A} eV/Å; going on from where it stands")
+    return relaxed.positions
+
+
+def _go_on(setup: Setup, say: Say) -> Setup:
+    """Load the checkpoint."""
+    setup, _ = _with_start(setup)
+    folder = setup.settings.folder
+    step = load_checkpoint(setup.context, folder)
+    if step < setup.schedule.total:  # what was said of the shorter run would be wrong should this one be killed
+        for name in (run_folder.SUMMARY, run_folder.LAST_GOOD):
+            (folder / name).unlink(missing_ok=True)
+        cut_back(folder, step - setup.schedule.equilibrate)
+    equilibrated = step >= setup.schedule.equilibrate
+    say(
+        f"going on after step {step - setup.schedule.equilibrate} of {setup.settings.steps}"
+        if equilibrated
+        else f"going on after step {step} of the equilibration"
+    )
+    return setup
+
+
+def _with_start(setup: Setup) -> tuple[Setup, NDArray[np.float64]]:
+    """The setup with what is known from ``start.xyz``, and its (n, 3) positions in nm."""
+    positions = run_folder.read_start(setup.settings.folder / run_folder.START, setup.molecule.n_atoms)
+    return replace(setup, monitor=started_from(setup.monitor, positions, setup.settings)), positions
+
+
+def _watch(setup: Setup, say: Say) -> EquivarianceWatch | None:
+    """What measures the equivariance error, and a line that says what it costs."""
+    interval, rotations = setup.schedule.equivariance, setup.settings.equivariance_rotations
+    if not interval:
+        return None
+    say(
+        f"equivariance error every {interval} steps, {rotations} rotations: {100.0 * rotations / interval:.2g} % more "
+        "force calls"
+    )
+    force = force_function(setup.steady, setup.choice.device)
+    return EquivarianceWatch(setup.settings, force, setup.monitor.name_of)
+
+
+def _finish(setup: Setup, outcome: Outcome, measured: dict[str, Any], say: Say) -> dict[str, Any]:
+    """Write the summary, and end as the outcome asks for."""
+    folder = setup.settings.folder
+    summary = {**summarize(setup, outcome), **measured}
+    run_folder.replace_json(folder / run_folder.SUMMARY, summary)
+    if outcome.problem is not None:
+        where = f"step {summary['steps']} ({summary['time_ps']:.4g} ps)"
+        if outcome.step <= setup.schedule.equilibrate:
+            where = f"step {outcome.step} of the equilibration"
+        raise RunStopped(f"{outcome.problem.message}, at {where}; last good frame in {folder / run_folder.LAST_GOOD}")
+    if outcome.exit_reason == "interrupted":
+        raise KeyboardInterrupt
+    temperature, pace = summary["temperature_mean_K"], summary["ns_per_day"]
+    say(
+        f"done: {summary['time_ps']:g} ps"
+        + (f", mean temperature {temperature:.1f} K" if temperature is not None else "")
+        + (f", {pace:.3g} ns/day" if pace is not None else "")
+        + f"; files in {folder}"
+    )
+    return summary

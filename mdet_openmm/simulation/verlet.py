@@ -1,0 +1,141 @@
+"""Velocity Verlet that keeps the work of its forces, at one force call per step.
+
+Per step v½ = v + Δt·F/2m, x' = x + Δt·v½, v' = v½ + Δt·F'/2m. The work of the step is W = ½(F + F')·Δt·v½, summed over
+atoms, and then, whatever the forces are,
+
+    K' − K = W + (Δt²/8)·(Σ F'²/m − Σ F²/m),
+
+by writing out the squares: K' − K = v½·(F + F')Δt/2 + Δt²/8·(F'² − F²)/m. So K − W − (Δt²/8)·Σ F²/m keeps its value up
+to rounding. **That says that the integrator is right. It says nothing about the forces**: it holds for any, also for
+those that heat.
+
+The force of the second half kick is kept for the first half kick of the next step and goes into checkpoints. Taking
+it anew would cost a call, and with random rotations be another force.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LANGEVIN, VERLET = 0, 1
+"""The two integrators of an NVE run in its CompoundIntegrator."""
+WORK, INVARIANT, FORCE_SQUARE = "work", "invariant", "force_square"
+FORCE = "force"
+
+
+def make_verlet(timestep: float) -> Any:
+    """Make the integrator; `begin` has to be called before its first step.
+
+    Its global variables are ``work`` (kJ/mol), ``force_square`` (Σ F²/m, kJ²/mol²/nm²/dalton) and ``invariant`` (what
+    K − W − Δt²/8·Σ F²/m was at the start); its per-atom variable ``force`` is the last force (kJ/mol/nm).
+
+    Parameters
+    ----------
+    timestep
+        ps.
+
+    Returns
+    -------
+    openmm.CustomIntegrator
+    """
+    import openmm
+
+    integrator = openmm.CustomIntegrator(timestep)
+    for name in (WORK, INVARIANT, FORCE_SQUARE, "first", "second"):
+        integrator.addGlobalVariable(name, 0.0)
+    integrator.addPerDofVariable(FORCE, 0.0)
+    integrator.addUpdateContextState()
+    integrator.addComputePerDof("v", "v + 0.5*dt*force/m")
+    integrator.addComputeSum("first", "force*v")
+    integrator.addComputePerDof("x", "x + dt*v")
+    integrator.addComputePerDof(FORCE, "f")
+    integrator.addComputeSum("second", "force*v")
+    integrator.addComputeGlobal(WORK, "work + 0.5*dt*(first + second)")
+    integrator.addComputeSum(FORCE_SQUARE, "force*force/m")
+    integrator.addComputePerDof("v", "v + 0.5*dt*force/m")
+    return integrator
+
+
+def begin(context: Any, masses: NDArray[np.float64]) -> None:
+    """Take the force at the context's positions (one call) and start to count work.
+
+    Parameters
+    ----------
+    context
+        ``openmm.Context`` whose CompoundIntegrator holds the Verlet integrator, with positions and velocities set.
+    masses
+        (n,) in dalton.
+    """
+    verlet = _verlet(context)
+    state = context.getState(getForces=True, getVelocities=True)
+    force = state.getForces(asNumpy=True)._value
+    force_square = float((force**2 / masses[:, None]).sum())
+    kinetic = kinetic_energy(masses, state.getVelocities(asNumpy=True)._value)
+    timestep = verlet.getStepSize()._value
+    verlet.setPerDofVariableByName(FORCE, force)
+    verlet.setGlobalVariableByName(WORK, 0.0)
+    verlet.setGlobalVariableByName(FORCE_SQUARE, force_square)
+    verlet.setGlobalVariableByName(INVARIANT, kinetic - timestep**2 / 8.0 * force_square)
+
+
+def kinetic_energy(masses: NDArray[np.float64], velocities: NDArray[np.float64]) -> float:
+    """In kJ/mol, from (n,) dalton and (n, 3) nm/ps."""
+    return 0.5 * float(masses @ np.sum(velocities**2, axis=1))
+
+
+def work_and_check(context: Any, kinetic: float) -> tuple[float, float]:
+    """Work since `begin` and the integrator check, both in kJ/mol.
+
+    The check is K − W − Δt²/8·Σ F²/m less what it was at the start: zero up to rounding for any force.
+
+    Parameters
+    ----------
+    context
+        See `begin`.
+    kinetic
+        Kinetic energy now, kJ/mol.
+    """
+    verlet = _verlet(context)
+    work, invariant, force_square = (verlet.getGlobalVariableByName(n) for n in (WORK, INVARIANT, FORCE_SQUARE))
+    timestep = verlet.getStepSize()._value
+    return work, kinetic - work - timestep**2 / 8.0 * force_square - invariant
+
+
+def held_force(context: Any) -> NDArray[np.float64]:
+    """(n, 3) force of the last half kick in kJ/mol/nm: that at the present positions, without a call."""
+    return np.array([list(row) for row in _verlet(context).getPerDofVariableByName(FORCE)])
+
+
+def saved_state(context: Any) -> bytes:
+    """What a checkpoint must hold beside OpenMM's, which knows no variables of a CustomIntegrator; empty for others."""
+    if not is_nve(context):
+        return b""
+    verlet = _verlet(context)
+    scalars = [verlet.getGlobalVariableByName(name) for name in (WORK, INVARIANT, FORCE_SQUARE)]
+    return np.concatenate([scalars, held_force(context).ravel()]).astype("<f8").tobytes()
+
+
+def saved_bytes(context: Any) -> int:
+    """Length of `saved_state`."""
+    return 8 * (3 + 3 * context.getSystem().getNumParticles()) if is_nve(context) else 0
+
+
+def restore_state(context: Any, content: bytes) -> None:
+    """Put back what `saved_state` gave."""
+    if not is_nve(context):
+        return
+    values = np.frombuffer(content, dtype="<f8")
+    verlet = _verlet(context)
+    for name, value in zip((WORK, INVARIANT, FORCE_SQUARE), values[:3], strict=True):
+        verlet.setGlobalVariableByName(name, float(value))
+    verlet.setPerDofVariableByName(FORCE, values[3:].reshape(-1, 3))
+
+
+def is_nve(context: Any) -> bool:
+    """Whether this is the context of an NVE run."""
+    return hasattr(context.getIntegrator(), "setCurrentIntegrator")
+
+
+def _verlet(context: Any) -> Any:
+    return context.getIntegrator().getIntegrator(VERLET)
