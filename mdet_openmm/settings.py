@@ -5,7 +5,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, Union
 
@@ -26,9 +26,14 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (try {self.prog} --help)\n")
 
 
-def option(default: Any = dataclasses.MISSING, help: str = "", choices: Sequence[Any] | None = None) -> Any:
-    """A dataclass field with the help text and choices that its command-line flag shows."""
-    metadata = {"help": help, "choices": tuple(choices) if choices else None}
+def option(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    choices: Sequence[Any] | None = None,
+    words: Mapping[str, Any] | None = None,
+) -> Any:
+    """A dataclass field with the help text and choices that its command-line flag shows, and words for some values."""
+    metadata = {"help": help, "choices": tuple(choices) if choices else None, "words": dict(words or {})}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -67,9 +72,11 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, positional: Sequence[s
         if kind is bool:
             extra["action"] = argparse.BooleanOptionalAction
         else:
-            extra["type"] = kind
+            extra["type"] = _reader(kind, field.metadata.get("words", {}))
             if field.metadata.get("choices"):
                 extra["choices"] = field.metadata["choices"]
+                named = {value: word for word, value in field.metadata.get("words", {}).items()}
+                extra["metavar"] = "{" + ",".join(str(named.get(c, c)) for c in extra["choices"]) + "}"
         if field.name in positional:
             parser.add_argument(field.name, metavar=field.name.upper(), **extra)
             continue
@@ -78,6 +85,18 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, positional: Sequence[s
         parser.add_argument(
             "--" + field.name.replace("_", "-"), dest=field.name, default=argparse.SUPPRESS, required=required, **extra
         )
+
+
+def _reader(kind: Any, words: Mapping[str, Any]) -> Any:
+    """What turns a flag's text into its value."""
+    if not words:
+        return kind
+
+    def read(text: str) -> Any:
+        return words[text] if text in words else kind(text)
+
+    read.__name__ = kind.__name__  # argparse names it in its errors
+    return read
 
 
 def from_namespace(cls: type[T], namespace: argparse.Namespace) -> T:

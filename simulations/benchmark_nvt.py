@@ -2,7 +2,7 @@
 
 import sys
 
-from mdet_openmm.studies.command import main_protocol
+from mdet_openmm.studies.command import main
 
 if __name__ == "__main__":
-    sys.exit(main_protocol())
+    sys.exit(main("benchmark-nvt"))

@@ -2,7 +2,7 @@
 
 import sys
 
-from mdet_openmm.studies.command import main_map
+from mdet_openmm.studies.command import main
 
 if __name__ == "__main__":
-    sys.exit(main_map())
+    sys.exit(main("map-stability"))

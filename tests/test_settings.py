@@ -60,6 +60,24 @@ def test_every_flag():
     assert parse("a.pdb", "--no-quiet").quiet is False
 
 
+@dataclasses.dataclass(frozen=True)
+class Worded:
+    frames: int = option(1, "frames", choices=(0, 1, 12), words={"auto": 0})
+
+
+def test_words_stand_for_values(capsys: pytest.CaptureFixture[str]):
+    parser = OneLineParser(prog="x")
+    add_flags(parser, Worded)
+    assert from_namespace(Worded, parser.parse_args(["--frames", "auto"])).frames == 0
+    assert from_namespace(Worded, parser.parse_args(["--frames", "12"])).frames == 12
+    for wrong in ("13", "often"):
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args(["--frames", wrong])
+        assert stop.value.code == 2
+    parser.print_help()
+    assert "{auto,1,12}" in capsys.readouterr().out
+
+
 def test_flags_that_were_given_can_be_told_from_defaults():
     """A restart takes the stored value where none was given."""
     parser = argparse.ArgumentParser()

@@ -15,6 +15,8 @@ from mdet_openmm.settings import option
 DEFAULT_TIME_PS = 5.0
 DEFAULT_FRICTION = {"langevin": 1.0, "nose-hoover": 10.0}
 LARGEST_TIMESTEP_FS = 5.0
+AUTO_FRAMES = 0
+"""The number of frames that stands for "auto"; it is measured before the run."""
 STEPS_PER_ROTATION = 50
 """Default interval of the equivariance watch, in steps per rotation: its force calls are 2 % of the run's."""
 UNITS = {
@@ -55,7 +57,12 @@ class RunSettings:
     platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
     precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
     threads: int | None = option(None, "CPU threads of the network; default: OMP_NUM_THREADS, else 1 if small")
-    frames: int = option(1, "orientations averaged at each force call", choices=FRAMES)
+    frames: int = option(
+        1,
+        "orientations averaged at each force call; auto: the fewest whose noise adds at most 1 % to the temperature",
+        choices=(AUTO_FRAMES, *FRAMES),
+        words={"auto": AUTO_FRAMES},
+    )
     offset: str | None = option(
         None, "rotation of these frames at each call [hashed; none for conservative forces]", choices=OFFSETS
     )
@@ -89,6 +96,8 @@ class RunSettings:
         object.__setattr__(self, "output", Path(self.output or f"{self.system.stem}-{self.ensemble}"))
         if isinstance(self.model, Path):
             object.__setattr__(self, "model", str(self.model))
+        if self.frames == "auto":
+            object.__setattr__(self, "frames", AUTO_FRAMES)
 
     @property
     def folder(self) -> Path:
@@ -234,8 +243,8 @@ def continued(settings: S, before: dict[str, Any], given: Collection[str]) -> S:
     except TypeError as error:
         raise InputError(f"the settings stored in {settings.folder} are not of this version ({error})") from None
     asked = {name: getattr(settings, name) for name in given if name not in NOT_STORED}
-    for name in ("backend", "platform"):  # both "auto" and None leave the choice to us
-        if asked.get(name) in ("auto", None):
+    for name in ("backend", "platform", "frames"):  # these leave the choice to us
+        if asked.get(name) in ("auto", None, AUTO_FRAMES):
             asked.pop(name, None)
     new = resolved(dataclasses.replace(old, **{**asked, "model": old.model}))
     if settings.time is not None:

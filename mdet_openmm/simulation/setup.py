@@ -28,7 +28,7 @@ from mdet_openmm.molecules.topology import read_topology
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
 from mdet_openmm.simulation.schedule import Schedule, make_schedule
-from mdet_openmm.simulation.settings import NveSettings, RunSettings
+from mdet_openmm.simulation.settings import AUTO_FRAMES, NveSettings, RunSettings
 from mdet_openmm.simulation.thermostat import make_integrator, make_internal_thermometer, make_thermometer
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.guards import check_system
@@ -111,6 +111,8 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     run_folder.check_free_space(settings.folder, _bytes_to_write(schedule, molecule))
     choice = choose_platform(settings.platform, settings.precision)
     forces = chosen_forces(model, settings.forces)
+    if settings.frames == AUTO_FRAMES:
+        settings = _with_frames(settings, model, molecule, say)
     check_memory(
         model,
         molecule.n_atoms,
@@ -199,6 +201,29 @@ def bind_force(settings: RunSettings, molecule: Molecule, model: Model, offset: 
         seed=settings.seed or 0,
         forces=settings.forces,
     )
+
+
+def _with_frames(settings: RunSettings, model: Model, molecule: Molecule, say: Callable[[str], None]) -> RunSettings:
+    """The settings with a number of frames, measured on a few thermal structures, in place of "auto"."""
+    # here because a diagnosis, of which this is a part, makes short runs of its own
+    from mdet_openmm.trust.frames import choose_frames
+
+    if settings.offset == "none":
+        raise InputError("--frames auto weighs the noise of a rotation offset, and --offset none makes none")
+    say("--frames auto: measuring the noise")
+    chosen = choose_frames(
+        model,
+        molecule,
+        temperature=settings.temperature,
+        timestep=settings.timestep,
+        friction=getattr(settings, "friction", None),
+        time=1e-3 * settings.timestep * (settings.steps or 0),
+        precision=settings.precision,
+        forces=settings.forces,
+        seed=settings.seed or 0,
+    )
+    say(chosen.reason)
+    return replace(settings, frames=chosen.frames)
 
 
 def notes_on_forces(model: Model, settings: RunSettings, molecule: Molecule) -> list[str]:

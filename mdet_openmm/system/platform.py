@@ -68,7 +68,11 @@ def choose_platform(name: str | None = None, precision: str = "double") -> Platf
     InputError
         If the platform is unknown or no Context can be made in it.
     """
-    trunk = "the network in double" if precision == "double" else "the network's trunk in fp32 (mixed)"
+    trunk = {
+        "double": "the network in double",
+        "mixed": "the network's trunk in fp32 (mixed)",
+        "fp32": "the network in fp32, geometry too",
+    }[precision]
     if name is not None and name.lower() != "auto":
         matches = [p for p in available_platforms() if p.lower() == name.lower()]
         if not matches:

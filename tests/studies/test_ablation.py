@@ -270,7 +270,7 @@ def test_how_far_a_run_is(tmp_path: Path, water: Path, model: Path) -> None:
 
 
 def test_command_line(tmp_path: Path, water: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from mdet_openmm.studies.command import main_ablation
+    from mdet_openmm.studies.command import main
 
     flags = ["--model", str(model), "--output", str(tmp_path / "out"), "--conditions", "fp64", "--replicas", "1"]
     flags += [
@@ -285,9 +285,9 @@ def test_command_line(tmp_path: Path, water: Path, model: Path, capsys: pytest.C
         "--report-interval",
         "1",
     ]
-    assert main_ablation([str(water), *flags]) == 0
+    assert main("ablate-nve", [str(water), *flags]) == 0
     assert "| fp64 | 1 of 1 |" in capsys.readouterr().out
-    assert main_ablation([str(water), *flags]) == 2
+    assert main("ablate-nve", [str(water), *flags]) == 2
     assert capsys.readouterr().err.startswith("error: ")
-    assert main_ablation([str(water), "--output", str(tmp_path / "out"), "--restart", "--quiet"]) == 0
+    assert main("ablate-nve", [str(water), "--output", str(tmp_path / "out"), "--restart", "--quiet"]) == 0
     assert sys.modules["mdet_openmm.studies.ablation"] and capsys.readouterr().out == ""

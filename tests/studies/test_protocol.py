@@ -176,11 +176,11 @@ def test_another_reference_of_the_same_name_is_refused(tmp_path: Path, model: Pa
 
 
 def test_command_line(tmp_path: Path, model: Path, reference: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from mdet_openmm.studies.command import main_protocol
+    from mdet_openmm.studies.command import main
 
     flags = ["--output", str(tmp_path / "out"), "--replicas", "1", "--time", "0.02", "--temperature", "10"]
     flags += ["--workers", "1", "--report-interval", "1"]
-    assert main_protocol([str(model), str(reference), *flags]) == 0
+    assert main("benchmark-nvt", [str(model), str(reference), *flags]) == 0
     assert "| water | 3 | 1 of 1 | 0.02 |" in capsys.readouterr().out
-    assert main_protocol([str(model), str(tmp_path / "none.xyz")]) == 2
+    assert main("benchmark-nvt", [str(model), str(tmp_path / "none.xyz")]) == 2
     assert "does not exist" in capsys.readouterr().err

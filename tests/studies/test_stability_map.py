@@ -84,10 +84,10 @@ def test_a_drift_that_is_not_known_is_not_drawn() -> None:
 
 
 def test_command_line(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from mdet_openmm.studies.command import main_map
+    from mdet_openmm.studies.command import main
 
     flags = ["--model", str(model), "--structures", "C", "--output", str(tmp_path / "out"), "--replicas", "1"]
     flags += ["--time", "0.01", "--thermalize", "0.01", "--temperature", "5", "--report-interval", "1"]
-    assert main_map([*flags, "--workers", "1"]) == 0
+    assert main("map-stability", [*flags, "--workers", "1"]) == 0
     assert "| C | given | 5 | mixed+hashed | 1 of 1 |" in capsys.readouterr().out
-    assert main_map(["--structures", "", "--conditions", "x"]) == 2
+    assert main("map-stability", ["--structures", "", "--conditions", "x"]) == 2
