@@ -127,7 +127,7 @@ def measure(model: str) -> dict[str, Any]:
                 for part in [Batch(*(t[at] for t in every))]
             ]
             found[f"mae {frames}"] = MEV_PER_ANGSTROM * float((torch.cat(parts) - every.forces).abs().mean())
-            e_eq, noise = turned_error(double, few, frames, 512 // frames if frames > 1 else 64, generator)
+            e_eq, noise = turned_error(double, few, frames, 32 if frames == 1 else 8, generator)
             found[f"e_eq {frames}"] = KCAL_PER_MOL_ANGSTROM * e_eq
             # of one component of a hydrogen's force
             sigma = KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE * noise[few.atomic_numbers[0] == 1].square().mean().sqrt()
@@ -137,7 +137,7 @@ def measure(model: str) -> dict[str, Any]:
             ("fp32", copy.deepcopy(network).float(), torch.float32),
         ):
             given = few._replace(positions=few.positions.to(dtype))
-            found[f"e_eq {name}"] = KCAL_PER_MOL_ANGSTROM * turned_error(other, given, 1, 64, generator)[0]
+            found[f"e_eq {name}"] = KCAL_PER_MOL_ANGSTROM * turned_error(other, given, 1, 32, generator)[0]
         found["turned by 1e-3"] = KCAL_PER_MOL_ANGSTROM * change(double, few, 1e-3)
     ratios = [
         float(antisymmetric_ratio(force_jacobian(double, Batch(*(t[i : i + 1] for t in few))))) for i in range(20)

@@ -45,7 +45,7 @@ def rotated_forces(network: EdgeTransformer, batch: Batch, rotations: Tensor) ->
     types = network.pair_types(batch.atomic_numbers)
     types = types.repeat(k, 1, 1) if types is not None else None
     forces = network.from_pairs(pairs.repeat(k, 1, 1, 1), x, types)[1].double().view(k, b, n, 3)
-    return torch.einsum("kbnj,kbij->kbni", forces, rotations)
+    return torch.einsum("kbnj,kbij->kbni", forces, rotations.double())
 
 
 def force_jacobian(network: EdgeTransformer, batch: Batch) -> Tensor:
