@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 def run(arguments: argparse.Namespace, name: str) -> None:
     """Conduct one of `STUDIES` with parsed arguments."""
     study = STUDIES[name]
-    settings = from_namespace(study.settings, arguments)
+    settings: Any = from_namespace(study.settings, arguments)
     if settings.quiet:
         logging.getLogger("mdet_openmm").setLevel(logging.ERROR)
     given = vars(arguments).keys() & {field.name for field in dataclasses.fields(study.settings)}
