@@ -32,7 +32,8 @@ def batch_of(size: int, n: int) -> Batch:
     numbers = torch.randint(1, 9, (size, n), generator=generator)
     zeros, ones = torch.zeros(size, dtype=torch.long), torch.ones(size, dtype=torch.long)
     energy, turns = torch.zeros(size, dtype=torch.float64), torch.eye(3, dtype=torch.float64).expand(size, 3, 3)
-    return Batch(numbers, x, 0.05 * torch.randn_like(x), energy, zeros, ones, turns)
+    dipole = torch.zeros(size, 3, dtype=torch.float64)
+    return Batch(numbers, x, 0.05 * torch.randn_like(x), energy, zeros, ones, turns, dipole)
 
 
 def seconds_per_step(parameters: Any, forces: Callable[[], Tensor], target: Tensor, steps: int) -> float:
@@ -76,7 +77,7 @@ def ours(batch: Batch, bf16: bool, compiled: bool, steps: int) -> float:
     settings = TrainConfig(name="speed", data=Path("none"), network=config, precision="bf16" if bf16 else "fp32")
     module = ForceTraining(network, settings, Path())
     return seconds_per_step(
-        network.parameters(), lambda: module.predict_forces(batch)[1].float(), batch.forces.float(), steps
+        network.parameters(), lambda: module.predict_forces(module.pair_features(batch))[1], batch.forces.float(), steps
     )
 
 

@@ -1,6 +1,7 @@
 """The ``mdet`` command: one subcommand per step, from molecules to analysis."""
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -35,6 +36,13 @@ def _label(args: argparse.Namespace) -> None:
     print(json.dumps(summary, indent=1))
 
 
+def _merge_data(args: argparse.Namespace) -> None:
+    _need("label", "h5py")
+    from mdet_openmm.data.merge import merge_data
+
+    print(json.dumps(merge_data(args.data, args.additions, args.output, args.share), indent=1))
+
+
 def _train(args: argparse.Namespace, start_from: str | None = None) -> None:
     _need("train", "lightning", "h5py", "tensorboard")
     from mdet_openmm.training.config import TrainConfig
@@ -48,7 +56,7 @@ def _train(args: argparse.Namespace, start_from: str | None = None) -> None:
 
 
 def _finetune(args: argparse.Namespace) -> None:
-    from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
+    from mdet_openmm.training.config import FINETUNE_DEFAULTS, HEAD_DEFAULTS, TrainConfig
 
     given = {"steps": args.steps, "learning_rate": args.learning_rate, "batch_size": args.batch_size, "seed": args.seed}
     args.train_config = TrainConfig(
@@ -56,7 +64,11 @@ def _finetune(args: argparse.Namespace) -> None:
         data=args.data,
         start_from=args.model,
         description=f"Fine-tuned from {args.model}.",
-        **{**FINETUNE_DEFAULTS, **{k: v for k, v in given.items() if v is not None}},
+        train_only=args.train_only,
+        **{
+            **(HEAD_DEFAULTS if args.train_only == "dipole" else FINETUNE_DEFAULTS),
+            **{k: v for k, v in given.items() if v is not None},
+        },
     )
     _train(args, start_from=args.model)
 
@@ -139,6 +151,21 @@ def _diagnose(args: argparse.Namespace) -> None:
     run(args)
 
 
+def _study(args: argparse.Namespace, name: str) -> None:
+    from mdet_openmm.studies.command import run
+
+    run(args, name)
+
+
+def _learn_from_failures(args: argparse.Namespace) -> None:
+    _need("train", "lightning", "h5py", "tensorboard")
+    from mdet_openmm.studies.failure_settings import FailureSettings
+    from mdet_openmm.studies.failures import learn_from_failures
+
+    settings = from_namespace(FailureSettings, args)
+    learn_from_failures(settings, args.data, args.systems, vars(args).keys() & vars(settings).keys())
+
+
 def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--charge", type=int, help="total charge, e (default: the file's, else 0)")
     parser.add_argument("--multiplicity", type=int, help="2S + 1 (default: the file's, else 1)")
@@ -152,6 +179,9 @@ def build_parser() -> argparse.ArgumentParser:
     from mdet_openmm.analysis.settings import AnalyzeSettings
     from mdet_openmm.simulation.command import add_arguments as add_run_arguments
     from mdet_openmm.simulation.settings import NveSettings, NvtSettings
+    from mdet_openmm.studies.command import STUDIES
+    from mdet_openmm.studies.command import add_arguments as add_study_arguments
+    from mdet_openmm.studies.failure_settings import FailureSettings
     from mdet_openmm.trust.command import add_arguments as add_diagnose_arguments
 
     parser = OneLineParser(prog="mdet", description="MD-ET force fields: label, train, export, run, analyse.")
@@ -168,6 +198,12 @@ def build_parser() -> argparse.ArgumentParser:
     label.add_argument("--output", type=Path, help="HDF5 file [data/<name of the config>.h5]")
     label.add_argument("--workers", type=int, help="worker processes [all cores]")
 
+    merge = add("merge-data", _merge_data, "Join data sets of one teacher into one file.")
+    merge.add_argument("data", type=Path, help="HDF5 file whose frames stand first")
+    merge.add_argument("additions", type=Path, nargs="+", help="HDF5 files to add")
+    merge.add_argument("--output", type=Path, required=True, help="HDF5 file to write")
+    merge.add_argument("--share", type=float, help="part of the training frames that added ones are to be")
+
     train = add("train", _train, "Train a network on labelled data and write a model folder.")
     train.add_argument("config", type=Path, help="YAML file, see docs/training.md")
 
@@ -176,9 +212,12 @@ def build_parser() -> argparse.ArgumentParser:
     tune.add_argument("data", type=Path, help="labelled data, HDF5")
     tune.add_argument("--name", required=True, help="name of the new model")
     tune.add_argument("--steps", type=int, help="optimiser steps [2000]")
-    tune.add_argument("--learning-rate", type=float, help="peak learning rate [5e-5]")
+    tune.add_argument("--learning-rate", type=float, help="peak learning rate [5e-5; of the dipole head alone 2e-3]")
     tune.add_argument("--batch-size", type=int, help="structures per step [64]")
     tune.add_argument("--seed", type=int, help="seed [0]")
+    tune.add_argument(
+        "--train-only", choices=("all", "dipole"), default="all", help="dipole: a dipole head, and no force changes"
+    )
     for sub in (train, tune):
         sub.add_argument("--output", type=Path, help="model folder [models/NAME]")
         sub.add_argument("--run-folder", type=Path, help="checkpoints and logs [runs/NAME]")
@@ -195,7 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--offset", choices=OFFSETS, help="rotation offset [hashed; none for conservative forces]")
     export.add_argument("--seed", type=int, default=0, help="seed of the hashed offset")
 
-    predict = add("predict", _predict, "Print forces (eV/Å), and the energy (eV) if the model has one, as JSON.")
+    predict = add("predict", _predict, "Print forces (eV/Å), and energy and dipole where the model has them, as JSON.")
     predict.add_argument("model", help="model folder or name")
     predict.add_argument("file", type=Path, help="PDB, mmCIF, XYZ or SDF")
     _add_molecule_flags(predict)
@@ -211,6 +250,14 @@ def build_parser() -> argparse.ArgumentParser:
     add_run_arguments(nve, NveSettings)
 
     add_diagnose_arguments(add("diagnose", _diagnose, "Can a model be trusted with a molecule? A report in a minute."))
+
+    for name, study in STUDIES.items():
+        add_study_arguments(add(name, functools.partial(_study, name=name), study.description), name)
+
+    failures = add("learn-from-failures", _learn_from_failures, "Run, label what went wrong, fine-tune, and run again.")
+    add_flags(failures, FailureSettings, positional=("model",))
+    failures.add_argument("data", metavar="DATA", type=Path, help="HDF5 file that the model was trained on")
+    failures.add_argument("systems", metavar="SYSTEM", nargs="+", help="structure file or SMILES")
 
     analyse = add("analyze", _analyze, "Analyse a run folder, like simulations/analyze.py.")
     add_flags(analyse, AnalyzeSettings, positional=("folder",))

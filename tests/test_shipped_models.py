@@ -5,20 +5,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from tblite.ase import TBLite
 
 from mdet_openmm.export.force_module import bind, forces
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.molecules.smiles import molecule_from_smiles
+from mdet_openmm.training.batches import Batch
+from mdet_openmm.training.evaluate import KCAL_PER_MOL_ANGSTROM, force_jacobian, random_rotations, rotated_forces
+from mdet_openmm.trust.definitions import antisymmetric_ratio, equivariance_error
+from mdet_openmm.units import BOHR_PER_ANGSTROM
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("smiles", ["CCO", "CC(=O)O", "CC(N)=O", "C1CC1", "O"])
-def test_mini_follows_the_teacher(smiles: str) -> None:
+MINI, ALKANES = "mdet-gfn2-mini", "mdet-gfn2-alkanes"
+
+
+@pytest.mark.parametrize(
+    ("name", "smiles"),
+    [
+        *((MINI, s) for s in ("CCO", "CC(=O)O", "CC(N)=O", "C1CC1", "O")),
+        *((ALKANES, s) for s in ("C", "CCCCCC", "CCC(C)C")),
+    ],
+)
+def test_forces_follow_the_teacher(name: str, smiles: str) -> None:
     molecule = molecule_from_smiles(smiles, seed=3)
-    model = load_model("mdet-gfn2-mini")
+    model = load_model(name)
     module = bind(model, molecule.atomic_numbers, 0, 1, precision="mixed", frames=12)
     rng = np.random.default_rng(0)
     errors, sizes = [], []
@@ -33,13 +48,38 @@ def test_mini_follows_the_teacher(smiles: str) -> None:
     assert np.mean(errors) < 0.12 * np.mean(sizes)
 
 
-def test_card_and_metrics_agree() -> None:
-    folder = ROOT / "models" / "mdet-gfn2-mini"
+@pytest.mark.parametrize("model", [MINI, ALKANES])
+def test_card_and_metrics_agree(model: str) -> None:
+    folder = ROOT / "models" / model
     metrics = json.loads((folder / "metrics.json").read_text())
     card = (folder / "README.md").read_text()
     for split in ("test", "unseen"):
         for name, row in metrics[split]["by_molecule"].items():
             assert f"| {name} | {row['frames']} |" in card
             assert f"| {row['mae']:.1f} | {row['mae_12']:.1f} |" in card
-    for name in ("mdet-gfn2-mini.label.yaml", "mdet-gfn2-mini.train.yaml"):
+    for name in (f"{model}.label.yaml", f"{model}.train.yaml"):
         assert (ROOT / "configs" / name).is_file() and name in card
+
+
+def test_alkanes_are_nearly_equivariant_and_nearly_conservative() -> None:
+    """The targets of docs/trust.md on pentane, displaced by about the thermal spread of its atoms at 300 K."""
+    molecule = molecule_from_smiles("CCCCC", seed=3)
+    rng = np.random.default_rng(1)
+    x = torch.from_numpy(molecule.positions + rng.normal(scale=0.04, size=molecule.positions.shape)) * BOHR_PER_ANGSTROM
+    network = load_model(ALKANES).network.double().requires_grad_(False).eval()
+    zero, one = torch.tensor([0]), torch.tensor([1])
+    z, turn = torch.from_numpy(molecule.atomic_numbers)[None], torch.eye(3, dtype=torch.float64)[None]
+    batch = Batch(
+        z, (x - x.mean(dim=0))[None], torch.zeros_like(x)[None], zero.double(), zero, one, turn, torch.zeros(1, 3)
+    )
+    generator = torch.Generator().manual_seed(0)
+    errors = {}
+    with torch.no_grad():
+        for frames, count in ((1, 16), (60, 4)):
+            turns = rotation_group(frames)[None] @ random_rotations(count, generator)[:, None]
+            averaged = [rotated_forces(network, batch, k[:, None]).mean(dim=0) for k in turns]
+            spread = (count / (count - 1)) ** 0.5  # about their own mean few forces scatter less
+            errors[frames] = KCAL_PER_MOL_ANGSTROM * spread * float(equivariance_error(torch.stack(averaged)))
+    assert errors[1] < 0.8
+    assert errors[60] < 0.05
+    assert float(antisymmetric_ratio(force_jacobian(network, batch))) < 0.01

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.analysis.energy import EnergyResult
+from mdet_openmm.analysis.infrared import InfraredSpectrum
 from mdet_openmm.analysis.pair_distances import CENTRES
 from mdet_openmm.analysis.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, RED, new_figure
 from mdet_openmm.analysis.temperature import TemperatureResult, expected_density
@@ -247,19 +248,38 @@ def spectrum_figure(spectrum: Spectrum, reference: Spectrum | None) -> "Figure":
     if reference is not None:
         axes.plot(reference.wavenumber, reference.density * scale, color=ORANGE, lw=1.1, label="reference")
         _legend(axes)
-    shown = spectrum.wavenumber <= right
-    top = float(spectrum.density[shown].max() * scale) or 1.0
-    heights = np.interp(spectrum.peaks, spectrum.wavenumber, spectrum.density * scale)
+    _mark_peaks(axes, spectrum.wavenumber, spectrum.density * scale, spectrum.peaks, right)
+    axes.set(xlabel="wavenumber / cm⁻¹", ylabel="modes per 1000 cm⁻¹")
+    return figure
+
+
+def infrared_figure(spectrum: InfraredSpectrum) -> "Figure":
+    """Infrared spectrum with its highest peaks marked."""
+    figure = new_figure(WIDE, 3.1)
+    axes = figure.subplots()
+    values = spectrum.intensity * 1e3
+    axes.fill_between(spectrum.wavenumber, values, color=BLUE, alpha=0.28, lw=0)
+    axes.plot(spectrum.wavenumber, values, color=BLUE, lw=1.2)
+    _mark_peaks(axes, spectrum.wavenumber, values, spectrum.peaks, min(spectrum.nyquist, 4200.0))
+    axes.set(xlabel="wavenumber / cm⁻¹", ylabel="intensity / 10⁻³ cm")
+    return figure
+
+
+def _mark_peaks(
+    axes: "Axes", wavenumber: NDArray[np.float64], values: NDArray[np.float64], peaks: Sequence[float], right: float
+) -> None:
+    """Write the wavenumbers of the peaks above them, the highest first, and fit the axes."""
+    top = float(values[wavenumber <= right].max()) or 1.0
+    heights = np.interp(peaks, wavenumber, values)
     marked: list[float] = []
-    for peak, height in sorted(zip(spectrum.peaks, heights, strict=True), key=lambda pair: -pair[1]):
+    for peak, height in sorted(zip(peaks, heights, strict=True), key=lambda pair: -pair[1]):
         if peak > right or any(abs(peak - other) < 0.026 * right for other in marked):
             continue
         marked.append(peak)
         axes.annotate(
             f"{peak:.0f}", (peak, height), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=9, color=INK
         )
-    axes.set(xlim=(0, right), ylim=(0, top * 1.14), xlabel="wavenumber / cm⁻¹", ylabel="modes per 1000 cm⁻¹")
-    return figure
+    axes.set(xlim=(0, right), ylim=(0, top * 1.14))
 
 
 def _span(times: NDArray[np.float64]) -> tuple[float, float]:

@@ -69,6 +69,7 @@ def numbers_of(study: Study) -> dict[str, Any]:
         },
         "rmsd": {"mean_A": study.rmsd.mean(), "max_A": study.rmsd.max(), "last_A": study.rmsd[-1]},
         "vibrations": None if study.spectrum is None else asdict(study.spectrum) | {"modes": study.spectrum.modes},
+        "infrared": None if study.infrared is None else asdict(study.infrared),
         "reference": None if study.reference is None else {
             "path": str(study.reference.path),
             "frames": study.reference.trajectory.n_frames,

@@ -28,6 +28,7 @@ NAMES = (
     "pair_distances",
     "rmsd",
     "vibrations",
+    "infrared",
 )
 
 
@@ -110,6 +111,16 @@ def _figures(study: Study) -> Iterator[tuple[str, str, str, "Figure | None", boo
         False,
     )
     yield _vibrations(study)
+    if study.infrared is not None:
+        yield (
+            "infrared",
+            "Infrared spectrum",
+            "Power spectrum of the change of the model's dipole in the frame of the molecule (the sum over its three "
+            "components), of classical nuclei and without quantum corrections; the area is 1. Resolution "
+            f"{study.infrared.resolution:.0f} cm⁻¹.",
+            figures.infrared_figure(study.infrared),
+            True,
+        )
 
 
 def _temperature_caption(result: TemperatureResult) -> str:

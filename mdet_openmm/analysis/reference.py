@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a run is compared with; `interval_fs` is None where the file does not tell it."""
+    """What a run is compared with; `interval_fs` and `temperature` (K) are None where the file does not tell them."""
 
     path: Path
     trajectory: "mdtraj.Trajectory"
     interval_fs: float | None
+    temperature: float | None = None
 
     @property
     def positions(self) -> NDArray[np.float64]:
@@ -56,10 +57,11 @@ def read_reference(path: Path, run: Run) -> Reference:
     if not path.exists():
         raise InputError(f"the reference {path} does not exist")
     top = run.trajectory.topology
-    interval = None
+    interval, temperature = None, None
     if path.is_dir():
         other = read_run(path)
         numbers, xyz, interval = other.atomic_numbers, other.trajectory.xyz, other.interval_fs
+        temperature = other.spectral_temperature
     elif path.suffix.lower() in (".xyz", ".extxyz"):
         numbers, xyz = _read_xyz(path)
     elif path.suffix.lower() == ".dcd":
@@ -77,7 +79,7 @@ def read_reference(path: Path, run: Run) -> Reference:
         raise InputError(f"the reference {path} has no frames")
     if not np.isfinite(xyz).all():
         raise InputError(f"the reference {path} has positions that are not finite")
-    return Reference(path, mdtraj.Trajectory(np.asarray(xyz, dtype=np.float32), top), interval)
+    return Reference(path, mdtraj.Trajectory(np.asarray(xyz, dtype=np.float32), top), interval, temperature)
 
 
 def _read_xyz(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -61,6 +61,12 @@ class Run:
         """(f, n, 3) in Å."""
         return self.trajectory.xyz.astype(np.float64) * ANGSTROM_PER_NM
 
+    @property
+    def spectral_temperature(self) -> float:
+        """What turns kinetic energies into modes, in K: NVE goes on at whatever temperature its start had."""
+        own = self.summary.get("temperature_mean_K") if self.summary.get("ensemble") == "nve" else None
+        return float(own or self.summary["temperature_K"])
+
 
 def read_run(folder: Path) -> Run:
     """Read an output folder of run_nvt.py or run_nve.py.

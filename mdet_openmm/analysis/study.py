@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from mdet_openmm.analysis import geometry
 from mdet_openmm.analysis.block_average import BlockedMean, blocked_mean
 from mdet_openmm.analysis.energy import EnergyResult, study_energy
+from mdet_openmm.analysis.infrared import InfraredSpectrum, infrared_spectrum
 from mdet_openmm.analysis.pair_distances import density_error, pair_density
 from mdet_openmm.analysis.reference import Reference
+from mdet_openmm.analysis.run_dipoles import dipoles_of_run
 from mdet_openmm.analysis.run_folder import Run
 from mdet_openmm.analysis.temperature import TemperatureResult, isolated_temperature, study_temperature
 from mdet_openmm.analysis.vibrations import Spectrum, folded_stretches, nyquist_per_cm, vibrational_spectrum
@@ -58,7 +60,8 @@ class Study:
     """Results for one run. Distributions count only the `stable` frames, those before a collapse.
 
     `temperature` is None if the log has no rows, `energy` also for a run that is not NVE; the spectra and densities of
-    the reference are None where there is no reference, or one too short or without a known interval.
+    the reference are None where there is no reference, or one too short or without a known interval; `infrared` is
+    None unless the run's model has a dipole head.
     """
 
     run: Run
@@ -78,6 +81,7 @@ class Study:
     reference_density: NDArray[np.float64] | None
     spectrum: Spectrum | None
     reference_spectrum: Spectrum | None
+    infrared: InfraredSpectrum | None
     notes: tuple[str, ...]
 
     @property
@@ -125,12 +129,16 @@ def study_run(run: Run, reference: Reference | None = None) -> Study:
     target = float(run.summary["temperature_K"])
     positions = settled.xyz.astype(np.float64) * 10.0
     own_velocities = None if run.velocities is None else run.velocities[: settled.n_frames]
-    # NVE goes on at whatever temperature its start had.
-    own = (run.summary.get("temperature_mean_K") if run.summary.get("ensemble") == "nve" else None) or target
-    spectrum = vibrational_spectrum(positions, masses, run.interval_fs, float(own), own_velocities)
+    spectrum = vibrational_spectrum(positions, masses, run.interval_fs, run.spectral_temperature, own_velocities)
     reference_spectrum = None
     if reference is not None and reference.interval_fs is not None and spectrum is not None:
-        reference_spectrum = vibrational_spectrum(reference.positions, masses, reference.interval_fs, target)
+        kelvin = reference.temperature or target
+        reference_spectrum = vibrational_spectrum(reference.positions, masses, reference.interval_fs, kelvin)
+    infrared = None
+    polar = None if spectrum is None else dipoles_of_run(run, positions, masses)
+    if polar is not None:
+        charge = int(run.summary.get("charge") or 0)
+        infrared = infrared_spectrum(polar.positions, polar.dipoles, masses, run.interval_fs, charge)
     folded = folded_stretches({coordinates.type_of(b) for b in coordinates.bonds}, run.interval_fs)
     if folded:
         notes.append(
@@ -157,6 +165,7 @@ def study_run(run: Run, reference: Reference | None = None) -> Study:
         reference_density=None if reference is None else pair_density(reference.positions),
         spectrum=spectrum,
         reference_spectrum=reference_spectrum,
+        infrared=infrared,
         notes=tuple(notes),
     )
 

@@ -105,7 +105,7 @@ def vibrational_spectrum(
     Spectrum or None
         None for fewer than 32 frames or a single atom.
     """
-    from scipy.signal import find_peaks, welch  # type: ignore[import-untyped, unused-ignore]
+    from scipy.signal import welch  # type: ignore[import-untyped, unused-ignore]
 
     if positions.shape[1] < 2 or len(positions) < FEWEST_SAMPLES + 1:
         return None
@@ -117,7 +117,7 @@ def vibrational_spectrum(
         source = "velocities"
         rates = np.einsum("fab,fnb->fna", rotations, internal_velocities(positions, velocities, masses)) / 100.0
     nyquist = nyquist_per_cm(interval_fs)
-    length = _window_length(len(rates), interval_fs)
+    length = window_length(len(rates), interval_fs)
     frequency, power = welch(rates, fs=1 / interval_fs, nperseg=length, axis=0, detrend="constant")
     if source == "positions":
         power = power / np.sinc(frequency * interval_fs)[:, None, None] ** 2
@@ -125,20 +125,28 @@ def vibrational_spectrum(
     energy = np.einsum("n,fnx->f", masses, power) * 100.0**2
     density = energy / (BOLTZMANN_KJ_PER_MOL_K * temperature) / PER_CM_PER_INVERSE_FS
     wavenumber = frequency * PER_CM_PER_INVERSE_FS
-    found, properties = find_peaks(density, prominence=0.03 * density.max())
-    highest = found[np.argsort(properties["prominences"])[::-1][:8]]
     return Spectrum(
         wavenumber,
         density,
         1.5 * PER_CM_PER_INVERSE_FS / (length * interval_fs),
         nyquist,
         1 + 2 * (len(rates) - length) // length,
-        tuple(float(w) for w in sorted(wavenumber[highest])),
+        highest_peaks(wavenumber, density),
         source,
     )
 
 
-def _window_length(samples: int, interval_fs: float) -> int:
+def highest_peaks(wavenumber: NDArray[np.float64], density: NDArray[np.float64]) -> tuple[float, ...]:
+    """Wavenumbers of the eight most prominent peaks, ascending."""
+    from scipy.signal import find_peaks
+
+    found, properties = find_peaks(density, prominence=0.03 * density.max())
+    highest = found[np.argsort(properties["prominences"])[::-1][:8]]
+    return tuple(float(w) for w in sorted(wavenumber[highest]))
+
+
+def window_length(samples: int, interval_fs: float) -> int:
+    """Samples of a Welch window: as short as the coarsest bin width allows, for at least four windows if it can."""
     finest = PER_CM_PER_INVERSE_FS / (FINEST_PER_CM * interval_fs)
     coarsest = PER_CM_PER_INVERSE_FS / (COARSEST_PER_CM * interval_fs)
     return int(min(samples, max(FEWEST_SAMPLES, min(finest, max(coarsest, samples / 4)))))

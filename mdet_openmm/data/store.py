@@ -38,6 +38,8 @@ class Batch(NamedTuple):
     """(b,)."""
     molecule: NDArray[np.int64]
     """(b,) index into ``Store.molecules``."""
+    dipole: NDArray[np.float64]
+    """(b, 3) in e·Å about the origin of the positions; NaN where unknown."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,13 @@ class Store:
             charges[molecule],
             multiplicities[molecule],
             molecule,
+            self.dipoles[wanted],
         )
+
+    @cached_property
+    def dipoles(self) -> NDArray[np.float64]:
+        """(frames, 3) in e·Å about the origin of the positions; NaN where unknown."""
+        return self._column("dipole").astype(np.float64)
 
     @cached_property
     def _energy(self) -> NDArray[np.float64]:
@@ -263,7 +271,7 @@ class Store:
             charge=int(batch.charge[0]),
             multiplicity=int(batch.multiplicity[0]),
             molecule=int(batch.molecule[0]),
-            dipole=self._file()["frames/dipole"][index].astype(np.float64),
+            dipole=batch.dipole[0],
             temperature=float(self.temperatures[index]),
             kind=self.kind_names[self.kinds[index]],
             split=self.split_names[self.splits[index]],

@@ -1,14 +1,16 @@
-"""Forces of one structure, in ASE's units."""
+"""Forces, energy and dipole of one structure, in ASE's units."""
 
 from pathlib import Path
 from typing import Any
 
+from mdet_openmm.export.dipoles import dipoles
 from mdet_openmm.export.force_module import bind, chosen_forces
 from mdet_openmm.export.force_module import forces as ase_units
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.readers import read_molecule
+from mdet_openmm.units import DEBYE_PER_E_ANGSTROM
 
 
 def predict(
@@ -22,7 +24,7 @@ def predict(
     forces: str | None = None,
     raw: bool = False,
 ) -> dict[str, Any]:
-    """Forces, and the energy if the model has one, of the structure in a file.
+    """Forces, and energy and dipole if the model has them, of the structure in a file.
 
     Parameters
     ----------
@@ -39,7 +41,8 @@ def predict(
     Returns
     -------
     dict
-        ``forces_eV_per_A`` (n, 3), ``energy_eV`` (None without an energy head), and what they belong to. Of direct
+        ``forces_eV_per_A`` (n, 3), ``energy_eV`` (None without an energy head), ``dipole_e_A`` (3,) and its length
+        ``dipole_D`` (None without a dipole head; about the centroid of the atoms), and what they belong to. Of direct
         forces net force and torque are removed, unless they are asked for ``raw``.
 
     Raises
@@ -64,6 +67,18 @@ def predict(
         raw=raw,
     )
     energy, per_angstrom = ase_units(module, molecule.positions)
+    dipole = None
+    if loaded.network.has_dipole:
+        centred = molecule.positions - molecule.positions.mean(axis=0)
+        dipole = dipoles(
+            loaded,
+            molecule.atomic_numbers,
+            centred[None],
+            charge=molecule.charge,
+            multiplicity=molecule.multiplicity,
+            precision=precision,
+            frames=frames,
+        )[0]
     return {
         "model": loaded.name,
         "model_sha256": loaded.sha256,
@@ -76,5 +91,7 @@ def predict(
         "atomic_numbers": [int(z) for z in molecule.atomic_numbers],
         "notes": loaded.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity),
         "energy_eV": energy,
+        "dipole_e_A": None if dipole is None else dipole.tolist(),
+        "dipole_D": None if dipole is None else float((dipole**2).sum() ** 0.5) * DEBYE_PER_E_ANGSTROM,
         "forces_eV_per_A": per_angstrom.tolist(),
     }

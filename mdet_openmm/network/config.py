@@ -42,6 +42,7 @@ class NetworkConfig:
     class_token: bool = option(False, "a token at the centroid that carries charge and multiplicity")
     force_head: bool = option(True, "forces straight from the network; without, they are minus the energy's gradient")
     energy_head: bool = option(False, "also predict the energy")
+    dipole_head: bool = option(False, "also predict the dipole moment")
     radial_cutoff: float = option(16.0, "initial centres of the radial basis reach this far, bohr")
     force_scale: float = option(1.0, "forces are the head's output times this, Ha/bohr")
     numerics: str = option("exact", "as the authors' first or second code computes", choices=NUMERICS)

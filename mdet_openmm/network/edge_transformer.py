@@ -1,4 +1,4 @@
-"""The Edge Transformer: atoms and positions in, forces (and energy) out, in atomic units."""
+"""The Edge Transformer: atoms and positions in, forces (and energy, and dipole) out, in atomic units."""
 
 import math
 
@@ -9,7 +9,7 @@ from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.directions import FourierDirections, HarmonicDirections, MlpDirections
 from mdet_openmm.network.electrons import N_ROWS
 from mdet_openmm.network.gradient import minus_gradient
-from mdet_openmm.network.heads import Decomposer, Head
+from mdet_openmm.network.heads import Decomposer, DipoleHead, Head
 from mdet_openmm.network.layer import EdgeLayer
 from mdet_openmm.network.nodes import NodeEmbedding, with_token
 from mdet_openmm.network.radial import N_EDGE_TYPES, BesselBasis, GaussianBasis
@@ -35,6 +35,7 @@ class EdgeTransformer(nn.Module):
         self.config = config
         self.n_heads = config.n_heads
         self.has_energy = config.energy_head
+        self.has_dipole = config.dipole_head
         self.force_scale = config.force_scale
         self.token = config.class_token
         self.typed = config.edge_types
@@ -65,17 +66,22 @@ class EdgeTransformer(nn.Module):
             EdgeLayer(e, config.n_heads, config.ffn_multiplier, config.activation, config.norm_first)
             for _ in range(config.n_layers)
         )
-        self.decomposer = Decomposer(e, config.decomposer, config.decomposer_activation)
+        pooling = (e, config.decomposer, config.decomposer_activation)
+        self.decomposer = Decomposer(*pooling)
         head = (config.activation, config.head_project_down, 1e-9 if config.numerics == "authors_v2" else 0.0)
         self.force_head = Head(e, 3, *head) if config.force_head else None
         self.energy_head = Head(e, 1, *head) if config.energy_head else None
+        self.dipole_head = DipoleHead(*pooling, *head) if config.dipole_head else None
         # What an atom of each element adds to the energy before anything is learnt; zero unless training sets it.
         self.register_buffer("atom_energies", torch.zeros(N_ROWS), persistent=config.energy_head)
 
     def to_mixed(self) -> "EdgeTransformer":
         """Cast the weights to fp32, in place, but for what comes after the sum over pairs: it costs next to nothing."""
         self.to(torch.float32)
-        for module in (self.decomposer.atom_mlp, self.force_head, self.energy_head):
+        late: list[nn.Module | None] = [self.decomposer.atom_mlp, self.force_head, self.energy_head]
+        if self.dipole_head is not None:
+            late += [self.dipole_head.decomposer.atom_mlp, self.dipole_head.head]
+        for module in late:
             if module is not None:
                 module.to(torch.float64)
         return self
@@ -164,12 +170,43 @@ class EdgeTransformer(nn.Module):
         (f,) Ha, without `reference_energy` (zeros without an energy head), and (f, n, 3) Ha/bohr (zero for padding,
         and everywhere without a force head), in the trunk's dtype.
         """
-        x = pairs + self.position_pairs(positions, types, mask)
+        with_token = self.token_mask(mask)
+        return self.readout(self.decomposer(self.trunk(pairs, positions, types, mask), with_token), with_token)
+
+    @torch.jit.export
+    def token_mask(self, mask: Tensor | None) -> Tensor | None:
+        """The mask (f, n) with the class token, which is always there, before the atoms."""
         if mask is not None and self.token:
-            mask = torch.cat((torch.ones_like(mask[:, :1]), mask), dim=1)
+            return torch.cat((torch.ones_like(mask[:, :1]), mask), dim=1)
+        return mask
+
+    @torch.jit.export
+    def trunk(
+        self, pairs: Tensor, positions: Tensor, types: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Pair features (f, n, n, e) after the last layer, class token included; parameters as of `from_pairs`."""
+        x = pairs + self.position_pairs(positions, types, mask)
+        mask = self.token_mask(mask)
         for layer in self.layers:
             x = layer(x, mask)
-        return self.readout(self.decomposer(x, mask), mask)
+        return x
+
+    @torch.jit.export
+    def dipole_readout(self, x: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Dipole (f, 3) in e bohr from the pair features of `trunk`: the sum of one vector per atom.
+
+        Of a charged molecule it is the dipole about the centroid (unweighted mean) of its atoms; a neutral one's does
+        not depend on the origin. ``positions`` and ``mask`` are those of `from_pairs`.
+
+        Raises
+        ------
+        ValueError
+            Without a dipole head.
+        """
+        if self.dipole_head is None:
+            raise ValueError("this network has no dipole_head")
+        else:  # TorchScript compiles a branch, not what follows a raise
+            return self.dipole_head(x, positions, self.token_mask(mask), self.token)
 
     @torch.jit.export
     def readout(self, h: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -232,3 +269,16 @@ class EdgeTransformer(nn.Module):
         if not differentiable:
             energy = energy.detach()
         return energy + reference, forces
+
+    @torch.jit.export
+    def dipole(
+        self,
+        atomic_numbers: Tensor,
+        positions: Tensor,
+        charge: Tensor,
+        multiplicity: Tensor,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Dipole (b, 3) in e bohr, of charged molecules about the centroid; parameters are those of `forward`."""
+        pairs = self.node_pairs(atomic_numbers, charge, multiplicity)
+        return self.dipole_readout(self.trunk(pairs, positions, self.pair_types(atomic_numbers), mask), positions, mask)

@@ -72,7 +72,7 @@ def choose_platform(name: str | None = None, precision: str = "double") -> Platf
         "double": "the network in double",
         "mixed": "the network's trunk in fp32 (mixed)",
         "fp32": "the network in fp32, geometry too",
-    }[precision]
+    }.get(precision, f"the network in {precision}")
     if name is not None and name.lower() != "auto":
         matches = [p for p in available_platforms() if p.lower() == name.lower()]
         if not matches:

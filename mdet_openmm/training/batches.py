@@ -32,7 +32,9 @@ class Batch(NamedTuple):
     charge, multiplicity
         (b,) int64.
     turns
-        (b, 3, 3) float64: what positions and forces, as rows, were multiplied by since they were read.
+        (b, 3, 3) float64: what positions, forces and dipoles, as rows, were multiplied by since they were read.
+    dipole
+        (b, 3) float64, e bohr, about the centroid; NaN where unknown.
     """
 
     atomic_numbers: Tensor
@@ -42,20 +44,26 @@ class Batch(NamedTuple):
     charge: Tensor
     multiplicity: Tensor
     turns: Tensor
+    dipole: Tensor
 
 
 def load_batch(store: Store, indices: NDArray[np.int64]) -> Batch:
     """Read frames of one size from the store and convert them to atomic units."""
     frames = store.load(indices)
     positions = torch.from_numpy(np.asarray(frames.positions, dtype=np.float64)) * BOHR_PER_ANGSTROM
+    centroid = positions.mean(dim=1, keepdim=True)
+    charge = torch.from_numpy(np.asarray(frames.charge, dtype=np.int64))
+    # The dipole of a charged molecule depends on the origin, which moves to the centroid with the positions.
+    dipole = torch.from_numpy(frames.dipole) * BOHR_PER_ANGSTROM - charge.double().unsqueeze(1) * centroid[:, 0]
     return Batch(
         torch.from_numpy(np.asarray(frames.atomic_numbers, dtype=np.int64)),
-        positions - positions.mean(dim=1, keepdim=True),
+        positions - centroid,
         torch.from_numpy(np.asarray(frames.forces, dtype=np.float64)) / EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
         torch.from_numpy(np.asarray(frames.energy, dtype=np.float64)) / EV_PER_HARTREE,
-        torch.from_numpy(np.asarray(frames.charge, dtype=np.int64)),
+        charge,
         torch.from_numpy(np.asarray(frames.multiplicity, dtype=np.int64)),
         torch.eye(3, dtype=torch.float64).expand(len(positions), 3, 3),
+        dipole,
     )
 
 
@@ -70,9 +78,9 @@ def random_orthogonal(count: int, generator: torch.Generator) -> Tensor:
 
 def augmented(batch: Batch, copies: int, generator: torch.Generator) -> Batch:
     """Repeat the batch, each copy of each molecule in its own random orientation or mirror image."""
-    z, x, f, energy, charge, multiplicity, turns = (t.repeat(copies, *[1] * (t.dim() - 1)) for t in batch)
+    z, x, f, energy, charge, multiplicity, turns, dipole = (t.repeat(copies, *[1] * (t.dim() - 1)) for t in batch)
     q = random_orthogonal(len(x), generator).transpose(1, 2)
-    return Batch(z, x @ q, f @ q, energy, charge, multiplicity, turns @ q)
+    return Batch(z, x @ q, f @ q, energy, charge, multiplicity, turns @ q, (dipole.unsqueeze(1) @ q).squeeze(1))
 
 
 class TrainingBatches(IterableDataset[Batch]):

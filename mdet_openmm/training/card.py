@@ -1,5 +1,6 @@
 """The model card."""
 
+from pathlib import Path
 from typing import Any
 
 from mdet_openmm.data.store import Store
@@ -22,6 +23,20 @@ def metrics_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def dipole_table(report: dict[str, Any]) -> str:
+    """Markdown table of one split's dipole errors in debye, the worst first; empty where there are none."""
+    rows = {name: row for name, row in report["by_molecule"].items() if "dipole_mae_12_D" in row}
+    if not rows:
+        return ""
+    ranked = sorted(rows.items(), key=lambda item: -item[1]["dipole_mae_12_D"])
+    lines = ["| molecule | RMS dipole component | MAE, 1 frame | MAE, 12 frames |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {name} | {row['dipole_reference_rms_D']:.3f} | {row['dipole_mae_D']:.4f} | {row['dipole_mae_12_D']:.4f} |"
+        for name, row in [("**all**", report["all"]), *ranked]
+    ]
+    return "Dipoles, in D, component by component (charged molecules: about the centroid):\n\n" + "\n".join(lines)
+
+
 def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], network: EdgeTransformer) -> str:
     """The README.md of a model folder: what it is, what it was trained on, and how wrong it is."""
     shape = network.config
@@ -29,10 +44,14 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         f"# {config.name}",
         config.description,
         f"{sum(p.numel() for p in network.parameters()):,} parameters: {shape.n_layers} layers, width "
-        f"{shape.embd_dim}, {shape.n_heads} heads, {shape.directions} directions. Trained for {config.steps:,} steps "
-        f"of {config.batch_size} structures x {config.copies} orientations on {len(store.indices('train')):,} "
+        f"{shape.embd_dim}, {shape.n_heads} heads, {shape.directions} directions. Trained for {config.steps:,} steps"
+        + (f", from the weights of {Path(config.start_from).name}, " if config.start_from else " ")
+        + f"of {config.batch_size} structures x {config.copies} orientations on {len(store.indices('train')):,} "
         f"structures of {sum(m.split == 'train' for m in store.molecules)} molecules, labelled with "
         f"{store.attributes['teacher']}.",
+        f"Only the dipole head was trained; the forces are those of {Path(config.start_from).name}, bit for bit."
+        if config.train_only == "dipole" and config.start_from
+        else "",
         f"Reproduce: `mdet label configs/{config.name}.label.yaml` and `mdet train configs/{config.name}.train.yaml`.",
     ]
     titles = {
@@ -44,4 +63,5 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
             f"## {titles.get(split, split)}\n\nForces in meV/Å, E_eq in kcal/mol/Å (uniform rotations, one frame); "
             f"net force and torque removed.\n\n{metrics_table(report)}"
         )
+        parts.append(dipole_table(report))
     return "\n\n".join(p for p in parts if p) + "\n"

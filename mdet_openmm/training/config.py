@@ -28,6 +28,10 @@ class TrainConfig:
     weight_decay: float = option(1e-7, "AdamW weight decay")
     clip_norm: float = option(1.0, "largest gradient norm")
     energy_weight: float = option(0.0, "weight of the energy error per atom (needs network.energy_head)")
+    dipole_weight: float = option(0.0, "weight of the dipole error, in e bohr (needs network.dipole_head)")
+    train_only: str = option(
+        "all", "dipole: the dipole head alone, on the forces of start_from as they are", choices=("all", "dipole")
+    )
     calm_force: float = option(0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off")
     antisymmetry_weight: float = option(0.0, "weight of lambda squared, the part of the forces that has no energy")
     antisymmetry_structures: int = option(8, "structures of each step that it is taken from")
@@ -72,6 +76,7 @@ class TrainConfig:
             "final_rate",
             "weight_decay",
             "energy_weight",
+            "dipole_weight",
             "calm_force",
             "antisymmetry_weight",
             "equivariance_weight",
@@ -80,12 +85,23 @@ class TrainConfig:
         ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} cannot be negative, not {getattr(self, name)}")
+        if self.train_only == "dipole":
+            self._check_head_alone()
         if not 0 <= self.penalties_from < 1:
             raise InputError(f"penalties_from must be from 0 to below 1, not {self.penalties_from}")
         if self.equivariance_weight and self.copies < 2:
             raise InputError("equivariance_weight compares rotated copies: set copies to 2 or more")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay must be from 0 to below 1, not {self.ema_decay}")
+
+    def _check_head_alone(self) -> None:
+        if self.start_from is None:
+            raise InputError("train_only: dipole needs start_from, the model whose forces stay as they are")
+        if not self.dipole_weight:
+            raise InputError("train_only: dipole needs a dipole_weight")
+        for name in ("energy_weight", "antisymmetry_weight", "equivariance_weight"):
+            if getattr(self, name):
+                raise InputError(f"{name} has nothing to act on with train_only: dipole")
 
 
 FINETUNE_DEFAULTS: dict[str, int | float] = {
@@ -95,3 +111,6 @@ FINETUNE_DEFAULTS: dict[str, int | float] = {
     "validate_every": 500,
 }
 """What `mdet finetune` assumes where its configuration is silent (the paper's fine-tuning)."""
+
+HEAD_DEFAULTS: dict[str, int | float] = {**FINETUNE_DEFAULTS, "learning_rate": 2e-3, "dipole_weight": 1.0}
+"""The same for ``train_only: dipole``: the head starts from nothing."""

@@ -14,10 +14,17 @@ from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch, load_batch, random_orthogonal
 from mdet_openmm.trust.definitions import antisymmetric_ratio, equivariance_error
-from mdet_openmm.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, KCAL_PER_MOL_PER_EV
+from mdet_openmm.units import (
+    ANGSTROM_PER_BOHR,
+    DEBYE_PER_E_ANGSTROM,
+    EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+    KCAL_PER_MOL_PER_EV,
+)
 
 MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+
+RECORDED = ("single", "twelve", "reference", "e_eq", "dipole", "dipole_12", "dipole_reference")
 
 
 def random_rotations(count: int, generator: torch.Generator) -> Tensor:
@@ -38,14 +45,26 @@ def rotated_forces(network: EdgeTransformer, batch: Batch, rotations: Tensor) ->
     rotations
         (K, b, 3, 3); positions (rows) become x R.
     """
+    k, b, n = *rotations.shape[:2], batch.positions.shape[1]
+    forces = network.from_pairs(*_turned(network, batch, rotations))[1].double().view(k, b, n, 3)
+    return torch.einsum("kbnj,kbij->kbni", forces, rotations.double())
+
+
+def rotated_dipoles(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> Tensor:
+    """Dipoles of every molecule under its own K rotations, turned back: (K, b, 3) in e bohr; see `rotated_forces`."""
     k, b = rotations.shape[:2]
-    n = batch.positions.shape[1]
+    pairs, x, types = _turned(network, batch, rotations)
+    dipoles = network.dipole_readout(network.trunk(pairs, x, types), x)
+    return torch.einsum("kbj,kbij->kbi", dipoles.double().view(k, b, 3), rotations.double())
+
+
+def _turned(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Pair features, turned positions and pair types of K b structures, as `EdgeTransformer.from_pairs` takes them."""
+    k, b, n = *rotations.shape[:2], batch.positions.shape[1]
     x = torch.einsum("bni,kbij->kbnj", batch.positions, rotations).reshape(k * b, n, 3)
     pairs = network.node_pairs(batch.atomic_numbers, batch.charge, batch.multiplicity)
     types = network.pair_types(batch.atomic_numbers)
-    types = types.repeat(k, 1, 1) if types is not None else None
-    forces = network.from_pairs(pairs.repeat(k, 1, 1, 1), x, types)[1].double().view(k, b, n, 3)
-    return torch.einsum("kbnj,kbij->kbni", forces, rotations.double())
+    return pairs.repeat(k, 1, 1, 1), x, types.repeat(k, 1, 1) if types is not None else None
 
 
 def force_jacobian(network: EdgeTransformer, batch: Batch) -> Tensor:
@@ -78,7 +97,8 @@ def evaluate(
     dict
         ``{split: {"all": {...}, "by_molecule": {...}, "by_element": {...}}}``. Forces have their net force and torque
         removed, as in a simulation; ``mae`` is component-wise. Errors are in meV/Å, E_eq in kcal/mol/Å; ``_12``
-        stands for the average over the rotation group T at one random offset.
+        stands for the average over the rotation group T at one random offset. With a dipole head, and where the data
+        has dipoles, also their component-wise errors (charged molecules: about the centroid).
     """
     network = network.to(torch.float64).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -100,7 +120,11 @@ def evaluate(
                 uniform = random_rotations(n_rotations * b, generator).view(n_rotations, b, 3, 3)
                 turned = rotated_forces(network, batch, uniform)
                 e_eq = equivariance_error(turned) * KCAL_PER_MOL_ANGSTROM
-                framed = rotated_forces(network, batch, torch.einsum("kij,bjl->kbil", group, uniform[0]))
+                frames = torch.einsum("kij,bjl->kbil", group, uniform[0])
+                framed = rotated_forces(network, batch, frames)
+                known = torch.isfinite(batch.dipole).all(dim=-1) & network.has_dipole
+                if bool(known.any()):
+                    dipole = rotated_dipoles(network, batch, frames) - batch.dipole
                 single = remove_net_force_and_torque(batch.positions, turned[0]) - batch.forces
                 twelve = remove_net_force_and_torque(batch.positions, framed.mean(dim=0)) - batch.forces
             for i, owner in enumerate(owners):
@@ -109,6 +133,10 @@ def evaluate(
                 record["twelve"].append(twelve[i])
                 record["reference"].append(batch.forces[i])
                 record["e_eq"].append(e_eq[i])
+                if bool(known[i]):
+                    record["dipole"].append(dipole[0, i])
+                    record["dipole_12"].append(dipole[:, i].mean(dim=0))
+                    record["dipole_reference"].append(batch.dipole[i])
             for z in batch.atomic_numbers.unique():
                 by_element[int(z)].append(twelve[batch.atomic_numbers == z])
             for owner in np.unique(owners):
@@ -117,7 +145,7 @@ def evaluate(
                     jacobian = force_jacobian(network, Batch(*(t[one : one + 1] for t in batch)))
                     ratios[int(owner)].append(float(antisymmetric_ratio(jacobian)))
         names = [store.molecules[i].name for i in range(len(store.molecules))]
-        every = {key: [t for r in errors.values() for t in r[key]] for key in ("single", "twelve", "reference", "e_eq")}
+        every = {key: [t for r in errors.values() for t in r[key]] for key in RECORDED}
         report[split] = {
             "all": _summary(every, [v for r in ratios.values() for v in r]),
             "by_molecule": {names[m]: _summary(errors[m], ratios[m]) for m in sorted(errors)},
@@ -145,4 +173,18 @@ def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, 
         "reference_rms": round(float(reference.square().mean().sqrt()) * MEV_PER_ANGSTROM, 1),
         "e_eq_kcal_mol_A": round(float(torch.stack(record["e_eq"]).mean()), 4),
         "lambda": round(float(np.mean(ratios)), 4),
+        **(_dipole_errors(record) if record["dipole"] else {}),
+    }
+
+
+def _dipole_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
+    """Mean absolute errors of the components, and the RMS component of the reference, in e Å and D."""
+    single, twelve, reference = (
+        torch.stack(record[key]) * ANGSTROM_PER_BOHR for key in ("dipole", "dipole_12", "dipole_reference")
+    )
+    return {
+        "dipole_mae_D": round(float(single.abs().mean()) * DEBYE_PER_E_ANGSTROM, 5),
+        "dipole_mae_12_D": round(float(twelve.abs().mean()) * DEBYE_PER_E_ANGSTROM, 5),
+        "dipole_mae_12_e_A": round(float(twelve.abs().mean()), 6),
+        "dipole_reference_rms_D": round(float(reference.square().mean().sqrt()) * DEBYE_PER_E_ANGSTROM, 4),
     }

@@ -22,13 +22,12 @@ from torch.utils.data import DataLoader
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.model_folder import load_model, save_model
-from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.network.electrons import N_ROWS
 from mdet_openmm.training.batches import TrainingBatches, load_batch
 from mdet_openmm.training.card import model_card
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.evaluate import evaluate
+from mdet_openmm.training.initial_network import build_network
 from mdet_openmm.training.module import ForceTraining, NotFinite
 from mdet_openmm.training.progress import Progress
 from mdet_openmm.trust.coverage import coverage_of
@@ -46,45 +45,6 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
-    """The network of the model to start from, or a fresh one whose force scale is the RMS force of the data."""
-    if config.start_from is not None:
-        network = load_model(config.start_from).network
-        _check_trainable(network.config)
-        if network.config.energy_head and not config.energy_weight:
-            print("the energy head is left out: without energy_weight it would not follow the forces")
-            kept = {
-                k: v for k, v in network.state_dict().items() if not k.startswith(("energy_head.", "atom_energies"))
-            }
-            network = EdgeTransformer(dataclasses.replace(network.config, energy_head=False))
-            network.load_state_dict(kept)
-        return network.to(torch.float32).requires_grad_(True).train()
-    _check_trainable(config.network)
-    torch.manual_seed(config.seed)
-    total, count = 0.0, 0
-    composition, energies = [], []
-    for group in store.by_size("train").values():
-        sample = np.random.default_rng([config.seed, len(group)]).choice(
-            group, size=-(-len(group) // 20), replace=False
-        )
-        batch = load_batch(store, np.sort(sample))
-        total, count = total + float(batch.forces.square().sum()), count + batch.forces.numel()
-        composition.append(torch.nn.functional.one_hot(batch.atomic_numbers, N_ROWS).sum(dim=1).double())
-        energies.append(batch.energy)
-    scale = float(f"{(total / count) ** 0.5:.6g}")
-    network = EdgeTransformer(dataclasses.replace(config.network, force_scale=scale))
-    if config.network.energy_head:
-        # The minimum-norm solution gives elements that always occur together their shares, and absent ones zero.
-        solution = torch.linalg.pinv(torch.cat(composition)) @ torch.cat(energies)
-        network.atom_energies.copy_(solution)
-    return network
-
-
-def _check_trainable(config: NetworkConfig) -> None:
-    if not config.force_head:
-        raise InputError("this network has no force_head: energy-conserving ones can be imported and run, not trained")
-
-
 def check_folders(config: TrainConfig, run: Path, model: Path, restart: bool) -> Path | None:
     """Check the folders before anything is computed or written; the checkpoint to go on from, if any."""
     if rank_zero_only.rank > 0:  # started by the process that has checked them
@@ -96,12 +56,18 @@ def check_folders(config: TrainConfig, run: Path, model: Path, restart: bool) ->
         if not restart:
             raise InputError(f"{run} holds an earlier training run; add --restart to go on with it, or remove it")
         stored = run / "config.yaml"
-        before = yaml.safe_load(stored.read_text()) if stored.exists() else {}
+        before = _with_defaults(yaml.safe_load(stored.read_text()) if stored.exists() else {})
         changed = [k for k in described if before.get(k) != described[k] and k not in ("threads", "compile")]
         if changed:
             raise InputError(f"--restart: {', '.join(changed)} differ from those of the run in {run}")
         return newest_checkpoint(run / "checkpoints")
     return None
+
+
+def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration, with the defaults of the settings that its version did not have."""
+    defaults = plain(TrainConfig(name="-", data=Path("-")))
+    return {**defaults, **stored, "network": {**defaults["network"], **stored.get("network", {})}}
 
 
 def plain(config: TrainConfig) -> dict[str, Any]:
@@ -143,9 +109,13 @@ def run_training(
     """
     if config.start_from is None and bool(config.energy_weight) != config.network.energy_head:
         raise InputError("energy_weight and network.energy_head go together: set both or neither")
+    if config.start_from is None and bool(config.dipole_weight) != config.network.dipole_head:
+        raise InputError("dipole_weight and network.dipole_head go together: set both or neither")
     store = Store(config.data)
     if len(store.indices("train")) == 0:
         raise InputError(f"{config.data} has no frames in its training split")
+    if config.dipole_weight and not np.isfinite(store.dipoles[store.indices("train")]).all(axis=1).any():
+        raise InputError(f"{config.data} has no dipoles in its training split: its teacher gave none")
     checkpoint = check_folders(config, run_folder, model_folder, restart)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -247,10 +217,20 @@ def _write_model(config: TrainConfig, store: Store, module: ForceTraining, folde
         "multiplicity": sorted({m.multiplicity for m in learnt}),
     }
     training["coverage"] = coverage_of(store, metrics).plain()
+    elements = store.elements
+    if config.train_only == "dipole" and config.start_from is not None:
+        # What the forces were trained on is what it was before, and is not known from this data.
+        base = load_model(config.start_from)
+        training["dipole_trained_on"] = {"elements": elements, **training.pop("trained_on")}
+        del training["coverage"]
+        before = base.metadata["training"]
+        training |= {key: before[key] for key in ("trained_on", "coverage", "seen") if key in before}
+        training["forces_of"] = {"name": base.name, "sha256": base.sha256}
+        elements = base.elements
     save_model(
         folder,
         average,
-        elements=store.elements,
+        elements=elements,
         training=training,
         metrics=metrics,
         card=model_card(config, store, metrics, average),

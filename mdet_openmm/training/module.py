@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -13,7 +13,9 @@ from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.penalties import antisymmetry, inequivariance
-from mdet_openmm.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+from mdet_openmm.units import ANGSTROM_PER_BOHR, DEBYE_PER_E_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+
+DEBYE_PER_E_BOHR = DEBYE_PER_E_ANGSTROM * ANGSTROM_PER_BOHR
 
 
 class NotFinite(RuntimeError):
@@ -32,8 +34,9 @@ class ForceTraining(lightning.LightningModule):
     """Network, its averaged copy, loss and optimiser.
 
     The loss is the mean over atoms of the Euclidean norm of the force error, in units of the network's force scale
-    (as in the authors' code), plus the absolute energy error per atom in mHa times ``energy_weight``, plus the
-    weighted `mdet_openmm.training.penalties`.
+    (as in the authors' code), plus the absolute energy error per atom in mHa times ``energy_weight``, plus the norm of
+    the dipole error in e bohr times ``dipole_weight`` (over the structures whose dipole is known), plus the weighted
+    `mdet_openmm.training.penalties`. With ``train_only: dipole`` it is the dipole's part alone.
     """
 
     def __init__(self, network: EdgeTransformer, config: TrainConfig, folder: Path) -> None:
@@ -49,8 +52,8 @@ class ForceTraining(lightning.LightningModule):
         decay = min(self.train_config.ema_decay, (1.0 + n) / (10.0 + n))
         return average.lerp(current, 1.0 - decay)
 
-    def predict_forces(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Energy and forces, with reduced precision in the trunk only: geometry and readout would not survive it."""
+    def pair_features(self, batch: Batch) -> Tensor:
+        """What the trunk makes of a batch, with reduced precision in its layers only: geometry would not survive it."""
         device = self.device.type
         with torch.autocast(device, enabled=False):
             x = self.network.node_pairs(batch.atomic_numbers, batch.charge, batch.multiplicity)
@@ -58,13 +61,45 @@ class ForceTraining(lightning.LightningModule):
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.train_config.precision == "bf16"):
             for layer in self.network.layers:
                 x = layer(x, None)
+        return x
+
+    def predict_forces(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Energy and forces from the pair features, the readout in fp32."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.train_config.precision == "bf16"):
             h = self.network.decomposer(x, None)
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(self.device.type, enabled=False):
             return self.network.readout(h.float(), None)
+
+    def dipole_error(self, x: Tensor, batch: Batch) -> Tensor:
+        """Mean norm of the dipole error over the structures whose dipole is known, e bohr; 0 if none is."""
+        known = torch.isfinite(batch.dipole).all(dim=-1)
+        dipole = self.network.dipole_readout(x.float(), batch.positions)
+        error = (dipole - batch.dipole.nan_to_num().to(dipole.dtype)).norm(dim=-1)
+        return (error * known).sum() / known.sum().clamp(min=1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; a loss that is not finite stops the run with the batch saved."""
-        energy, forces = self.predict_forces(batch)
+        with torch.set_grad_enabled(self.train_config.train_only == "all"):
+            x = self.pair_features(batch)
+        loss = torch.zeros((), device=self.device)
+        if self.train_config.train_only == "all":
+            loss = self._force_loss(x, batch)
+        if self.train_config.dipole_weight:
+            with torch.autocast(self.device.type, enabled=False):
+                error = self.dipole_error(x, batch)
+            self.log("dipole_error_e_bohr", error.detach())
+            loss = loss + self.train_config.dipole_weight * error
+        if not bool(torch.isfinite(loss)):
+            path = self.folder / f"not_finite_step{self.global_step}.pt"
+            torch.save({"batch": tuple(batch), "step": self.global_step}, path)
+            raise NotFinite(f"the loss is {loss.item()} at step {self.global_step}; the batch is in {path}")
+        self.log("loss", loss, prog_bar=True)
+        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])
+        return loss
+
+    def _force_loss(self, x: Tensor, batch: Batch) -> Tensor:
+        """All of the loss but the dipole's part."""
+        energy, forces = self.predict_forces(x)
         error = (forces - batch.forces.to(forces.dtype)).norm(dim=-1)
         if self.train_config.calm_force:
             # Displaced structures teach what lies around the thermal ones without outweighing them.
@@ -75,16 +110,8 @@ class ForceTraining(lightning.LightningModule):
             wanted = batch.energy - self.network.reference_energy(batch.atomic_numbers)
             per_atom = (energy - wanted.to(energy.dtype)).abs() / batch.positions.shape[1]
             loss = loss + self.train_config.energy_weight * 1e3 * per_atom.mean()
-        loss = loss + self._penalties(batch, forces)
-        if not bool(torch.isfinite(loss)):
-            path = self.folder / f"not_finite_step{self.global_step}.pt"
-            torch.save({"batch": tuple(batch), "step": self.global_step}, path)
-            raise NotFinite(f"the loss is {loss.item()} at step {self.global_step}; the batch is in {path}")
-        self.log("loss", loss, prog_bar=True)
-        scale = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
-        self.log("force_error_meV_A", error.mean().detach() * scale)
-        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])
-        return loss
+        self.log("force_error_meV_A", error.mean().detach() * 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE)
+        return loss + self._penalties(batch, forces)
 
     def _penalties(self, batch: Batch, forces: Tensor) -> Tensor:
         config, total = self.train_config, forces.new_zeros(())
@@ -113,16 +140,20 @@ class ForceTraining(lightning.LightningModule):
         self.average.update_parameters(self.network)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Force MAE (component-wise, meV/Å) of the averaged weights."""
+        """Force MAE (component-wise, meV/Å), and that of the dipole (D), of the averaged weights."""
         _, forces = self.average(batch.atomic_numbers, batch.positions, batch.charge, batch.multiplicity)
         error = (forces - batch.forces.to(forces.dtype)).abs().mean() * 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
         self.log("val_mae_meV_A", error, prog_bar=True, batch_size=forces.shape[0] * forces.shape[1], sync_dist=True)
+        known, network = torch.isfinite(batch.dipole).all(dim=-1), cast(EdgeTransformer, self.average.module)
+        if self.network.has_dipole and bool(known.any()):
+            dipole = network.dipole(batch.atomic_numbers, batch.positions, batch.charge, batch.multiplicity)
+            error = (dipole - batch.dipole.to(dipole.dtype))[known].abs().mean() * DEBYE_PER_E_BOHR
+            self.log("val_dipole_mae_D", error, batch_size=int(known.sum()), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW with the schedule stepped so that step 0 runs at its own rate."""
         config = self.train_config
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -13,7 +13,10 @@ from fake_run import ETHANOL, ETHANOL_NUMBERS, harmonic_ethanol, write_run
 
 from mdet_openmm.analysis.contents import formula_of
 from mdet_openmm.analysis.page import Plot, _widths
+from mdet_openmm.analysis.reference import read_reference
 from mdet_openmm.analysis.report import analyze
+from mdet_openmm.analysis.run_folder import read_run
+from mdet_openmm.analysis.study import study_run
 from mdet_openmm.errors import InputError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "simulations" / "analyze.py"
@@ -35,6 +38,7 @@ def test_report_of_langevin_ethanol(ethanol: Path):
     assert set(numbers) == {
         "format", "frames", "stable_frames", "interval_fs", "time_ps", "summary", "stability", "temperature", "bonds",
         "angles", "dihedrals", "pair_distances", "rmsd", "vibrations", "reference", "notes", "verdicts", "energy",
+        "infrared",
     }  # fmt: skip
     assert numbers["frames"] == numbers["stable_frames"] == 8000
     assert numbers["time_ps"] == pytest.approx(16.0)
@@ -119,6 +123,18 @@ def test_reference(ethanol: Path, tmp_path: Path):
     same = read(analyze(ethanol, reference=ethanol / "trajectory.dcd", output=tmp_path / "same"))
     assert same["pair_distances"]["error"] == 0.0
     assert all(b["difference_A"] == 0.0 for b in same["bonds"])
+
+
+def test_a_reference_of_another_temperature_has_its_own_modes(tmp_path: Path):
+    """The same harmonic molecule at two temperatures: the densities of states are those of 3n - 6 modes each."""
+    runs = [
+        harmonic_ethanol(tmp_path / str(kelvin), time_ps=6.0, interval_fs=2.0, temperature=kelvin)
+        for kelvin in (150.0, 450.0)
+    ]
+    cold = read_run(runs[0])
+    study = study_run(cold, read_reference(runs[1], cold))
+    assert study.spectrum.modes == pytest.approx(21, rel=0.2)
+    assert study.reference_spectrum.modes == pytest.approx(21, rel=0.2)
 
 
 def test_reference_as_xyz(tmp_path: Path):

@@ -18,7 +18,7 @@ from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import load_model, save_model
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.training.batches import load_batch
+from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
 from mdet_openmm.training.fit import run_training
 from mdet_openmm.training.module import learning_rate_factor
@@ -172,7 +172,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path: Path, small_co
     with pytest.raises(RunStopped, match="step"):
         run_training(config, model_folder=tmp_path / "model", run_folder=tmp_path / "run", quiet=True)
     (saved,) = (tmp_path / "run").glob("not_finite_step*.pt")
-    assert len(torch.load(saved, weights_only=True)["batch"]) == 6
+    assert len(torch.load(saved, weights_only=True)["batch"]) == len(Batch._fields)
     assert not (tmp_path / "model").exists()
 
 

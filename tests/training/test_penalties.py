@@ -18,7 +18,8 @@ def batch(b: int, n: int = 4) -> Batch:
     forces = torch.randn(b, n, 3, dtype=torch.float64, generator=generator)
     z = torch.tensor([[6, 1, 8, 1]]).expand(b, n)
     zeros, ones = torch.zeros(b, dtype=torch.long), torch.ones(b, dtype=torch.long)
-    return Batch(z, x, forces, zeros.double(), zeros, ones, torch.eye(3, dtype=torch.float64).expand(b, 3, 3))
+    turns = torch.eye(3, dtype=torch.float64).expand(b, 3, 3)
+    return Batch(z, x, forces, zeros.double(), zeros, ones, turns, torch.zeros(b, 3))
 
 
 class Linear(nn.Module):

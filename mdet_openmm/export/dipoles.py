@@ -1,0 +1,81 @@
+"""Dipoles of many structures of one molecule, in e Å."""
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from mdet_openmm.errors import InputError
+from mdet_openmm.export.compiled_attention import compile_attention
+from mdet_openmm.export.fast_linear import use_onednn
+from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.rotations import rotation_group
+from mdet_openmm.units import ANGSTROM_PER_BOHR, BOHR_PER_ANGSTROM
+
+PAIRS_AT_ONCE = 20_000
+"""Pairs of atoms in one batch, which bounds the memory; larger batches are no faster on a CPU."""
+
+
+def dipoles(
+    model: Model,
+    atomic_numbers: ArrayLike,
+    positions: NDArray[np.float64],
+    *,
+    charge: int,
+    multiplicity: int,
+    precision: str = "mixed",
+    frames: int = 12,
+) -> NDArray[np.float64]:
+    """Dipoles along a trajectory, averaged over a rotation group.
+
+    Parameters
+    ----------
+    model
+        With a dipole head; it is not changed.
+    atomic_numbers
+        (n,)
+    positions
+        (f, n, 3) in Å. Of a charged molecule the dipole is about their origin.
+    charge, multiplicity
+        Of the molecule.
+    precision, frames
+        See `mdet_openmm.export.force_module.bind`.
+
+    Returns
+    -------
+    ndarray
+        (f, 3) in e Å.
+
+    Raises
+    ------
+    InputError
+        For a model without a dipole head.
+    """
+    if not model.network.has_dipole:
+        raise InputError(f"the model {model.name} has no dipole head")
+    network = copy.deepcopy(model.network).requires_grad_(False).eval()
+    assert network.dipole_head is not None
+    if precision == "mixed":
+        network.to_mixed()
+    else:
+        network.to(torch.float64 if precision == "double" else torch.float32)
+    numbers = torch.as_tensor(np.array(atomic_numbers, dtype=np.int64)).reshape(1, -1)
+    geometry = torch.float32 if precision == "fp32" else torch.float64
+    compile_attention(network)
+    for part in (network.layers, network.radial, network.dipole_head):
+        use_onednn(part)
+    group = rotation_group(frames)
+    with torch.inference_mode():
+        pairs = network.node_pairs(numbers, torch.tensor([charge]), torch.tensor([multiplicity]))
+        types = network.pair_types(numbers)
+        found = []
+        given = torch.as_tensor(np.asarray(positions, dtype=np.float64))
+        for part_of in given.split(max(1, PAIRS_AT_ONCE // (frames * numbers.shape[1] ** 2))):
+            centroid = part_of.mean(dim=1, keepdim=True)
+            x = (part_of - centroid) * BOHR_PER_ANGSTROM
+            turned = torch.einsum("fni,kij->kfnj", x, group).flatten(0, 1).to(geometry)
+            seen = network.dipole_readout(network.trunk(pairs, turned, types), turned).double()
+            back = torch.einsum("kfj,kij->fi", seen.view(frames, -1, 3), group) / frames
+            found.append(back * ANGSTROM_PER_BOHR + charge * centroid[:, 0])
+    return torch.cat(found).numpy()
