@@ -45,7 +45,7 @@ def dipoles_of_run(run: Run, positions: NDArray[np.float64], masses: NDArray[np.
         None if the model is not there any more, is not the one that the run was made with, or has no dipole head.
     """
     try:
-        name = json.loads((run.folder / SETTINGS).read_text(encoding="utf-8"))["model"]
+        name = json.loads((run.folder / SETTINGS).read_text(encoding="utf-8"))["settings"]["model"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     from mdet_openmm.export.dipoles import dipoles

@@ -118,7 +118,7 @@ def test_the_report_shows_it_where_the_model_has_dipoles(tmp_path: Path) -> None
     identity = {"name": "polar", "sha256": model.sha256}
     run = write_run(tmp_path / "run", [8, 1, 1], positions, interval_fs=2.0, model=identity)
     settings = run / "settings.json"
-    settings.write_text(json.dumps({"model": str(model.path)}))
+    settings.write_text(json.dumps({"settings": {"model": str(model.path)}, "model": identity}))
     page = analyze(run)
     found = json.loads((run / "analysis/analysis.json").read_text())["infrared"]
     # the random network's dipole is no physics, but it moves with the one vibration there is
