@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from mdet_openmm.analysis.pair_distances import density_error, pair_density
 from mdet_openmm.analysis.vibrations import vibrational_spectrum
+from mdet_openmm.units import KJ_PER_MOL_PER_EV
 
 WINDOW_PS = 2.0
 """Observables of a drifting run are those of a stretch in which it has not drifted far."""
 FEWEST_FRAMES = 200
+MEV_PER_KJ_MOL = 1e3 / KJ_PER_MOL_PER_EV
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def measure_drift(
 ) -> dict[str, Any]:
     """Drift and errors of every NVE run that has enough frames at the reference's interval."""
     from mdet_openmm.analysis.run_folder import read_run
+    from mdet_openmm.simulation.log_file import read_table
+    from mdet_openmm.simulation.reference_energy import total_energy
 
     found: dict[str, Any] = {}
     for folder in folders:
@@ -128,9 +132,12 @@ def measure_drift(
             continue
         windows = windows_of(run.positions, masses, interval_fs, reference)
         times, temperature = run.log["time_ps"], run.log["temperature_K"]
+        at, energy = total_energy(folder, read_table(folder / "log.csv"))
+        energy = MEV_PER_KJ_MOL / len(masses) * (energy - energy[: max(1, len(energy) // 100)].mean())
         for window in windows:
             near = np.abs(times - window["middle_ps"]) <= WINDOW_PS / 2
             window["temperature_K"] = float(temperature[near].mean())
+            window["gained_meV_per_atom"] = float(energy[np.abs(at - window["middle_ps"]) <= WINDOW_PS / 2].mean())
         keys = ("time_ps", "exit_reason", "energy_drift_meV_per_atom_ps", "energy_drift_error_meV_per_atom_ps")
         found[folder.name] = {key: summary.get(key) for key in keys} | {
             "temperature_mean_K": float(temperature.mean()),

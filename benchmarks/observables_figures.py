@@ -84,16 +84,13 @@ def butane_figure(
 
 
 def drift_figure(runs: dict[str, Any], floor: dict[str, float]) -> "Figure":
-    """Error of each observable in stretches of 2 ps, against the energy that has drifted by then, and the rate."""
+    """Error of each observable in stretches of 2 ps, against the energy that the run has gained by then."""
     figure = new_figure(11.0, 3.8)
     panels = figure.subplots(1, 3)
     names = (("vdos", "error of the density of states"), ("h_r", "error of h(r)"), ("temperature_K", "temperature / K"))
     for axes, (key, label) in zip(panels, names, strict=True):
         for name, run in runs.items():
-            rate = run["energy_drift_meV_per_atom_ps"]
-            if rate is None:
-                continue
-            gained = [max(abs(rate) * w["middle_ps"], 0.05) for w in run["windows"]]
+            gained = [w["gained_meV_per_atom"] for w in run["windows"]]
             shipped = name.startswith("mdet")
             axes.plot(
                 gained,
@@ -106,7 +103,7 @@ def drift_figure(runs: dict[str, Any], floor: dict[str, float]) -> "Figure":
             )
         if key in floor:
             axes.axhspan(0, floor[key], color=GRID, lw=0)
-        axes.set(xscale="log", xlabel="drifted energy / meV per atom", ylabel=label)
+        axes.set(xlabel="gained energy / meV per atom", ylabel=label)
     handles, labels = panels[0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     panels[0].legend(unique.values(), unique.keys(), frameon=False, fontsize=9)

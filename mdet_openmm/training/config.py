@@ -35,6 +35,9 @@ class TrainConfig:
     calm_force: float = option(0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off")
     antisymmetry_weight: float = option(0.0, "weight of lambda squared, the part of the forces that has no energy")
     antisymmetry_structures: int = option(8, "structures of each step that it is taken from")
+    antisymmetry_rotations: int = option(
+        1, "take that of the force averaged over as many random orientations: frames and offsets average out the rest"
+    )
     penalties_from: float = option(
         0.4, "part of the steps after which these and the next come in, over a tenth of the steps"
     )
@@ -65,6 +68,7 @@ class TrainConfig:
             "validate_every",
             "checkpoint_every",
             "antisymmetry_structures",
+            "antisymmetry_rotations",
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.training.batches import Batch
+from mdet_openmm.training.batches import Batch, random_orthogonal
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.penalties import antisymmetry, inequivariance
 from mdet_openmm.units import ANGSTROM_PER_BOHR, DEBYE_PER_E_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE
@@ -128,8 +128,9 @@ class ForceTraining(lightning.LightningModule):
                 hash((config.seed, self.global_step, self.global_rank, 2)) & 2**63 - 1
             )
             probes = torch.randn(few.positions.shape, dtype=torch.float64, generator=generator).to(self.device)
+            turns = random_orthogonal(config.antisymmetry_rotations * len(probes), generator).to(self.device)
             with torch.autocast(self.device.type, enabled=False):
-                share = antisymmetry(self.network, few, probes)
+                share = antisymmetry(self.network, few, probes, turns.view(-1, len(probes), 3, 3))
             self.log("lambda", share.detach().sqrt())
             total = total + strength * config.antisymmetry_weight * share
         return total

@@ -26,7 +26,7 @@ class _PlainLayerNorm(TorchFunctionMode):
         return centred * (centred.square().mean(dim=-1, keepdim=True) + eps).rsqrt() * weight + bias
 
 
-def antisymmetry(network: EdgeTransformer, batch: Batch, probes: Tensor) -> Tensor:
+def antisymmetry(network: EdgeTransformer, batch: Batch, probes: Tensor, turns: Tensor | None = None) -> Tensor:
     """lambda^2 of the force's Jacobian by one probe per structure, differentiable in the weights.
 
     J v by forward, J^T v by reverse differentiation, so that it costs a few force calls and never builds J.
@@ -39,16 +39,26 @@ def antisymmetry(network: EdgeTransformer, batch: Batch, probes: Tensor) -> Tens
         b structures of n atoms.
     probes
         (b, n, 3) Gaussian numbers.
+    turns
+        (K, b, 3, 3), rotations or mirrorings: of the force averaged over these orientations. With K of them random, its
+        mean is lambda^2 of the average over all orientations plus 1/K of what that leaves out. None: as they lie.
     """
-    x = batch.positions.detach().requires_grad_(True)
+    if turns is None:
+        turns = torch.eye(3, dtype=batch.positions.dtype, device=batch.positions.device).expand(1, len(probes), 3, 3)
+    copies = Batch(*(t.repeat(len(turns), *[1] * (t.dim() - 1)) for t in batch))
+    x = (batch.positions.detach() @ turns).flatten(0, 1).requires_grad_(True)
+    v = (probes.to(x.dtype) @ turns).flatten(0, 1)
 
     def forces(positions: Tensor) -> Tensor:
-        return network(batch.atomic_numbers, positions, batch.charge, batch.multiplicity)[1]
+        return network(copies.atomic_numbers, positions, copies.charge, copies.multiplicity)[1]
+
+    def back(products: Tensor) -> Tensor:
+        return (products.to(x.dtype).view(*turns.shape[:2], -1, 3) @ turns.transpose(2, 3)).mean(dim=0)
 
     with torch.compiler.set_stance("force_eager"), _PlainLayerNorm():
-        output, forward = torch.func.jvp(forces, (x,), (probes.to(x.dtype),))
-        (backward,) = torch.autograd.grad(output, x, probes.to(output.dtype), create_graph=True)
-    return antisymmetric_share(forward, backward.to(forward.dtype))
+        output, forward = torch.func.jvp(forces, (x,), (v,))
+        (backward,) = torch.autograd.grad(output, x, v.to(output.dtype), create_graph=True)
+    return antisymmetric_share(back(forward), back(backward))
 
 
 def inequivariance(forces: Tensor, turns: Tensor, copies: int) -> Tensor:

@@ -46,7 +46,7 @@ def batch(n: int = 4, b: int = 2) -> Batch:
         ones,
         ones,
         torch.eye(3).expand(b, 3, 3),
-        torch.zeros(b, 3),
+        torch.zeros(b, 3, dtype=torch.float64),
     )
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.training.batches import Batch, augmented
+from mdet_openmm.training.batches import Batch, augmented, random_orthogonal
 from mdet_openmm.training.evaluate import force_jacobian
 from mdet_openmm.training.penalties import antisymmetry, inequivariance
 from mdet_openmm.trust.definitions import antisymmetric_ratio
@@ -19,7 +19,7 @@ def batch(b: int, n: int = 4) -> Batch:
     z = torch.tensor([[6, 1, 8, 1]]).expand(b, n)
     zeros, ones = torch.zeros(b, dtype=torch.long), torch.ones(b, dtype=torch.long)
     turns = torch.eye(3, dtype=torch.float64).expand(b, 3, 3)
-    return Batch(z, x, forces, zeros.double(), zeros, ones, turns, torch.zeros(b, 3))
+    return Batch(z, x, forces, zeros.double(), zeros, ones, turns, torch.zeros(b, 3).double())
 
 
 class Linear(nn.Module):
@@ -96,3 +96,33 @@ def test_inequivariance() -> None:
     expected = (back[:3] - back[3:]).norm(dim=-1).mean() / 2  # each is as far from the mean of both
     assert float(inequivariance(constant, given.turns, 2)) == pytest.approx(float(expected))
     assert expected > 0.1
+
+
+def test_of_the_average_over_orientations() -> None:
+    """Forces x A^T, A not isotropic: their average over all rotations is trace A / 3 x plus what the curl leaves, 0."""
+    given = batch(2)
+    probes = torch.randn(given.positions.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    turns = random_orthogonal(2 * 4000, torch.Generator().manual_seed(2)).view(-1, 2, 3, 3)
+    force = Linear(SPRING + CURL)
+    alone = float(antisymmetry(force, given, probes, turns[:1]))  # type: ignore[arg-type]
+    assert alone == pytest.approx(float(CURL.square().sum() / (SPRING + CURL).square().sum()), rel=0.5)
+    assert float(antisymmetry(force, given, probes, turns)) < 1e-3 * alone  # type: ignore[arg-type]
+
+
+def test_average_over_orientations_of_a_network() -> None:
+    network, given = small_network("spherical_harmonics"), batch(2)
+    probes = torch.randn(given.positions.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    turns = random_orthogonal(2 * 3, torch.Generator().manual_seed(2)).view(3, 2, 3, 3)
+    share: list[Tensor] = []
+    for i in range(2):
+        total = torch.zeros(12, 12, dtype=torch.float64)
+        for turn in turns[:, i]:
+            turned = Batch(*(t[i : i + 1] for t in given))._replace(positions=given.positions[i : i + 1] @ turn)
+            jacobian = force_jacobian(network, turned).view(4, 3, 4, 3)
+            total += torch.einsum("ab,ibjc,dc->iajd", turn, jacobian, turn).reshape(12, 12) / 3
+        v = probes[i].flatten()
+        share.append(torch.stack(((total @ v - total.T @ v).square().sum(), 2 * (total @ v).square().sum())))
+        share[-1][1] += 2 * (total.T @ v).square().sum()
+    wanted = torch.stack(share).sum(dim=0)
+    got = antisymmetry(network, given, probes, turns)
+    assert float(got) == pytest.approx(float(wanted[0] / wanted[1]), rel=1e-9)

@@ -48,7 +48,16 @@ class Waters:
             x = np.zeros((b, 3, 3))
             x[:, 1, 0], x[:, 2, 1] = self.lengths[indices], 3.0
         forces = np.ones_like(x) * (1.0 + 0.01 * indices[:, None, None])
-        return Batch(z, x, forces, np.zeros(b), np.zeros(b, int), np.ones(b, int), np.where(indices == 101, 1, 0))
+        return Batch(
+            z,
+            x,
+            forces,
+            np.zeros(b),
+            np.zeros(b, int),
+            np.ones(b, int),
+            np.where(indices == 101, 1, 0),
+            np.zeros((b, 3)),
+        )
 
 
 @pytest.fixture
