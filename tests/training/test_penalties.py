@@ -43,7 +43,7 @@ def test_antisymmetry_of_known_forces(part: float, expected: float) -> None:
     given = batch(4000)
     probes = torch.randn(given.positions.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
     got = antisymmetry(Linear(matrix), given, probes)  # type: ignore[arg-type]
-    assert float(got) == pytest.approx(expected, abs=1e-12 if part in (0.0, 1.0) else 0.01)
+    assert float(got.detach()) == pytest.approx(expected, abs=1e-12 if part in (0.0, 1.0) else 0.01)
 
 
 def small_network(directions: str) -> EdgeTransformer:
