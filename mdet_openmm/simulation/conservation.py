@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.analysis.drift import linear_drift
-from mdet_openmm.simulation.log_file import CHECK, KINETIC
+from mdet_openmm.simulation.log_file import ADDED, CHECK, KINETIC
 from mdet_openmm.units import KJ_PER_MOL_PER_EV
 
 Log = dict[str, NDArray[np.float64]]
@@ -48,6 +48,7 @@ def conservation(
     kinetic = linear_drift(times, log.get(KINETIC, np.zeros(0)))
     total = None if energy is None else linear_drift(*energy)
     per_atom = MEV_PER_KJ_MOL / n_atoms
+    added = linear_drift(times, log[ADDED]) if ADDED in log else None
     ratio = None
     if total is not None and kinetic is not None and kinetic.spread > 0.0:
         ratio = abs(total.slope) * float(times[-1]) / kinetic.spread
@@ -61,6 +62,8 @@ def conservation(
         "energy_fluctuation_meV_per_atom": per_atom * total.spread if total else None,
         "kinetic_energy_std_meV_per_atom": per_atom * kinetic.spread if kinetic else None,
         "drift_ratio": ratio,
+        "added_energy_meV_per_atom_ps": per_atom * added.slope if added else None,
+        "added_energy_error_meV_per_atom_ps": per_atom * added.error if added else None,
     }
 
 
@@ -80,6 +83,12 @@ def sentences(summary: dict[str, Any]) -> list[str]:
         )
     else:
         lines.append("total energy: not known; the model has none, and --reference gfn2 was not evaluated")
+    if summary["added_energy_meV_per_atom_ps"] is not None:
+        lines.append(
+            f"energy added to hold it: {summary['added_energy_meV_per_atom_ps']:+.3g} ± "
+            f"{summary['added_energy_error_meV_per_atom_ps']:.1g} meV/atom/ps; without --hold-energy it would have "
+            "drifted by as much the other way"
+        )
     if summary["integrator_check_kJ_mol"] is not None:
         lines.append(
             f"integrator check {summary['integrator_check_kJ_mol']:.1e} kJ/mol, "

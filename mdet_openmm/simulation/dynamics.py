@@ -78,7 +78,9 @@ def run_dynamics(
         folder / run_folder.TRAJECTORY, len(thermometer.masses), timestep, schedule.report, schedule.frames(step)
     )
     is_nve = settings.ensemble == "nve"
-    log = LogFile(folder / run_folder.LOG, tuple(thermometer.elements), counted, has_energy, is_nve)
+    log = LogFile(
+        folder / run_folder.LOG, tuple(thermometer.elements), counted, has_energy, is_nve, motion.added() is not None
+    )
     files: list[Any] = [trajectory, log]
     if watch is not None:
         watch.open(folder / run_folder.EQUIVARIANCE, counted)
@@ -130,6 +132,7 @@ def run_dynamics(
                     monitor.largest_stretch(now.positions),
                     energy,
                     motion.energies(now),
+                    motion.added(),
                 )
             if equilibrating and step == schedule.equilibrate:
                 motion.begin()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mdet_openmm.errors import InputError
 
 KINETIC, WORK, CHECK = "kinetic_energy_kJ_mol", "work_kJ_mol", "integrator_check_kJ_mol"
+ADDED = "added_energy_kJ_mol"
 POTENTIAL = "potential_energy_kJ_mol"
 
 
@@ -71,16 +72,25 @@ class LogFile:
         Whether there is a column for the potential energy.
     verlet
         Whether there are those of an NVE run: kinetic energy, work, integrator check.
+    held
+        Whether there is that of one whose energy is held: what was added.
     """
 
     def __init__(
-        self, path: Path, elements: Sequence[str], last_step: int, energy: bool = False, verlet: bool = False
+        self,
+        path: Path,
+        elements: Sequence[str],
+        last_step: int,
+        energy: bool = False,
+        verlet: bool = False,
+        held: bool = False,
     ) -> None:
         self._elements = tuple(elements)
         names = [f"temperature_{element}_K" for element in elements]
         columns = ["step", "time_ps", "temperature_K", *names, "max_force_kJ_mol_nm", "max_bond_stretch_A"]
         columns += [POTENTIAL] if energy else []
         columns += [KINETIC, WORK, CHECK] if verlet else []
+        columns += [ADDED] if held else []
         self._table = CsvFile(path, columns, last_step)
         self.sync, self.close = self._table.sync, self._table.close
 
@@ -94,12 +104,14 @@ class LogFile:
         stretch: float,
         energy: float | None = None,
         verlet: tuple[float, float, float] | None = None,
+        added: float | None = None,
     ) -> None:
-        """Append a row: ps, K, K, kJ/mol/nm, Å, and kJ/mol where there are energies (kinetic, work, check)."""
+        """Append a row: ps, K, K, kJ/mol/nm, Å, and kJ/mol where there are energies (kinetic, work, check; added)."""
         temperatures = [f"{t:.3f}" for t in (temperature, *(by_element[e] for e in self._elements))]
         row = [str(step), f"{time:.10g}", *temperatures, f"{force:.4f}", f"{stretch:.6f}"]
         row += [f"{energy:.6f}"] if energy is not None else []
         row += [f"{verlet[0]:.6f}", f"{verlet[1]:.6f}", f"{verlet[2]:.3e}"] if verlet is not None else []
+        row += [f"{added:.6f}"] if added is not None else []
         self._table.write(row)
 
 

@@ -35,6 +35,9 @@ class Motion(Protocol):
     def energies(self, now: Phase) -> tuple[float, float, float] | None:
         """Kinetic energy, work and integrator check of a row of the log, in kJ/mol; None for NVT."""
 
+    def added(self) -> float | None:
+        """Energy that scaling has added to hold the total, kJ/mol; None where nothing holds it."""
+
 
 class Thermostatted:
     """NVT."""
@@ -61,6 +64,10 @@ class Thermostatted:
         return last_force(self._monitor.thermometer.masses, 1e-3 * self._settings.timestep, before, now)
 
     def energies(self, now: Phase) -> tuple[float, float, float] | None:
+        """None."""
+        return None
+
+    def added(self) -> float | None:
         """None."""
         return None
 
@@ -100,6 +107,10 @@ class Isolated:
         """Kinetic energy at the positions now, work since the start, and integrator check."""
         kinetic = verlet.kinetic_energy(self._monitor.thermometer.masses, now.velocities)
         return kinetic, *verlet.work_and_check(self._context, kinetic)
+
+    def added(self) -> float | None:
+        """Since the start."""
+        return verlet.added_energy(self._context)
 
 
 def make_motion(context: Any, settings: RunSettings, monitor: Monitor) -> Motion:

@@ -8,7 +8,7 @@ from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import conservation, integrator_check, sentences
 from mdet_openmm.simulation.dynamics import Outcome
 from mdet_openmm.simulation.interrupt import Interrupt
-from mdet_openmm.simulation.log_file import KINETIC, POTENTIAL, read_table
+from mdet_openmm.simulation.log_file import ADDED, KINETIC, POTENTIAL, read_table
 from mdet_openmm.simulation.reference_energy import evaluate, largest_position_error, total_energy
 from mdet_openmm.simulation.run import Say, run
 from mdet_openmm.simulation.settings import NveSettings
@@ -30,7 +30,8 @@ def _measure(setup: Setup, outcome: Outcome, interrupt: Interrupt, say: Say) -> 
     log = read_table(folder / run_folder.LOG)
     source, energy, error = None, None, None
     if POTENTIAL in log:
-        source, energy = "energy head", (log["time_ps"], log[POTENTIAL] + log[KINETIC])
+        held = ", which was held" if ADDED in log else ""
+        source, energy = "energy head" + held, (log["time_ps"], log[POTENTIAL] + log[KINETIC])
     if setup.teacher is not None:
         source, energy = "GFN2-xTB", None
         # A run that was interrupted is to end now; what it has is evaluated when it has gone on to its end.

@@ -27,10 +27,11 @@ UNITS = {
     "equilibrate": "picosecond",
     "report_interval": "femtosecond",
     "checkpoint_interval": "picosecond",
+    "hold_energy": "picosecond",
 }
 NOT_STORED = ("system", "output", "restart", "quiet", "time")
 """Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps)."""
-MAY_CHANGE = frozenset({"steps", "model", "threads", "reference"})
+MAY_CHANGE = frozenset({"steps", "model", "threads", "reference", "cuda_graph"})
 """Fields that a restart may give anew (the model is compared by its hash)."""
 
 
@@ -56,6 +57,9 @@ class RunSettings:
     backend: str = option("auto", "what calls the network", choices=("auto", "torch", "python"))
     platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
     precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
+    cuda_graph: bool | None = option(
+        None, "replay each force call as one CUDA graph [python backend and small molecules, on CUDA]"
+    )
     threads: int | None = option(None, "CPU threads of the network; default: OMP_NUM_THREADS, else 1 if small")
     frames: int = option(
         1,
@@ -124,6 +128,11 @@ class NveSettings(RunSettings):
     reference: str | None = option(
         None, "whose energy is judged, on at most 500 frames after the run: gfn2 [the model's own]", choices=("gfn2",)
     )
+    hold_energy: float | None = option(
+        None,
+        "hold kinetic energy plus the energy head's at its start by scaling velocities, with this time constant in ps "
+        "(0.1, say); needs a model with an energy head",
+    )
 
 
 S = TypeVar("S", bound=RunSettings)
@@ -151,7 +160,7 @@ def resolved(settings: S) -> S:
     s = settings
     for name in ("temperature", "timestep", "report_interval", "checkpoint_interval"):
         _check_positive(name, getattr(s, name))
-    for name in ("friction", "time", "largest_equivariance_error"):
+    for name in ("friction", "time", "largest_equivariance_error", "hold_energy"):
         if getattr(s, name, None) is not None:
             _check_positive(name, getattr(s, name))
     if not (isinstance(s.equilibrate, (int, float)) and math.isfinite(s.equilibrate) and s.equilibrate >= 0):
@@ -167,6 +176,8 @@ def resolved(settings: S) -> S:
             f"--timestep {s.timestep} fs is too long to integrate vibrations (at most {LARGEST_TIMESTEP_FS} fs; "
             "0.5 fs is usual with hydrogens)"
         )
+    if isinstance(s, NveSettings) and s.hold_energy is not None and 1000.0 * s.hold_energy < 10.0 * s.timestep:
+        raise InputError(f"--hold-energy {s.hold_energy} ps is shorter than ten time steps of {s.timestep} fs")
     if s.steps is not None and s.time is not None:
         raise InputError("--steps and --time both say how long to run; give only one")
     steps = s.steps if s.steps is not None else round((s.time or DEFAULT_TIME_PS) * 1000.0 / s.timestep)

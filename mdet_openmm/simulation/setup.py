@@ -111,6 +111,8 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     run_folder.check_free_space(settings.folder, _bytes_to_write(schedule, molecule))
     choice = choose_platform(settings.platform, settings.precision)
     forces = chosen_forces(model, settings.forces)
+    if isinstance(settings, NveSettings) and settings.hold_energy is not None:
+        _check_held(model, forces)
     if settings.frames == AUTO_FRAMES:
         settings = _with_frames(settings, model, molecule, say)
     check_memory(
@@ -121,7 +123,7 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         forces=forces,
         available=torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None,
     )
-    backend, why = choose_backend(settings.backend)
+    backend, why = choose_backend(settings.backend, choice.name)
     settings = replace(
         settings,
         platform=choice.name,
@@ -149,7 +151,7 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     module = bind_force(settings, molecule, model, settings.offset or "none")
     masses = _masses(molecule)
     system = make_system(masses)
-    force = add_force(system, module, backend, choice.device)
+    force = add_force(system, module, backend, choice.device, settings.cuda_graph)
     integrator = make_integrator(settings, system)
     check_system(system, model.has_energy)
     context = openmm.Context(system, integrator, choice.platform, choice.properties)
@@ -167,6 +169,14 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     return Setup(
         settings, molecule, topology, model, schedule, choice, context, force, steady, monitor, teacher, identity
     )
+
+
+def _check_held(model: Model, forces: str) -> None:
+    """Refuse to hold an energy that is not there, or that is kept without it."""
+    if not model.has_energy:
+        raise InputError(f"--hold-energy needs a model with an energy head, which {model.name} does not have")
+    if forces == "conservative":
+        raise InputError("--hold-energy is for direct forces; conservative ones keep their energy without it")
 
 
 def _make_monitor(settings: RunSettings, molecule: Molecule, masses: NDArray[np.float64]) -> Monitor:

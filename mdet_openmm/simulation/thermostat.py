@@ -61,7 +61,7 @@ def make_integrator(settings: RunSettings, system: Any) -> Any:
         both = openmm.CompoundIntegrator()
         both.addIntegrator(langevin(EQUILIBRATION_FRICTION))
         # Verlet draws nothing, but on the Reference platform the last integrator to be set up seeds all of them.
-        both.addIntegrator(seeded(make_verlet(timestep)))
+        both.addIntegrator(seeded(make_verlet(timestep, getattr(settings, "hold_energy", None))))
         return both
     if settings.thermostat == "langevin":
         return langevin(langevin_friction(settings, settings.equilibrate > 0))

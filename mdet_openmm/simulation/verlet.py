@@ -9,6 +9,11 @@ by writing out the squares: K' − K = v½·(F + F')Δt/2 + Δt²/8·(F'² − F
 to rounding. **That says that the integrator is right. It says nothing about the forces**: it holds for any, also for
 those that heat.
 
+With ``hold``, the velocities are scaled at the end of each step so that the kinetic energy plus the model's potential
+energy goes back to its value at the start, with that time constant: isoenergetic dynamics with feedback (Evans, Hoover,
+Failor, Moran and Ladd, Phys. Rev. A 28, 1016 (1983), hold it exactly). What the scaling has added to the kinetic energy
+is counted, and is taken from the check above.
+
 The force of the second half kick is kept for the first half kick of the next step and goes into checkpoints. Taking
 it anew would cost a call, and with random rotations be another force.
 """
@@ -21,10 +26,12 @@ from numpy.typing import NDArray
 LANGEVIN, VERLET = 0, 1
 """The two integrators of an NVE run in its CompoundIntegrator."""
 WORK, INVARIANT, FORCE_SQUARE = "work", "invariant", "force_square"
+TARGET, ADDED = "target", "added"
+"""Of an integrator that holds the energy, kJ/mol."""
 FORCE = "force"
 
 
-def make_verlet(timestep: float) -> Any:
+def make_verlet(timestep: float, hold: float | None = None) -> Any:
     """Make the integrator; `begin` has to be called before its first step.
 
     Its global variables are ``work`` (kJ/mol), ``force_square`` (Σ F²/m, kJ²/mol²/nm²/dalton) and ``invariant`` (what
@@ -34,6 +41,9 @@ def make_verlet(timestep: float) -> Any:
     ----------
     timestep
         ps.
+    hold
+        Time constant in ps with which the total energy is held; None: it is left alone. Needs a potential energy. Its
+        global variables are then also ``target`` (of the total energy) and ``added`` (by scaling), kJ/mol.
 
     Returns
     -------
@@ -44,6 +54,9 @@ def make_verlet(timestep: float) -> Any:
     integrator = openmm.CustomIntegrator(timestep)
     for name in (WORK, INVARIANT, FORCE_SQUARE, "first", "second"):
         integrator.addGlobalVariable(name, 0.0)
+    if hold is not None:
+        for name in (TARGET, ADDED, "kinetic", "scale"):
+            integrator.addGlobalVariable(name, 0.0)
     integrator.addPerDofVariable(FORCE, 0.0)
     integrator.addUpdateContextState()
     integrator.addComputePerDof("v", "v + 0.5*dt*force/m")
@@ -54,6 +67,13 @@ def make_verlet(timestep: float) -> Any:
     integrator.addComputeGlobal(WORK, "work + 0.5*dt*(first + second)")
     integrator.addComputeSum(FORCE_SQUARE, "force*force/m")
     integrator.addComputePerDof("v", "v + 0.5*dt*force/m")
+    if hold is not None:
+        integrator.addComputeSum("kinetic", "0.5*m*v*v")
+        # the energy comes with the force of this step, without another call
+        missing = f"{timestep / hold!r}*({TARGET} - kinetic - energy)"
+        integrator.addComputeGlobal("scale", f"sqrt(max(0, 1 + {missing}/max(kinetic, 1e-30)))")
+        integrator.addComputeGlobal(ADDED, f"{ADDED} + kinetic*(scale*scale - 1)")
+        integrator.addComputePerDof("v", "scale*v")
     return integrator
 
 
@@ -68,7 +88,8 @@ def begin(context: Any, masses: NDArray[np.float64]) -> None:
         (n,) in dalton.
     """
     verlet = _verlet(context)
-    state = context.getState(getForces=True, getVelocities=True)
+    held = TARGET in _counters(verlet)
+    state = context.getState(getForces=True, getVelocities=True, getEnergy=held)
     force = state.getForces(asNumpy=True)._value
     force_square = float((force**2 / masses[:, None]).sum())
     kinetic = kinetic_energy(masses, state.getVelocities(asNumpy=True)._value)
@@ -77,6 +98,9 @@ def begin(context: Any, masses: NDArray[np.float64]) -> None:
     verlet.setGlobalVariableByName(WORK, 0.0)
     verlet.setGlobalVariableByName(FORCE_SQUARE, force_square)
     verlet.setGlobalVariableByName(INVARIANT, kinetic - timestep**2 / 8.0 * force_square)
+    if held:
+        verlet.setGlobalVariableByName(TARGET, kinetic + state.getPotentialEnergy()._value)
+        verlet.setGlobalVariableByName(ADDED, 0.0)
 
 
 def kinetic_energy(masses: NDArray[np.float64], velocities: NDArray[np.float64]) -> float:
@@ -87,7 +111,8 @@ def kinetic_energy(masses: NDArray[np.float64], velocities: NDArray[np.float64])
 def work_and_check(context: Any, kinetic: float) -> tuple[float, float]:
     """Work since `begin` and the integrator check, both in kJ/mol.
 
-    The check is K − W − Δt²/8·Σ F²/m less what it was at the start: zero up to rounding for any force.
+    The check is K − W − Δt²/8·Σ F²/m, less what scaling has added, less what it was at the start: zero up to rounding
+    for any force.
 
     Parameters
     ----------
@@ -99,7 +124,13 @@ def work_and_check(context: Any, kinetic: float) -> tuple[float, float]:
     verlet = _verlet(context)
     work, invariant, force_square = (verlet.getGlobalVariableByName(n) for n in (WORK, INVARIANT, FORCE_SQUARE))
     timestep = verlet.getStepSize()._value
-    return work, kinetic - work - timestep**2 / 8.0 * force_square - invariant
+    return work, kinetic - work - timestep**2 / 8.0 * force_square - invariant - (added_energy(context) or 0.0)
+
+
+def added_energy(context: Any) -> float | None:
+    """What scaling the velocities has added to the kinetic energy since `begin`, kJ/mol; None if nothing holds it."""
+    verlet = _verlet(context)
+    return float(verlet.getGlobalVariableByName(ADDED)) if ADDED in _counters(verlet) else None
 
 
 def held_force(context: Any) -> NDArray[np.float64]:
@@ -112,13 +143,13 @@ def saved_state(context: Any) -> bytes:
     if not is_nve(context):
         return b""
     verlet = _verlet(context)
-    scalars = [verlet.getGlobalVariableByName(name) for name in (WORK, INVARIANT, FORCE_SQUARE)]
+    scalars = [verlet.getGlobalVariableByName(name) for name in _counters(verlet)]
     return np.concatenate([scalars, held_force(context).ravel()]).astype("<f8").tobytes()
 
 
 def saved_bytes(context: Any) -> int:
     """Length of `saved_state`."""
-    return 8 * (3 + 3 * context.getSystem().getNumParticles()) if is_nve(context) else 0
+    return 8 * (len(_counters(_verlet(context))) + 3 * context.getSystem().getNumParticles()) if is_nve(context) else 0
 
 
 def restore_state(context: Any, content: bytes) -> None:
@@ -127,9 +158,10 @@ def restore_state(context: Any, content: bytes) -> None:
         return
     values = np.frombuffer(content, dtype="<f8")
     verlet = _verlet(context)
-    for name, value in zip((WORK, INVARIANT, FORCE_SQUARE), values[:3], strict=True):
+    names = _counters(verlet)
+    for name, value in zip(names, values[: len(names)], strict=True):
         verlet.setGlobalVariableByName(name, float(value))
-    verlet.setPerDofVariableByName(FORCE, values[3:].reshape(-1, 3))
+    verlet.setPerDofVariableByName(FORCE, values[len(names) :].reshape(-1, 3))
 
 
 def is_nve(context: Any) -> bool:
@@ -139,3 +171,9 @@ def is_nve(context: Any) -> bool:
 
 def _verlet(context: Any) -> Any:
     return context.getIntegrator().getIntegrator(VERLET)
+
+
+def _counters(verlet: Any) -> tuple[str, ...]:
+    """Names of the global variables that live longer than a step."""
+    names = {verlet.getGlobalVariableName(i) for i in range(verlet.getNumGlobalVariables())}
+    return tuple(name for name in (WORK, INVARIANT, FORCE_SQUARE, TARGET, ADDED) if name in names)

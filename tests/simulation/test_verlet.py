@@ -1,5 +1,6 @@
 """Velocity Verlet against OpenMM's own, its order, its one force call, and what its check can and cannot see."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,18 +23,32 @@ def harmonic(positions: np.ndarray) -> np.ndarray:
     return -STIFFNESS * positions
 
 
-def curl(positions: np.ndarray) -> np.ndarray:
+def curl(positions: np.ndarray, strength: float = 2e3) -> np.ndarray:
     """No gradient of anything: it pumps energy into whatever turns about z."""
-    return harmonic(positions) + 2e3 * np.stack([-positions[:, 1], positions[:, 0], 0.0 * positions[:, 2]], axis=1)
+    whirl = np.stack([-positions[:, 1], positions[:, 0], 0.0 * positions[:, 2]], axis=1)
+    return harmonic(positions) + strength * whirl
 
 
-def make_context(force: Force, timestep: float = 0.0005, integrator: Any = None) -> Any:
+def weak_curl(positions: np.ndarray) -> np.ndarray:
+    return curl(positions, 200.0)
+
+
+def spring_energy(positions: np.ndarray) -> float:
+    return 0.5 * STIFFNESS * float((positions**2).sum())
+
+
+def make_context(force: Force, timestep: float = 0.0005, integrator: Any = None, hold: float | None = None) -> Any:
     """At START with MOVING, in its Verlet phase, with work counted from here."""
     system = make_system(MASSES)
-    system.addForce(openmm.PythonForce(lambda s: (0.0, force(s.getPositions(asNumpy=True)._value))))
+
+    def compute(state: Any) -> tuple[float, np.ndarray]:
+        positions = state.getPositions(asNumpy=True)._value
+        return spring_energy(positions), force(positions)
+
+    system.addForce(openmm.PythonForce(compute))
     both = openmm.CompoundIntegrator()
     both.addIntegrator(openmm.LangevinMiddleIntegrator(300.0, 1.0, timestep))
-    both.addIntegrator(verlet.make_verlet(timestep))
+    both.addIntegrator(verlet.make_verlet(timestep, hold))
     context = openmm.Context(system, integrator or both, openmm.Platform.getPlatform("Reference"))
     context.setPositions(START)
     context.setVelocities(MOVING)
@@ -116,14 +131,56 @@ def test_a_force_that_is_new_at_each_call_is_called_once_a_step_and_used_twice()
     assert abs(verlet.work_and_check(context, kinetic)[1]) < 1e-11 * kinetic
 
 
-def test_a_checkpoint_holds_work_and_force_to_the_bit() -> None:
-    context = make_context(curl)
+def total_energy(context: Any) -> float:
+    positions, velocities = phase(context)
+    return verlet.kinetic_energy(MASSES, velocities) + spring_energy(positions)
+
+
+def test_a_held_energy_stays_where_a_curl_would_raise_it() -> None:
+    calls = []
+
+    def counted(positions: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        return weak_curl(positions)
+
+    free, held = make_context(weak_curl), make_context(counted, hold=0.01)
+    start, begun = total_energy(free), len(calls)
+    free.getIntegrator().step(2000)
+    held.getIntegrator().step(2000)
+    assert len(calls) == begun + 2000  # the energy comes with the force
+    assert total_energy(free) > 1.1 * start
+    # What is left is the power of the curl, at most |curl| / omega per time, times the time constant.
+    assert 0.0 < total_energy(held) - start < 200.0 / np.sqrt(STIFFNESS / MASSES.min()) / MASSES.min() * 0.01 * start
+    added = verlet.added_energy(held)
+    assert added is not None and added < -0.1 * start and verlet.added_energy(free) is None
+    kinetic = verlet.kinetic_energy(MASSES, phase(held)[1])
+    work, check = verlet.work_and_check(held, kinetic)
+    assert abs(check) < 1e-11 * kinetic
+    # what the curl did is what was taken away, and springs took the rest
+    assert work + added == pytest.approx(kinetic - verlet.kinetic_energy(MASSES, MOVING), rel=1e-3, abs=1e-3 * start)
+
+
+def test_the_time_constant_is_that_of_the_return() -> None:
+    context = make_context(harmonic, hold=0.05)
+    target = 1.2 * total_energy(context)
+    context.getIntegrator().getIntegrator(verlet.VERLET).setGlobalVariableByName(verlet.TARGET, target)
+    missing = [target - total_energy(context)]
+    for _ in range(3):
+        context.getIntegrator().step(100)  # one time constant
+        missing.append(target - total_energy(context))
+    for before, after in itertools.pairwise(missing):
+        assert after / before == pytest.approx(np.exp(-1.0), rel=0.05)
+
+
+@pytest.mark.parametrize("hold", [None, 0.01])
+def test_a_checkpoint_holds_work_and_force_to_the_bit(hold: float | None) -> None:
+    context = make_context(curl, hold=hold)
     context.getIntegrator().step(37)
     ours, theirs = verlet.saved_state(context), context.createCheckpoint()
     assert len(ours) == verlet.saved_bytes(context)
     context.getIntegrator().step(50)
     expected = (*map(bytes, phase(context)), verlet.work_and_check(context, 0.0), verlet.saved_state(context))
-    other = make_context(curl)
+    other = make_context(curl, hold=hold)
     other.loadCheckpoint(theirs)
     verlet.restore_state(other, ours)
     other.getIntegrator().step(50)
