@@ -17,7 +17,9 @@ from torch import Tensor
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import run_plainly
+from mdet_openmm.system.cuda_graph import ForceCall, GraphedCall, wants_graph
 from mdet_openmm.system.guards import guard_serialisation
+from mdet_openmm.system.platform import in_double
 
 
 def _load_torch_plugins() -> None:
@@ -43,16 +45,28 @@ class PythonCompute:
     OpenMM turns any exception raised here into a bare OpenMMException, Ctrl-C included, so the first one is kept in
     `error`; `original_errors` raises it again.
 
+    Parameters
+    ----------
+    module
+        As for `add_force`.
+    device
+        Where it computes.
+    cuda_graph
+        Capture its calls; the device must be a CUDA one.
+
     Attributes
     ----------
     error
         None, or the first exception of a call.
     """
 
-    def __init__(self, module: torch.jit.ScriptModule, device: str = "cpu") -> None:
+    def __init__(self, module: torch.jit.ScriptModule, device: str = "cpu", cuda_graph: bool = False) -> None:
+        self._has_energy = bool(getattr(module, "has_energy", True))
         # Frozen as TorchForce does it, in a copy: both backends then run the same graph.
-        self.module = torch.jit.freeze(copy.deepcopy(module).to(device).eval())
-        self.device = device
+        self.module: ForceCall = torch.jit.freeze(copy.deepcopy(module).to(device).eval())
+        self.device = torch.device(device)
+        if cuda_graph:
+            self.module = GraphedCall(self.module, self.device)
         self.error: BaseException | None = None
 
     def __call__(self, state: Any) -> tuple[float, NDArray[np.float64]]:
@@ -60,7 +74,8 @@ class PythonCompute:
         try:
             positions = state.getPositions(asNumpy=True).value_in_unit(openmm.unit.nanometer)
             energy, forces = self.module(torch.tensor(positions, dtype=torch.float64, device=self.device))
-            return float(energy), forces.cpu().numpy()
+            # to the host one after the other, which waits for the device: not for an energy that is always 0
+            return float(energy) if self._has_energy else 0.0, forces.cpu().numpy()
         except BaseException as error:
             if self.error is None:
                 self.error = error
@@ -110,7 +125,13 @@ def make_system(masses: Sequence[float] | NDArray[np.float64]) -> Any:
     return system
 
 
-def add_force(system: Any, module: torch.jit.ScriptModule, backend: str = "auto", device: str = "cpu") -> Any:
+def add_force(
+    system: Any,
+    module: torch.jit.ScriptModule,
+    backend: str = "auto",
+    device: str = "cpu",
+    cuda_graph: bool | None = None,
+) -> Any:
     """Put the force of a bound module into a System.
 
     Parameters
@@ -122,7 +143,11 @@ def add_force(system: Any, module: torch.jit.ScriptModule, backend: str = "auto"
     backend
         "torch" (TorchForce), "python" (PythonForce), or "auto" (TorchForce where it works).
     device
-        Where the python backend computes, `PlatformChoice.device`; TorchForce goes where OpenMM is.
+        `PlatformChoice.device`: where the python backend computes. TorchForce goes where OpenMM is by itself.
+    cuda_graph
+        Capture the force calls in a CUDA graph, where the device is one of CUDA. None: the python backend does it for
+        small molecules (`mdet_openmm.system.cuda_graph`); TorchForce, which ends the run where a capture fails, does
+        not.
 
     Returns
     -------
@@ -135,7 +160,7 @@ def add_force(system: Any, module: torch.jit.ScriptModule, backend: str = "auto"
     InputError
         If the backend does not work here, or if the module is for another number of atoms.
     """
-    chosen, _ = choose_backend(backend)
+    chosen, _ = choose_backend(backend, "CUDA" if torch.device(device).type == "cuda" else "Reference")
     bound = getattr(getattr(module, "network", None), "n_atoms", None)
     if bound not in (None, system.getNumParticles()):
         raise InputError(
@@ -145,22 +170,27 @@ def add_force(system: Any, module: torch.jit.ScriptModule, backend: str = "auto"
     if chosen == "torch":
         force = _openmmtorch().TorchForce(module)
         force.setOutputsForces(True)
+        if cuda_graph and torch.device(device).type == "cuda":
+            force.setProperty("useCUDAGraphs", "true")
         guard_serialisation()
     else:
-        callback = PythonCompute(module, device)
+        graphed = wants_graph(cuda_graph, module, system.getNumParticles(), device)
+        callback = PythonCompute(module, device, graphed)
         force = openmm.PythonForce(callback)
         force.callback = callback
     system.addForce(force)
     return force
 
 
-def choose_backend(name: str = "auto") -> tuple[str, str]:
+def choose_backend(name: str = "auto", platform: str = "Reference") -> tuple[str, str]:
     """Choose between TorchForce and PythonForce.
 
     Parameters
     ----------
     name
         "torch", "python" or "auto": TorchForce where it imports and gives a right force, else PythonForce.
+    platform
+        OpenMM's name of the platform where a force is tried: TorchForce may work on one and not on another.
 
     Returns
     -------
@@ -175,7 +205,7 @@ def choose_backend(name: str = "auto") -> tuple[str, str]:
     if name not in BACKENDS:
         raise InputError(f"backend must be one of {', '.join(BACKENDS)}, not {name!r}")
     if name != "python":
-        problem = torch_problem()
+        problem = torch_problem(platform)
         if not problem:
             return "torch", "TorchForce (openmmtorch)" + (", as asked for" if name == "torch" else ": it works here")
         if name == "torch":
@@ -183,7 +213,7 @@ def choose_backend(name: str = "auto") -> tuple[str, str]:
         reason = f"PythonForce: TorchForce does not work here ({problem})"
     else:
         reason = "PythonForce, as asked for"
-    problem = python_problem()
+    problem = python_problem(platform)
     if problem:
         raise InputError(f"the python backend does not work here: {problem}")
     return "python", reason
@@ -214,8 +244,8 @@ def _openmmtorch() -> Any:
 
 
 @functools.cache
-def torch_problem() -> str:
-    """Why TorchForce does not work here; empty if it does."""
+def torch_problem(platform: str = "Reference") -> str:
+    """Why TorchForce does not work on a platform here; empty if it does."""
     try:
         openmmtorch = _openmmtorch()
     except Exception as error:
@@ -226,31 +256,32 @@ def torch_problem() -> str:
         force.setOutputsForces(True)
         return force
 
-    return _trial(make)
+    return _trial(make, platform)
 
 
 @functools.cache
-def python_problem() -> str:
-    """Why PythonForce does not work here; empty if it does."""
+def python_problem(platform: str = "Reference") -> str:
+    """Why PythonForce does not work on a platform here; empty if it does."""
     version = tuple(int(p) for p in openmm.Platform.getOpenMMVersion().split(".")[:3])
     if version < (8, 6, 1)[: len(version)]:
         return f"OpenMM {openmm.Platform.getOpenMMVersion()} is older than 8.6.1"
-    return _trial(lambda: openmm.PythonForce(PythonCompute(torch.jit.script(_Spring()))))
+    device = "cuda" if platform == "CUDA" else "cpu"
+    return _trial(lambda: openmm.PythonForce(PythonCompute(torch.jit.script(_Spring()), device)), platform)
 
 
-def _trial(make: Callable[[], Any]) -> str:
+def _trial(make: Callable[[], Any], platform: str = "Reference") -> str:
     """Evaluate a spring in a Context; what is wrong with the answer, if anything."""
     # Importing is not enough: an openmmtorch built for another torch imports and fails at its first force call.
     try:
         system = make_system([1.0, 1.0])
         system.addForce(make())
-        platform = openmm.Platform.getPlatformByName("Reference")
-        context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+        where = openmm.Platform.getPlatformByName(platform)
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001), where, in_double(where))
         given = np.array([[0.1, 0.2, 0.3], [-0.4, 0.5, -0.6]])
         context.setPositions(given)
         forces = context.getState(forces=True).getForces(asNumpy=True)._value
     except Exception as error:
         return " ".join(str(error).split())[:200]
-    if not np.allclose(forces, -2.0 * given, rtol=1e-12, atol=0):
+    if not np.allclose(forces, -2.0 * given, rtol=1e-6, atol=0):
         return "a trial force came back wrong"
     return ""

@@ -98,8 +98,12 @@ def choose_platform(name: str | None = None, precision: str = "double") -> Platf
 
 def _with_double(name: str, reason: str) -> PlatformChoice:
     platform = openmm.Platform.getPlatformByName(name)
-    has_precision = "Precision" in platform.getPropertyNames()
-    return PlatformChoice(platform, {"Precision": "double"} if has_precision else {}, reason)
+    return PlatformChoice(platform, in_double(platform), reason)
+
+
+def in_double(platform: Any) -> dict[str, str]:
+    """Properties that make a Context of a platform compute in double precision; none where there is no choice."""
+    return {"Precision": "double"} if "Precision" in platform.getPropertyNames() else {}
 
 
 def _problem(choice: PlatformChoice) -> str:

@@ -165,7 +165,7 @@ def test_choosing_a_backend():
 
 
 def test_auto_falls_back_to_python_with_the_reason(monkeypatch):
-    monkeypatch.setattr(force_module, "torch_problem", lambda: "set_stride is not allowed")
+    monkeypatch.setattr(force_module, "torch_problem", lambda platform: "set_stride is not allowed")
     backend, reason = choose_backend("auto")
     assert backend == "python"
     assert "set_stride" in reason

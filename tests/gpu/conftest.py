@@ -1,0 +1,69 @@
+"""Every test here runs on a CPU and on a GPU, with the same assertions; ``pytest -m gpu`` takes the GPU half."""
+
+from pathlib import Path
+
+import pytest
+
+import torch  # before openmm # isort: skip
+import numpy as np
+from numpy.typing import NDArray
+
+from mdet_openmm.export.model_folder import Model, load_model
+from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.readers import read_molecule
+from mdet_openmm.network.config import NetworkConfig
+from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.system.force import choose_backend
+from mdet_openmm.system.platform import PlatformChoice, choose_platform
+from mdet_openmm.units import NM_PER_ANGSTROM
+
+ETHANOL = Path(__file__).resolve().parents[2] / "simulations" / "systems" / "ethanol.pdb"
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])])
+def device(request: pytest.FixtureRequest) -> str:
+    """Where tensors live."""
+    return str(request.param)
+
+
+@pytest.fixture
+def choice(device: str) -> PlatformChoice:
+    """OpenMM's platform on that device, in double precision."""
+    return choose_platform("CUDA" if device == "cuda" else "Reference")
+
+
+@pytest.fixture(params=["torch", "python"])
+def backend(request: pytest.FixtureRequest, choice: PlatformChoice) -> str:
+    """Both backends; TorchForce is skipped where it does not work."""
+    if request.param == "torch" and choose_backend("auto", choice.name)[0] != "torch":
+        pytest.skip(choose_backend("auto", choice.name)[1])
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def trained() -> Model:
+    """A smooth trained model; direct forces."""
+    return load_model("mdet-gfn2-mini")
+
+
+@pytest.fixture(scope="session")
+def with_energy() -> Model:
+    """Random weights with an energy head, whose gradient is a conservative force."""
+    torch.manual_seed(2)
+    config = NetworkConfig(n_layers=2, embd_dim=32, n_heads=2, n_radial=8, energy_head=True, force_scale=0.01)
+    network = EdgeTransformer(config).eval()
+    return Model(path=Path("tiny"), network=network, elements=(1, 6, 8), has_energy=True, name="tiny", sha256="0" * 64)
+
+
+@pytest.fixture(scope="session")
+def ethanol() -> Molecule:
+    return read_molecule(ETHANOL)
+
+
+@pytest.fixture(scope="session")
+def structures(ethanol: Molecule) -> list[NDArray[np.float64]]:
+    """Ethanol as drawn and shaken by 0.05 Å per coordinate, about other origins; (9, 3) in nm each."""
+    rng = np.random.default_rng(3)
+    shaken = [ethanol.positions + rng.normal(scale=0.05, size=(9, 3)) + rng.normal(scale=5, size=3) for _ in range(3)]
+    return [NM_PER_ANGSTROM * x for x in (ethanol.positions, *shaken)]
