@@ -21,7 +21,7 @@ from mdet_openmm.simulation.conservation import conservation, integrator_check
 from mdet_openmm.simulation.dcd import read_frame
 from mdet_openmm.simulation.dynamics import run_dynamics
 from mdet_openmm.simulation.interrupt import Interrupt
-from mdet_openmm.simulation.log_file import CHECK, KINETIC, POTENTIAL, WORK, read_table
+from mdet_openmm.simulation.log_file import ADDED, CHECK, KINETIC, POTENTIAL, WORK, read_table
 from mdet_openmm.simulation.nve import run_nve
 from mdet_openmm.simulation.nvt import run_nvt
 from mdet_openmm.simulation.settings import NveSettings, NvtSettings
@@ -201,6 +201,68 @@ def test_conservative_forces_keep_the_energy_of_the_head(tmp_path: Path, water: 
     assert summary["drift_ratio"] < 0.02
     slope = np.polyfit(log["time_ps"], total, 1)[0] / 96.4853 * 1e3 / 3.0
     assert summary["energy_drift_meV_per_atom_ps"] == pytest.approx(slope, rel=1e-4)
+
+
+@pytest.fixture(scope="session")
+def two_headed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights: forces, and an energy that knows nothing of them."""
+    import torch
+
+    from mdet_openmm.export.model_folder import save_model
+    from mdet_openmm.network.config import NetworkConfig
+    from mdet_openmm.network.edge_transformer import EdgeTransformer
+
+    torch.manual_seed(0)
+    config = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, force_scale=1e-3, energy_head=True)
+    network = EdgeTransformer(config)
+    assert network.energy_head is not None
+    with torch.no_grad():
+        network.energy_head.mlp[-1].weight.mul_(1e-4)
+    folder = tmp_path_factory.mktemp("models") / "two-heads"
+    save_model(folder, network, elements=[1, 6, 8], training={}, metrics={}, card="random weights")
+    return folder
+
+
+def test_a_held_energy(tmp_path: Path, water: Path, two_headed_model: Path, backend: str) -> None:
+    options: dict[str, Any] = {"steps": 240, "offset": "none", "watch_equivariance": 0, "backend": backend}
+    free = run_nve(cold(water, two_headed_model, tmp_path / "free", **options))
+    held = run_nve(cold(water, two_headed_model, tmp_path / "held", hold_energy=0.01, **options))
+    assert free["added_energy_meV_per_atom_ps"] is None and held["energy_source"] == "energy head, which was held"
+    change = {}
+    for name in ("free", "held"):
+        log = read_table(tmp_path / name / "log.csv")
+        total = log[POTENTIAL] + log[KINETIC]
+        change[name] = np.abs(total - total[0])
+    # what is left is the power of the forces, here growing, times the time constant
+    assert change["held"].max() < 0.25 * change["free"].max()
+    # The force without scaling would have changed the energy by about what scaling took back.
+    assert log[ADDED][-1] * (free["energy_drift_meV_per_atom_ps"]) < 0.0
+    assert np.abs(log[CHECK]).max() < 1e-10 * log[KINETIC].max()
+
+
+def test_a_held_run_goes_on_to_the_bit(tmp_path: Path, water: Path, two_headed_model: Path) -> None:
+    run_nve(cold(water, two_headed_model, tmp_path / "whole", steps=200, hold_energy=0.02))
+    longer = cold(water, two_headed_model, tmp_path / "longer", steps=80, hold_energy=0.02)
+    run_nve(longer)
+    run_nve(dataclasses.replace(longer, steps=200, restart=True))
+    same_files(tmp_path / "whole", tmp_path / "longer")
+
+
+@pytest.mark.parametrize(
+    ("which", "options", "message"),
+    [
+        ("model", {"hold_energy": 0.1}, "needs a model with an energy head"),
+        ("conservative_model", {"hold_energy": 0.1}, "conservative ones keep their energy"),
+        ("two_headed_model", {"hold_energy": 0.004}, "shorter than ten time steps"),
+        ("two_headed_model", {"hold_energy": -1.0}, "hold-energy must be"),
+    ],
+)
+def test_an_energy_that_cannot_be_held(
+    tmp_path: Path, water: Path, request: pytest.FixtureRequest, which: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run_nve(cold(water, request.getfixturevalue(which), tmp_path / "a", **options))
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.slow
