@@ -250,7 +250,7 @@ def main() -> None:
         return
     torch.set_num_threads(options.threads)
     results = measure(options.sizes, options.frames, options.threads, options.seconds)
-    about = {"machine": platform.machine(), "processor": _processor(), "threads": options.threads}
+    about = {"machine": platform.machine(), "processor": processor(), "threads": options.threads}
     about |= {"torch": torch.__version__, "openmm": openmm.Platform.getOpenMMVersion()}
     print(f"{about['processor']}, {options.threads} threads, torch {about['torch']}; ms\n")
     print(table(results))
@@ -259,7 +259,8 @@ def main() -> None:
         options.output.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,0 +1,56 @@
+"""The benchmark measures what it says, before a GPU is spent on it."""
+
+import json
+import sys
+from pathlib import Path
+
+import gpu
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from gpu_floors import Rates, floors
+from speed import LAYERS, WIDTH, atoms
+
+from mdet_openmm.export.force_module import bind, forces
+from mdet_openmm.units import ANGSTROM_PER_NM
+
+
+def test_the_textbook_network_under_ase_has_the_forces_of_ours(device: str) -> None:
+    x = ANGSTROM_PER_NM * atoms(5).numpy()
+    molecule = Atoms(numbers=[6] * 5, positions=x)
+    molecule.calc = gpu.Textbook(5, torch.float64, device)
+    expected = forces(bind(gpu.published()[1], [6] * 5, 0, 1, raw=True), x)[1]
+    assert np.abs(molecule.get_forces() - expected).max() < 1e-9 * np.abs(expected).max()
+
+
+def test_the_floors_are_counts_over_rates() -> None:
+    rates = Rates(fp64=2.0, fp32=4.0, bandwidth=8.0)
+    arithmetic, moved = floors(rates, 10, 3, "double")
+    assert arithmetic == LAYERS * (9 * 300 * WIDTH**2 + 3 * 3000 * WIDTH) / 2.0
+    assert moved == LAYERS * (15 * 300 * WIDTH + 9 * WIDTH**2)
+    assert floors(rates, 10, 3, "mixed") == (arithmetic / 2, moved / 2)
+
+
+def test_results_grow_row_by_row_and_are_not_measured_twice(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*flags: str) -> dict[str, dict[str, float]]:
+        fixed = ["gpu.py", "--device", device, "--frames", "1", "--seconds", "0.01", "--output", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", [*fixed, *flags])
+        gpu.main()
+        (path,) = tmp_path.glob("*.json")
+        return json.loads(path.read_text())["rows"]
+
+    monkeypatch.setattr(gpu, "RESULTS", tmp_path / "none")
+    monkeypatch.setattr(gpu, "PRECISIONS", ("mixed",))
+    first = call("--sizes", "3")
+    assert set(first) == {case.key for case in gpu.cases([3], [1])} and len(first) == 6
+    measured = [row for row in first.values() if "skipped" not in row]
+    assert len(measured) >= 4  # without TorchForce
+    for row in measured:
+        assert row["steps_per_s"] == pytest.approx(1.0 / row["step_s"])
+        assert row["ns_per_day"] == pytest.approx(row["steps_per_s"] * 86400 * 0.5e-6)
+        assert row["first_step_s"] > 0 and row["arithmetic_s"] > 0 and row["bytes_s"] > 0 and row["warnings"] == []
+    assert call("--sizes", "3", "4", "--minutes", "0") == first
+    assert "| 3 | mixed | 1 |" in capsys.readouterr().out
