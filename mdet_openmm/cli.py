@@ -66,7 +66,7 @@ def _finetune(args: argparse.Namespace) -> None:
         description=f"Fine-tuned from {args.model}.",
         train_only=args.train_only,
         **{
-            **(HEAD_DEFAULTS if args.train_only == "dipole" else FINETUNE_DEFAULTS),
+            **HEAD_DEFAULTS.get(args.train_only, FINETUNE_DEFAULTS),
             **{k: v for k, v in given.items() if v is not None},
         },
     )
@@ -212,11 +212,13 @@ def build_parser() -> argparse.ArgumentParser:
     tune.add_argument("data", type=Path, help="labelled data, HDF5")
     tune.add_argument("--name", required=True, help="name of the new model")
     tune.add_argument("--steps", type=int, help="optimiser steps [2000]")
-    tune.add_argument("--learning-rate", type=float, help="peak learning rate [5e-5; of the dipole head alone 2e-3]")
+    tune.add_argument(
+        "--learning-rate", type=float, help="peak learning rate [5e-5; of a head alone 2e-3 (dipole), 1e-3 (energy)]"
+    )
     tune.add_argument("--batch-size", type=int, help="structures per step [64]")
     tune.add_argument("--seed", type=int, help="seed [0]")
     tune.add_argument(
-        "--train-only", choices=("all", "dipole"), default="all", help="dipole: a dipole head, and no force changes"
+        "--train-only", choices=("all", "dipole", "energy"), default="all", help="that head, and no force changes"
     )
     for sub in (train, tune):
         sub.add_argument("--output", type=Path, help="model folder [models/NAME]")

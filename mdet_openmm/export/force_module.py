@@ -270,8 +270,9 @@ def bind(
     bound = BoundNetwork(network, numbers, charge, multiplicity, rounded=precision == "fp32")
     if compiled and not conservative:  # neither has a derivative
         compile_attention(network)
-        for part in (network.layers, network.radial, network.decomposer):
-            use_onednn(part)
+        for part in (network.layers, network.radial, network.decomposer, network.atomic_energies):
+            if part is not None:
+                use_onednn(part)
     run_plainly()
     module = ForceModule(bound, frames, offset, seed, model.has_energy, conservative, raw)
     return torch.jit.script(module.eval())

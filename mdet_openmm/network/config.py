@@ -42,6 +42,11 @@ class NetworkConfig:
     class_token: bool = option(False, "a token at the centroid that carries charge and multiplicity")
     force_head: bool = option(True, "forces straight from the network; without, they are minus the energy's gradient")
     energy_head: bool = option(False, "also predict the energy")
+    energy_pooling: str = option(
+        "mean",
+        "energy from the mean of the force's atom features, as published, or a sum over atoms pooled anew",
+        choices=("mean", "atoms"),
+    )
     dipole_head: bool = option(False, "also predict the dipole moment")
     radial_cutoff: float = option(16.0, "initial centres of the radial basis reach this far, bohr")
     force_scale: float = option(1.0, "forces are the head's output times this, Ha/bohr")

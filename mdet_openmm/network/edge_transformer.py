@@ -9,7 +9,7 @@ from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.directions import FourierDirections, HarmonicDirections, MlpDirections
 from mdet_openmm.network.electrons import N_ROWS
 from mdet_openmm.network.gradient import minus_gradient
-from mdet_openmm.network.heads import Decomposer, DipoleHead, Head
+from mdet_openmm.network.heads import AtomicEnergies, Decomposer, DipoleHead, Head
 from mdet_openmm.network.layer import EdgeLayer
 from mdet_openmm.network.nodes import NodeEmbedding, with_token
 from mdet_openmm.network.radial import N_EDGE_TYPES, BesselBasis, GaussianBasis
@@ -70,7 +70,9 @@ class EdgeTransformer(nn.Module):
         self.decomposer = Decomposer(*pooling)
         head = (config.activation, config.head_project_down, 1e-9 if config.numerics == "authors_v2" else 0.0)
         self.force_head = Head(e, 3, *head) if config.force_head else None
-        self.energy_head = Head(e, 1, *head) if config.energy_head else None
+        by_atom = config.energy_pooling == "atoms"
+        self.energy_head = Head(e, 1, *head) if config.energy_head and not by_atom else None
+        self.atomic_energies = AtomicEnergies(*pooling, *head) if config.energy_head and by_atom else None
         self.dipole_head = DipoleHead(*pooling, *head) if config.dipole_head else None
         # What an atom of each element adds to the energy before anything is learnt; zero unless training sets it.
         self.register_buffer("atom_energies", torch.zeros(N_ROWS), persistent=config.energy_head)
@@ -79,6 +81,8 @@ class EdgeTransformer(nn.Module):
         """Cast the weights to fp32, in place, but for what comes after the sum over pairs: it costs next to nothing."""
         self.to(torch.float32)
         late: list[nn.Module | None] = [self.decomposer.atom_mlp, self.force_head, self.energy_head]
+        if self.atomic_energies is not None:
+            late += [self.atomic_energies.decomposer.atom_mlp, self.atomic_energies.head]
         if self.dipole_head is not None:
             late += [self.dipole_head.decomposer.atom_mlp, self.dipole_head.head]
         for module in late:
@@ -171,7 +175,8 @@ class EdgeTransformer(nn.Module):
         and everywhere without a force head), in the trunk's dtype.
         """
         with_token = self.token_mask(mask)
-        return self.readout(self.decomposer(self.trunk(pairs, positions, types, mask), with_token), with_token)
+        x = self.trunk(pairs, positions, types, mask)
+        return self.readout(x, self.decomposer(x, with_token), with_token)
 
     @torch.jit.export
     def token_mask(self, mask: Tensor | None) -> Tensor | None:
@@ -209,10 +214,11 @@ class EdgeTransformer(nn.Module):
             return self.dipole_head(x, positions, self.token_mask(mask), self.token)
 
     @torch.jit.export
-    def readout(self, h: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Energy (f,) in Ha and forces (f, n, 3) in Ha/bohr from the decomposer's atom features.
+    def readout(self, x: Tensor, h: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Energy (f,) in Ha and forces (f, n, 3) in Ha/bohr from pair features and the decomposer's atom features.
 
-        ``h`` (f, n, e) and ``mask`` (f, n) begin with the class token, if there is one; the forces do not.
+        ``x`` (f, n, n, e), ``h`` (f, n, e) and ``mask`` (f, n) begin with the class token, if there is one; the forces
+        do not.
         """
         energy = torch.zeros(h.shape[0], dtype=h.dtype, device=h.device)
         if self.energy_head is not None:
@@ -220,6 +226,8 @@ class EdgeTransformer(nn.Module):
                 energy = self.energy_head(h[:, 0]).squeeze(-1)
             else:
                 energy = self.energy_head.molecule(h, mask).squeeze(-1)
+        if self.atomic_energies is not None:
+            energy = self.atomic_energies(x, mask, self.token)
         if self.token:
             h = h[:, 1:]
             mask = mask[:, 1:] if mask is not None else None

@@ -1,5 +1,7 @@
 """From pairs to atoms, and from atoms to forces, energy and dipole."""
 
+from typing import Final
+
 from torch import Tensor, nn
 
 from mdet_openmm.network.layer import activation_module
@@ -66,6 +68,29 @@ class Head(nn.Module):
             m = mask.unsqueeze(-1).to(h.dtype)
             return self.mlp((h * m).sum(dim=1) / (m.sum(dim=1) + self.softening))
         return self.mlp(h.sum(dim=1) / (h.shape[1] + self.softening))
+
+
+class AtomicEnergies(nn.Module):
+    """An energy per atom, summed; from features that it pools from the pairs itself, as `DipoleHead` does."""
+
+    HARTREE: Final = 0.01
+    """An output of 1 in Ha: about what conformations of a small molecule differ by."""
+
+    def __init__(
+        self, embd_dim: int, kind: str, pooling_activation: str, activation: str, project_down: bool, softening: float
+    ) -> None:
+        super().__init__()
+        self.decomposer = Decomposer(embd_dim, kind, pooling_activation)
+        self.head = Head(embd_dim, 1, activation, project_down, softening)
+
+    def forward(self, x: Tensor, mask: Tensor | None, token: bool) -> Tensor:
+        """Map pair features (b, n, n, e) to energies (b,) in Ha; with ``token``, n counts the class token."""
+        energies = self.head(self.decomposer(x, mask)).squeeze(-1)
+        if mask is not None:
+            energies = energies * mask.to(energies.dtype)
+        if token:
+            energies = energies[:, 1:]
+        return energies.sum(dim=1) * self.HARTREE
 
 
 class DipoleHead(nn.Module):

@@ -23,6 +23,21 @@ def metrics_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def energy_table(report: dict[str, Any]) -> str:
+    """Markdown table of one split's energy errors in meV, the worst first; empty where there are none."""
+    rows = {name: row for name, row in report["by_molecule"].items() if "energy_rmse_meV" in row}
+    if not rows:
+        return ""
+    ranked = sorted(rows.items(), key=lambda item: -item[1]["energy_rmse_meV"])
+    lines = ["| molecule | RMS of the energy | RMS error | mean error |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {name} | {row['energy_reference_rms_meV']:.0f} | {row['energy_rmse_meV']:.1f} | "
+        f"{row['energy_offset_meV']:.1f} |"
+        for name, row in ranked
+    ]
+    return "Energies, in meV, one frame; the first two about their mean:\n\n" + "\n".join(lines)
+
+
 def dipole_table(report: dict[str, Any]) -> str:
     """Markdown table of one split's dipole errors in debye, the worst first; empty where there are none."""
     rows = {name: row for name, row in report["by_molecule"].items() if "dipole_mae_12_D" in row}
@@ -49,8 +64,9 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         + f"of {config.batch_size} structures x {config.copies} orientations on {len(store.indices('train')):,} "
         f"structures of {sum(m.split == 'train' for m in store.molecules)} molecules, labelled with "
         f"{store.attributes['teacher']}.",
-        f"Only the dipole head was trained; the forces are those of {Path(config.start_from).name}, bit for bit."
-        if config.train_only == "dipole" and config.start_from
+        f"Only the {config.train_only} head was trained; bit for bit the forces are those of "
+        f"{Path(config.start_from).name}."
+        if config.train_only != "all" and config.start_from
         else "",
         f"Reproduce: `mdet label configs/{config.name}.label.yaml` and `mdet train configs/{config.name}.train.yaml`.",
     ]
@@ -63,5 +79,6 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
             f"## {titles.get(split, split)}\n\nForces in meV/Å, E_eq in kcal/mol/Å (uniform rotations, one frame); "
             f"net force and torque removed.\n\n{metrics_table(report)}"
         )
+        parts.append(energy_table(report))
         parts.append(dipole_table(report))
     return "\n\n".join(p for p in parts if p) + "\n"

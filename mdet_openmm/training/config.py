@@ -30,7 +30,9 @@ class TrainConfig:
     energy_weight: float = option(0.0, "weight of the energy error per atom (needs network.energy_head)")
     dipole_weight: float = option(0.0, "weight of the dipole error, in e bohr (needs network.dipole_head)")
     train_only: str = option(
-        "all", "dipole: the dipole head alone, on the forces of start_from as they are", choices=("all", "dipole")
+        "all",
+        "dipole, energy: that head alone, on the forces of start_from as they are",
+        choices=("all", "dipole", "energy"),
     )
     calm_force: float = option(0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off")
     antisymmetry_weight: float = option(0.0, "weight of lambda squared, the part of the forces that has no energy")
@@ -89,8 +91,8 @@ class TrainConfig:
         ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} cannot be negative, not {getattr(self, name)}")
-        if self.train_only == "dipole":
-            self._check_head_alone()
+        if self.train_only != "all":
+            self._check_head_alone(self.train_only)
         if not 0 <= self.penalties_from < 1:
             raise InputError(f"penalties_from must be from 0 to below 1, not {self.penalties_from}")
         if self.equivariance_weight and self.copies < 2:
@@ -98,14 +100,15 @@ class TrainConfig:
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay must be from 0 to below 1, not {self.ema_decay}")
 
-    def _check_head_alone(self) -> None:
+    def _check_head_alone(self, head: str) -> None:
+        own = f"{head}_weight"
         if self.start_from is None:
-            raise InputError("train_only: dipole needs start_from, the model whose forces stay as they are")
-        if not self.dipole_weight:
-            raise InputError("train_only: dipole needs a dipole_weight")
-        for name in ("energy_weight", "antisymmetry_weight", "equivariance_weight"):
-            if getattr(self, name):
-                raise InputError(f"{name} has nothing to act on with train_only: dipole")
+            raise InputError(f"train_only: {head} needs start_from, the model whose forces stay as they are")
+        if not getattr(self, own):
+            raise InputError(f"train_only: {head} needs {own}")
+        for name in ("energy_weight", "dipole_weight", "antisymmetry_weight", "equivariance_weight"):
+            if name != own and getattr(self, name):
+                raise InputError(f"{name} has nothing to act on with train_only: {head}")
 
 
 FINETUNE_DEFAULTS: dict[str, int | float] = {
@@ -116,5 +119,8 @@ FINETUNE_DEFAULTS: dict[str, int | float] = {
 }
 """What `mdet finetune` assumes where its configuration is silent (the paper's fine-tuning)."""
 
-HEAD_DEFAULTS: dict[str, int | float] = {**FINETUNE_DEFAULTS, "learning_rate": 2e-3, "dipole_weight": 1.0}
-"""The same for ``train_only: dipole``: the head starts from nothing."""
+HEAD_DEFAULTS: dict[str, dict[str, int | float]] = {
+    "dipole": {**FINETUNE_DEFAULTS, "learning_rate": 2e-3, "dipole_weight": 1.0},
+    "energy": {**FINETUNE_DEFAULTS, "learning_rate": 1e-3, "energy_weight": 1.0},
+}
+"""The same for ``train_only``: the head starts from nothing."""

@@ -18,6 +18,7 @@ from mdet_openmm.units import (
     ANGSTROM_PER_BOHR,
     DEBYE_PER_E_ANGSTROM,
     EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+    EV_PER_HARTREE,
     KCAL_PER_MOL_PER_EV,
 )
 
@@ -25,6 +26,7 @@ MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
 RECORDED = ("single", "twelve", "reference", "e_eq", "dipole", "dipole_12", "dipole_reference")
+MEV = 1e3 * EV_PER_HARTREE
 
 
 def random_rotations(count: int, generator: torch.Generator) -> Tensor:
@@ -123,6 +125,9 @@ def evaluate(
                 frames = torch.einsum("kij,bjl->kbil", group, uniform[0])
                 framed = rotated_forces(network, batch, frames)
                 known = torch.isfinite(batch.dipole).all(dim=-1) & network.has_dipole
+                energy = network.reference_energy(batch.atomic_numbers).double()
+                if network.has_energy:
+                    energy = energy + network.from_pairs(*_turned(network, batch, uniform[:1]))[0].double()
                 if bool(known.any()):
                     dipole = rotated_dipoles(network, batch, frames) - batch.dipole
                 single = remove_net_force_and_torque(batch.positions, turned[0]) - batch.forces
@@ -133,6 +138,9 @@ def evaluate(
                 record["twelve"].append(twelve[i])
                 record["reference"].append(batch.forces[i])
                 record["e_eq"].append(e_eq[i])
+                if network.has_energy:
+                    record["energy"].append(energy[i])
+                    record["energy_reference"].append(batch.energy[i])
                 if bool(known[i]):
                     record["dipole"].append(dipole[0, i])
                     record["dipole_12"].append(dipole[:, i].mean(dim=0))
@@ -145,10 +153,14 @@ def evaluate(
                     jacobian = force_jacobian(network, Batch(*(t[one : one + 1] for t in batch)))
                     ratios[int(owner)].append(float(antisymmetric_ratio(jacobian)))
         names = [store.molecules[i].name for i in range(len(store.molecules))]
+        by_molecule = {
+            names[m]: _summary(errors[m], ratios[m]) | (_energy_errors(errors[m]) if errors[m]["energy"] else {})
+            for m in sorted(errors)
+        }
         every = {key: [t for r in errors.values() for t in r[key]] for key in RECORDED}
         report[split] = {
-            "all": _summary(every, [v for r in ratios.values() for v in r]),
-            "by_molecule": {names[m]: _summary(errors[m], ratios[m]) for m in sorted(errors)},
+            "all": _summary(every, [v for r in ratios.values() for v in r]) | _mean_energy_errors(by_molecule),
+            "by_molecule": by_molecule,
             "by_element": {str(z): _mae_rmse(torch.cat(v)) for z, v in sorted(by_element.items())},
         }
     return report
@@ -188,3 +200,24 @@ def _dipole_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
         "dipole_mae_12_e_A": round(float(twelve.abs().mean()), 6),
         "dipole_reference_rms_D": round(float(reference.square().mean().sqrt()) * DEBYE_PER_E_ANGSTROM, 4),
     }
+
+
+def _energy_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
+    """Of one molecule, meV: mean error; and, about it, the spread, beside that of the energies themselves.
+
+    Dynamics knows nothing of the mean, which is a constant.
+    """
+    reference = torch.stack(record["energy_reference"])
+    error = torch.stack(record["energy"]) - reference
+    return {
+        "energy_offset_meV": round(float(error.mean()) * MEV, 2),
+        "energy_rmse_meV": round(float(error.std(correction=0)) * MEV, 2),
+        "energy_reference_rms_meV": round(float(reference.std(correction=0)) * MEV, 2),
+    }
+
+
+def _mean_energy_errors(by_molecule: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Means over the molecules of what `_energy_errors` gives for each; {} without an energy head."""
+    keys = ("energy_rmse_meV", "energy_reference_rms_meV")
+    rows = [row for row in by_molecule.values() if "energy_rmse_meV" in row]
+    return {key: round(float(np.mean([row[key] for row in rows])), 2) for key in keys if rows}

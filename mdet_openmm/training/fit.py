@@ -218,10 +218,10 @@ def _write_model(config: TrainConfig, store: Store, module: ForceTraining, folde
     }
     training["coverage"] = coverage_of(store, metrics).plain()
     elements = store.elements
-    if config.train_only == "dipole" and config.start_from is not None:
+    if config.train_only != "all" and config.start_from is not None:
         # What the forces were trained on is what it was before, and is not known from this data.
         base = load_model(config.start_from)
-        training["dipole_trained_on"] = {"elements": elements, **training.pop("trained_on")}
+        training[f"{config.train_only}_trained_on"] = {"elements": elements, **training.pop("trained_on")}
         del training["coverage"]
         before = base.metadata["training"]
         training |= {key: before[key] for key in ("trained_on", "coverage", "seen") if key in before}

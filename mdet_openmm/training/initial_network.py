@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
@@ -11,41 +12,54 @@ from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.network.electrons import N_ROWS
-from mdet_openmm.training.batches import load_batch
+from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.config import TrainConfig
 
 
 def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
     """The network of the model to start from, or a fresh one whose force scale is the RMS force of the data.
 
-    With ``train_only: dipole`` nothing but the dipole head requires gradients.
+    With ``train_only: dipole`` or ``energy`` nothing but that head requires gradients.
 
     Raises
     ------
     InputError
-        If the network has no force head, or does not know the elements whose dipoles it is to learn.
+        If the network has no force head, or does not know the elements that a head alone is to learn.
     """
     if config.start_from is not None:
         return _continued(config, config.start_from, store)
     _check_trainable(config.network)
     torch.manual_seed(config.seed)
-    total, count = 0.0, 0
-    composition, energies = [], []
-    for group in store.by_size("train").values():
-        sample = np.random.default_rng([config.seed, len(group)]).choice(
-            group, size=-(-len(group) // 20), replace=False
-        )
-        batch = load_batch(store, np.sort(sample))
-        total, count = total + float(batch.forces.square().sum()), count + batch.forces.numel()
-        composition.append(torch.nn.functional.one_hot(batch.atomic_numbers, N_ROWS).sum(dim=1).double())
-        energies.append(batch.energy)
-    scale = float(f"{(total / count) ** 0.5:.6g}")
+    sample = _sample(config, store)
+    total = sum(float(batch.forces.square().sum()) for batch in sample)
+    scale = float(f"{(total / sum(batch.forces.numel() for batch in sample)) ** 0.5:.6g}")
     network = EdgeTransformer(dataclasses.replace(config.network, force_scale=scale))
     if config.network.energy_head:
-        # The minimum-norm solution gives elements that always occur together their shares, and absent ones zero.
-        solution = torch.linalg.pinv(torch.cat(composition)) @ torch.cat(energies)
-        network.atom_energies.copy_(solution)
+        network.atom_energies.copy_(_atom_energies(sample))
     return network
+
+
+def _sample(config: TrainConfig, store: Store) -> list[Batch]:
+    """One structure of twenty, by size."""
+    sample = []
+    for group in store.by_size("train").values():
+        chosen = np.random.default_rng([config.seed, len(group)]).choice(
+            group, size=-(-len(group) // 20), replace=False
+        )
+        sample.append(load_batch(store, np.sort(chosen)))
+    return sample
+
+
+def _atom_energies(sample: list[Batch]) -> Tensor:
+    """Energies of the elements, Ha, that explain those of the structures best; strained structures count less."""
+    composition, energies = [], []
+    for batch in sample:
+        weight = 1.0 / batch.forces.square().sum(dim=(1, 2)).clamp(min=1e-6)
+        atoms = torch.nn.functional.one_hot(batch.atomic_numbers, N_ROWS).sum(dim=1).double()
+        composition.append(weight.unsqueeze(1) * atoms)
+        energies.append(weight * batch.energy)
+    # The minimum-norm solution gives elements that always occur together their shares, and absent ones zero.
+    return torch.linalg.pinv(torch.cat(composition)) @ torch.cat(energies)
 
 
 def _continued(config: TrainConfig, start_from: str, store: Store) -> EdgeTransformer:
@@ -53,29 +67,36 @@ def _continued(config: TrainConfig, start_from: str, store: Store) -> EdgeTransf
     model = load_model(start_from)
     network = model.network
     _check_trainable(network.config)
-    alone = config.train_only == "dipole"
+    whole = config.train_only == "all"
     unknown = sorted(set(store.elements) - set(model.elements))
-    if alone and unknown:
+    if unknown and not whole:
         raise InputError(f"{config.data} has elements {unknown}, which {model.name} was not trained on")
-    if network.config.energy_head and not config.energy_weight and not alone:
+    before = network.config
+    if before.energy_head and whole and not config.energy_weight:
         print("the energy head is left out: without energy_weight it would not follow the forces")
-    if network.config.dipole_head and not config.dipole_weight:
+    if before.dipole_head and whole and not config.dipole_weight:
         print("the dipole head is left out: without dipole_weight it would not follow the forces")
+    new_energy = config.train_only == "energy" and not before.energy_head
     shape = dataclasses.replace(
-        network.config,
-        energy_head=network.config.energy_head and (bool(config.energy_weight) or alone),
-        dipole_head=bool(config.dipole_weight),
+        before,
+        energy_head=new_energy or (before.energy_head and (bool(config.energy_weight) or not whole)),
+        energy_pooling="atoms" if new_energy else before.energy_pooling,
+        dipole_head=bool(config.dipole_weight) or (before.dipole_head and not whole),
     )
-    if shape != network.config:
+    if shape != before:
         torch.manual_seed(config.seed)
         changed = EdgeTransformer(shape)
-        before, state = network.state_dict(), changed.state_dict()
-        # a new dipole head keeps the weights that it was drawn with
-        changed.load_state_dict({key: before.get(key, value) for key, value in state.items()})
+        kept, state = network.state_dict(), changed.state_dict()
+        # a new head keeps the weights that it was drawn with
+        changed.load_state_dict({key: kept.get(key, value) for key, value in state.items()})
         network = changed
-    network.to(torch.float32).requires_grad_(not alone).train()
-    if network.dipole_head is not None:
-        network.dipole_head.requires_grad_(True)
+    if new_energy:
+        network.atom_energies.copy_(_atom_energies(_sample(config, store)))
+    network.to(torch.float32).requires_grad_(whole).train()
+    own = {"dipole": (network.dipole_head,), "energy": (network.energy_head, network.atomic_energies)}
+    for head in own.get(config.train_only, ()):
+        if head is not None:
+            head.requires_grad_(True)
     return network
 
 

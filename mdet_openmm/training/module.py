@@ -36,7 +36,7 @@ class ForceTraining(lightning.LightningModule):
     The loss is the mean over atoms of the Euclidean norm of the force error, in units of the network's force scale
     (as in the authors' code), plus the absolute energy error per atom in mHa times ``energy_weight``, plus the norm of
     the dipole error in e bohr times ``dipole_weight`` (over the structures whose dipole is known), plus the weighted
-    `mdet_openmm.training.penalties`. With ``train_only: dipole`` it is the dipole's part alone.
+    `mdet_openmm.training.penalties`. With ``train_only: dipole`` or ``energy`` it is that part alone.
     """
 
     def __init__(self, network: EdgeTransformer, config: TrainConfig, folder: Path) -> None:
@@ -68,7 +68,7 @@ class ForceTraining(lightning.LightningModule):
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.train_config.precision == "bf16"):
             h = self.network.decomposer(x, None)
         with torch.autocast(self.device.type, enabled=False):
-            return self.network.readout(h.float(), None)
+            return self.network.readout(x.float(), h.float(), None)
 
     def dipole_error(self, x: Tensor, batch: Batch) -> Tensor:
         """Mean norm of the dipole error over the structures whose dipole is known, e bohr; 0 if none is."""
@@ -79,11 +79,16 @@ class ForceTraining(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; a loss that is not finite stops the run with the batch saved."""
-        with torch.set_grad_enabled(self.train_config.train_only == "all"):
+        whole = self.train_config.train_only == "all"
+        with torch.set_grad_enabled(whole):
             x = self.pair_features(batch)
         loss = torch.zeros((), device=self.device)
-        if self.train_config.train_only == "all":
-            loss = self._force_loss(x, batch)
+        if self.train_config.train_only != "dipole":
+            energy, forces = self.predict_forces(x)
+            if whole:
+                loss = self._force_loss(forces, batch)
+            if self.train_config.energy_weight:
+                loss = loss + self.train_config.energy_weight * self._energy_loss(energy, batch)
         if self.train_config.dipole_weight:
             with torch.autocast(self.device.type, enabled=False):
                 error = self.dipole_error(x, batch)
@@ -97,21 +102,26 @@ class ForceTraining(lightning.LightningModule):
         self.log("learning_rate", self.optimizers().param_groups[0]["lr"])
         return loss
 
-    def _force_loss(self, x: Tensor, batch: Batch) -> Tensor:
-        """All of the loss but the dipole's part."""
-        energy, forces = self.predict_forces(x)
-        error = (forces - batch.forces.to(forces.dtype)).norm(dim=-1)
-        if self.train_config.calm_force:
-            # Displaced structures teach what lies around the thermal ones without outweighing them.
-            rms = batch.forces.square().sum(dim=-1).mean(dim=-1, keepdim=True).sqrt() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
-            error = error * (self.train_config.calm_force / rms.clamp(min=self.train_config.calm_force)).to(error.dtype)
-        loss = error.mean() / self.network.force_scale
-        if self.train_config.energy_weight:
-            wanted = batch.energy - self.network.reference_energy(batch.atomic_numbers)
-            per_atom = (energy - wanted.to(energy.dtype)).abs() / batch.positions.shape[1]
-            loss = loss + self.train_config.energy_weight * 1e3 * per_atom.mean()
+    def _calm(self, batch: Batch) -> Tensor:
+        """Weight (b, 1): displaced structures teach what lies around thermal ones without outweighing them."""
+        calm = self.train_config.calm_force
+        if not calm:
+            return torch.ones_like(batch.energy).unsqueeze(1)
+        rms = batch.forces.square().sum(dim=-1).mean(dim=-1, keepdim=True).sqrt() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+        return calm / rms.clamp(min=calm)
+
+    def _force_loss(self, forces: Tensor, batch: Batch) -> Tensor:
+        error = (forces - batch.forces.to(forces.dtype)).norm(dim=-1) * self._calm(batch).to(forces.dtype)
         self.log("force_error_meV_A", error.mean().detach() * 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE)
-        return loss + self._penalties(batch, forces)
+        return error.mean() / self.network.force_scale + self._penalties(batch, forces)
+
+    def _energy_loss(self, energy: Tensor, batch: Batch) -> Tensor:
+        """Mean absolute error per atom in mHa."""
+        wanted = batch.energy - self.network.reference_energy(batch.atomic_numbers)
+        per_atom = (energy - wanted.to(energy.dtype)).abs() / batch.positions.shape[1]
+        error = 1e3 * (per_atom * self._calm(batch)[:, 0].to(energy.dtype)).mean()
+        self.log("energy_error_mHa_atom", error.detach())
+        return error
 
     def _penalties(self, batch: Batch, forces: Tensor) -> Tensor:
         config, total = self.train_config, forces.new_zeros(())

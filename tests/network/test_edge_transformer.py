@@ -20,6 +20,8 @@ KINDS = {
     "bessel, edge types, token": NetworkConfig(
         **SMALL, radial_basis="bessel", edge_types=True, class_token=True, energy_head=True, decomposer="diagonal"
     ),
+    "atomic energies": NetworkConfig(**SMALL, energy_head=True, energy_pooling="atoms"),
+    "atomic energies, token": NetworkConfig(**SMALL, energy_head=True, energy_pooling="atoms", class_token=True),
     "dipole, token": NetworkConfig(**SMALL, dipole_head=True, class_token=True),
     "dipole, energy": NetworkConfig(**SMALL, dipole_head=True, energy_head=True, decomposer="diagonal"),
     "conservative": NetworkConfig(**SMALL, force_head=False, energy_head=True, edge_types=True),
