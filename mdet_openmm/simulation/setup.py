@@ -112,7 +112,7 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     choice = choose_platform(settings.platform, settings.precision)
     forces = chosen_forces(model, settings.forces)
     if isinstance(settings, NveSettings) and settings.hold_energy is not None:
-        _check_held(model, forces)
+        check_held(model, forces)
     if settings.frames == AUTO_FRAMES:
         settings = _with_frames(settings, model, molecule, say)
     check_memory(
@@ -171,7 +171,7 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     )
 
 
-def _check_held(model: Model, forces: str) -> None:
+def check_held(model: Model, forces: str) -> None:
     """Refuse to hold an energy that is not there, or that is kept without it."""
     if not model.has_energy:
         raise InputError(f"--hold-energy needs a model with an energy head, which {model.name} does not have")

@@ -1,6 +1,7 @@
-"""The conditions of an ablation: a precision, a rotation offset, and how many frames are averaged."""
+"""The conditions of an ablation: a precision, a rotation offset, how many frames, and whether the energy is held."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import FRAMES, OFFSETS, PRECISIONS
@@ -21,22 +22,30 @@ DEFAULT = ",".join(
     )
 )
 """The paper's four, and ours."""
+HELD = "held"
+HOLD_PS = 0.1
+"""Time constant of a condition whose energy is held."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How the forces of a run are computed; the fields are those of a run's settings."""
+    """How the forces of a run are computed; the first three fields are those of a run's settings.
+
+    ``held``: with ``hold_energy`` of `HOLD_PS`.
+    """
 
     precision: str
     offset: str = "none"
     frames: int = 1
+    held: bool = False
 
     @property
     def name(self) -> str:
-        """As it is written on the command line: ``fp64+random``, ``mixed+hashed+12``."""
+        """As it is written on the command line: ``fp64+random``, ``mixed+hashed+12``, ``mixed+hashed+held``."""
         parts = [WRITTEN.get(self.precision, self.precision)]
         parts += [self.offset] if self.offset != "none" else []
         parts += [str(self.frames)] if self.frames > 1 else []
+        parts += [HELD] if self.held else []
         return "+".join(parts)
 
     @property
@@ -46,7 +55,7 @@ class Condition:
 
 
 def read_conditions(text: str) -> tuple[Condition, ...]:
-    """Conditions from ``PRECISION[+OFFSET][+FRAMES]``, separated by commas.
+    """Conditions from ``PRECISION[+OFFSET][+FRAMES][+held]``, separated by commas.
 
     Raises
     ------
@@ -63,17 +72,23 @@ def read_conditions(text: str) -> tuple[Condition, ...]:
 def _read_condition(text: str) -> Condition:
     precisions = {WRITTEN.get(name, name): name for name in PRECISIONS} | {name: name for name in PRECISIONS}
     frames = {str(n): n for n in FRAMES}
-    found: dict[str, str | int] = {}
+    found: dict[str, str | int | bool] = {}
+    words: dict[str, dict[str, Any]] = {
+        "precision": precisions,
+        "offset": {offset: offset for offset in OFFSETS},
+        "frames": frames,
+        "held": {HELD: True},
+    }
     for word in text.split("+"):
-        for field, known in (("precision", precisions), ("offset", {o: o for o in OFFSETS}), ("frames", frames)):
+        for field, known in words.items():
             if word in known and field not in found:
                 found[field] = known[word]
                 break
         else:
             raise InputError(
                 f"--conditions: '{word}' in '{text}' is not understood; a condition is a precision "
-                f"({', '.join(precisions)}), and with + an offset ({', '.join(OFFSETS)}) and frames "
-                f"({', '.join(frames)}), such as fp64+random or mixed+hashed+12"
+                f"({', '.join(precisions)}), and with + an offset ({', '.join(OFFSETS)}), frames "
+                f"({', '.join(frames)}) and {HELD}, such as fp64+random or mixed+hashed+12"
             )
     if "precision" not in found:
         raise InputError(f"--conditions: '{text}' names no precision ({', '.join(precisions)})")

@@ -107,6 +107,8 @@ def check_systems(structures: Sequence[Structure], model: Model, settings: Failu
         check_elements(molecule, model.elements, model.name)
         check_molecule(replace(molecule, smiles=None))  # a run reads it from a file, which has none
         for condition in read_conditions(settings.conditions):
+            if condition.held:
+                raise InputError(f"--conditions: {condition.name} would hide what these runs are to find")
             check_memory(model, molecule.n_atoms, frames=condition.frames, precision=condition.precision, forces=forces)
     for planned in plan_runs(structures[:1], model, 1, settings):
         resolved(planned.run.settings)

@@ -19,7 +19,8 @@ from mdet_openmm.molecules.checks import check_molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.settings import NveSettings, NvtSettings, resolved
-from mdet_openmm.studies.conditions import Condition
+from mdet_openmm.simulation.setup import check_held
+from mdet_openmm.studies.conditions import HOLD_PS, Condition
 from mdet_openmm.studies.runs import StudyRun, cost_of, do_run, fraction_done
 from mdet_openmm.studies.settings import NveStudySettings
 from mdet_openmm.studies.side_by_side import run_side_by_side
@@ -60,6 +61,8 @@ def check_runs(
     choose_platform(settings.platform)
     choose_backend(settings.backend)
     forces = chosen_forces(model, settings.forces)
+    if any(condition.held for condition in conditions):
+        check_held(model, forces)
     for structure in structures:
         check_molecule(replace(structure.molecule, smiles=None))  # a run reads it from a file, which has none
         for condition in conditions:
@@ -202,6 +205,7 @@ def _nve_run(structure: Structure, condition: Condition, replica: int, settings:
         precision=condition.precision,
         offset=condition.offset,
         frames=condition.frames,
+        hold_energy=HOLD_PS if condition.held else None,
         forces=settings.forces,
         reference=settings.reference,
         backend=settings.backend,

@@ -58,7 +58,7 @@ class NveStudySettings(StudySettings):
     """Runs at constant energy under several conditions."""
 
     model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
-    conditions: str = option(DEFAULT, "PRECISION[+OFFSET][+FRAMES], with commas between")
+    conditions: str = option(DEFAULT, "PRECISION[+OFFSET][+FRAMES][+held], with commas between")
     time: float = option(10.0, "length of each run at constant energy in ps")
     temperature: float = option(300.0, "that the runs start from, in K")
     thermalize: float = option(2.0, "length of the Langevin dynamics that the starts come from, in ps")
@@ -89,7 +89,7 @@ class AblationSettings(NveStudySettings):
 class MapSettings(NveStudySettings):
     """What ``simulations/map_stability.py`` takes."""
 
-    conditions: str = option("mixed+hashed", "PRECISION[+OFFSET][+FRAMES], with commas between")
+    conditions: str = option("mixed+hashed", "PRECISION[+OFFSET][+FRAMES][+held], with commas between")
     structures: str | None = option(
         None, "SMILES and structure files, with commas between [alkanes, branched ones and cumulenes]"
     )

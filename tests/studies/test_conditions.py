@@ -7,15 +7,17 @@ from mdet_openmm.studies.conditions import DEFAULT, Condition, read_conditions
 
 
 def test_conditions_are_read_and_written() -> None:
-    found = read_conditions("fp32, double,fp64+random,mixed+hashed+12,fp64+60+hashed")
+    found = read_conditions("fp32, double,fp64+random,mixed+hashed+12,mixed+held+hashed,fp64+60+hashed")
     assert found == (
         Condition("fp32", "none", 1),
         Condition("double", "none", 1),
         Condition("double", "random", 1),
         Condition("mixed", "hashed", 12),
+        Condition("mixed", "hashed", 1, held=True),
         Condition("double", "hashed", 60),
     )
-    assert [c.name for c in found] == ["fp32", "fp64", "fp64+random", "mixed+hashed+12", "fp64+hashed+60"]
+    names = ["fp32", "fp64", "fp64+random", "mixed+hashed+12", "mixed+hashed+held", "fp64+hashed+60"]
+    assert [c.name for c in found] == names
     assert found[-1].folder == "fp64-hashed-60"
 
 
