@@ -61,6 +61,23 @@ def test_card_and_metrics_agree(model: str) -> None:
         assert (ROOT / "configs" / name).is_file() and name in card
 
 
+def test_the_energy_comes_with_the_same_forces_and_follows_the_teacher() -> None:
+    plain, with_energy = load_model(ALKANES), load_model(f"{ALKANES}-energy")
+    state = with_energy.network.state_dict()
+    for key, value in plain.network.state_dict().items():
+        assert torch.equal(state[key], value), key
+    molecule = molecule_from_smiles("CCCC", seed=3)
+    module = bind(with_energy, molecule.atomic_numbers, 0, 1, precision="mixed", frames=12)
+    rng = np.random.default_rng(0)
+    own, teacher = [], []
+    for _ in range(12):
+        x = molecule.positions + rng.normal(scale=0.04, size=molecule.positions.shape)
+        atoms = Atoms(molecule.atomic_numbers, x, calculator=TBLite(method="GFN2-xTB", verbosity=0))
+        teacher.append(atoms.get_potential_energy())
+        own.append(forces(module, x)[0])
+    assert np.std(np.array(own) - np.array(teacher)) < 0.3 * np.std(teacher)
+
+
 def test_alkanes_are_nearly_equivariant_and_nearly_conservative() -> None:
     """The targets of docs/trust.md on pentane, displaced by about the thermal spread of its atoms at 300 K."""
     molecule = molecule_from_smiles("CCCCC", seed=3)

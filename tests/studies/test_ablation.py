@@ -205,6 +205,7 @@ def test_a_start_without_its_bonds_is_told_and_the_others_run(tmp_path: Path, wa
     ("change", "message"),
     [
         ({"conditions": "fp16"}, "--conditions"),
+        ({"conditions": "mixed+hashed+held"}, "energy head"),
         ({"replicas": 0}, "--replicas"),
         ({"workers": 0}, "--workers"),
         ({"workers": 2, "scheduler": "tcp://x:1"}, "only one"),

@@ -237,6 +237,7 @@ def test_bad_input_is_refused_before_anything_is_written(
         ([str(water_file)], {"temperatures": "300,hot"}, "hot"),
         ([str(water_file)], {"temperatures": "300,300"}, "twice"),
         ([str(water_file)], {"conditions": "fp64+often"}, "often"),
+        ([str(water_file)], {"conditions": "fp64+held"}, "would hide"),
         ([str(water_file)], {"rounds": 0}, "--rounds"),
         ([str(water_file)], {"share": 1.0}, "--share"),
         ([str(water_file)], {"window": 0.0}, "--window"),
