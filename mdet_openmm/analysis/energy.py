@@ -13,7 +13,7 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.units import KJ_PER_MOL_PER_EV
 
 KINETIC, POTENTIAL = "kinetic_energy_kJ_mol", "potential_energy_kJ_mol"
-GFN2 = "GFN2-xTB"
+GFN2, HELD = "GFN2-xTB", "energy head, which was held"
 SIGMAS = 3.0
 
 
@@ -28,7 +28,7 @@ class EnergyResult:
     total_times, total
         (k,) total energy, less its mean; empty where there is none.
     source
-        Whose potential energy it has: "energy head", "GFN2-xTB" or None.
+        Whose potential energy it has: "energy head", the same "which was held", "GFN2-xTB" or None.
     drift, drift_error
         Of the total energy, per ps; None where there is none.
     ratio
@@ -49,8 +49,11 @@ class EnergyResult:
 
     @property
     def verdict(self) -> str:
-        """Whether the drift is small beside what the kinetic energy fluctuates by, with three errors to spare."""
-        if self.ratio is None or self.drift is None or not self.kinetic_std > 0.0:
+        """Whether the drift is small beside what the kinetic energy fluctuates by, with three errors to spare.
+
+        An energy that was held to be constant is no judge.
+        """
+        if self.ratio is None or self.drift is None or not self.kinetic_std > 0.0 or self.source == HELD:
             return UNDECIDED
         error = self.ratio * abs((self.drift_error or 0.0) / self.drift) if self.drift else 0.0
         if self.ratio + SIGMAS * error < 1.0:
@@ -64,6 +67,11 @@ class EnergyResult:
             return (
                 "Nothing gives this run an energy, so its drift cannot be judged: run_nve.py --restart --reference "
                 "gfn2 evaluates one."
+            )
+        if self.source == HELD:
+            return (
+                "The total energy of the energy head was held constant, which says nothing about the true one: "
+                "run_nve.py --restart --reference gfn2 evaluates that."
             )
         return (
             f"The total energy ({self.source}) drifts by {self.drift:+.3g} ± {self.drift_error or 0.0:.1g} meV per "

@@ -28,7 +28,7 @@ def nve_run(folder: Path, drift: float, source: str | None) -> Path:
     total = -100.0 + np.linspace(0.0, drift, FRAMES)
     potential = total - KINETIC
     columns = {"kinetic_energy_kJ_mol": KINETIC}
-    if source == "energy head":
+    if source and source.startswith("energy head"):
         columns["potential_energy_kJ_mol"] = potential
     header = ",".join([rows[0], *columns])
     body = [",".join([row, *(f"{c[i]:.6f}" for c in columns.values())]) for i, row in enumerate(rows[1:])]
@@ -64,6 +64,14 @@ def test_the_energy_is_judged_by_its_drift(tmp_path: Path, source: str, drift: f
     assert (page.parent / "energy.png").read_bytes()[:4] == b"\x89PNG"
     html = page.read_text(encoding="utf-8")
     assert "NVE dynamics" in html and "energy drift" in html and "NVT" not in html
+
+
+@pytest.mark.parametrize("drift", [0.1, 5.0])
+def test_a_held_energy_is_no_judge(tmp_path: Path, drift: float) -> None:
+    page = analyze(nve_run(tmp_path / "run", drift, "energy head, which was held"))
+    numbers = json.loads((page.parent / "analysis.json").read_text())
+    (verdict,) = [v for v in numbers["verdicts"] if "total energy" in v["text"]]
+    assert verdict["state"] == "neutral" and "--reference gfn2" in verdict["text"]
 
 
 def test_the_series_is_the_total_energy(tmp_path: Path) -> None:
