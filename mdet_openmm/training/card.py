@@ -7,6 +7,16 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.config import TrainConfig
 
+LONGEST = 60
+"""Molecules in a table; a model of more is judged by its worst and by the whole."""
+
+
+def _shown(lines: list[str], molecules: int) -> str:
+    """The lines, and how many molecules are missing from them."""
+    if molecules > LONGEST:
+        lines = [*lines, "", f"The {LONGEST} worst of {molecules}; all of them are in `metrics.json`."]
+    return "\n".join(lines)
+
 
 def metrics_table(report: dict[str, Any]) -> str:
     """Markdown table of one split's errors, molecule by molecule, the worst first."""
@@ -15,12 +25,13 @@ def metrics_table(report: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     ranked = sorted(report["by_molecule"].items(), key=lambda item: -item[1]["mae_12"])
-    for name, row in [("**all**", report["all"]), *ranked]:
+    for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]:
+        ratio = f"{row['lambda']:.3f}" if "lambda" in row else "–"
         lines.append(
             f"| {name} | {row['frames']} | {row['reference_rms']:.0f} | {row['mae']:.1f} | {row['mae_12']:.1f} "
-            f"| {row['e_eq_kcal_mol_A']:.2f} | {row['lambda']:.3f} |"
+            f"| {row['e_eq_kcal_mol_A']:.2f} | {ratio} |"
         )
-    return "\n".join(lines)
+    return _shown(lines, len(ranked))
 
 
 def energy_table(report: dict[str, Any]) -> str:
@@ -33,9 +44,9 @@ def energy_table(report: dict[str, Any]) -> str:
     lines += [
         f"| {name} | {row['energy_reference_rms_meV']:.0f} | {row['energy_rmse_meV']:.1f} | "
         f"{row['energy_offset_meV']:.1f} |"
-        for name, row in ranked
+        for name, row in ranked[:LONGEST]
     ]
-    return "Energies, in meV, one frame; the first two about their mean:\n\n" + "\n".join(lines)
+    return "Energies, in meV, one frame; the first two about their mean:\n\n" + _shown(lines, len(ranked))
 
 
 def dipole_table(report: dict[str, Any]) -> str:
@@ -47,9 +58,10 @@ def dipole_table(report: dict[str, Any]) -> str:
     lines = ["| molecule | RMS dipole component | MAE, 1 frame | MAE, 12 frames |", "| --- | --- | --- | --- |"]
     lines += [
         f"| {name} | {row['dipole_reference_rms_D']:.3f} | {row['dipole_mae_D']:.4f} | {row['dipole_mae_12_D']:.4f} |"
-        for name, row in [("**all**", report["all"]), *ranked]
+        for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]
     ]
-    return "Dipoles, in D, component by component (charged molecules: about the centroid):\n\n" + "\n".join(lines)
+    title = "Dipoles, in D, component by component (charged molecules: about the centroid):\n\n"
+    return title + _shown(lines, len(ranked))
 
 
 def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], network: EdgeTransformer) -> str:

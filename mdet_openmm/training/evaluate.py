@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -79,7 +80,14 @@ def force_jacobian(network: EdgeTransformer, batch: Batch) -> Tensor:
 
 
 def evaluate(
-    network: EdgeTransformer, store: Store, splits: tuple[str, ...], *, seed: int = 0, n_rotations: int = 16
+    network: EdgeTransformer,
+    store: Store,
+    splits: tuple[str, ...],
+    *,
+    seed: int = 0,
+    n_rotations: int = 16,
+    most_frames: int = 2000,
+    most_jacobians: int = 120,
 ) -> dict[str, Any]:
     """Errors on the held-out splits of a data set, molecule by molecule.
 
@@ -95,13 +103,18 @@ def evaluate(
         Of the rotations.
     n_rotations
         Uniform rotations per structure for E_eq.
+    most_frames
+        Of each split; of a larger one so many are drawn.
+    most_jacobians
+        For lambda, of each split. One or two of a molecule; where there are more molecules, of some of them.
 
     Returns
     -------
     dict
         ``{split: {"all": {...}, "by_molecule": {...}, "by_element": {...}}}``. Forces have their net force and torque
         removed, as in a simulation; ``mae`` is component-wise. Errors are in meV/Å, E_eq in kcal/mol/Å; ``_12``
-        stands for the average over the rotation group T at one random offset. With a dipole head, and where the data
+        stands for the average over the rotation group T at one random offset; ``lambda`` is missing where it was not
+        measured. With a dipole head, and where the data
         has dipoles, also their component-wise errors (charged molecules: about the centroid).
     """
     network = network.to(torch.float64).eval()
@@ -112,9 +125,10 @@ def evaluate(
     group = rotation_group(12)
     report: dict[str, Any] = {}
     for split in splits:
-        groups = store.by_size(split)
+        groups = _drawn(store, split, most_frames, seed)
         if not groups:
             continue
+        measured = _some_molecules(store, groups, most_jacobians)
         chunks = [c for n in sorted(groups) for c in np.array_split(groups[n], max(1, len(groups[n]) // 40))]
         errors: dict[int, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
         by_element: dict[int, list[Tensor]] = defaultdict(list)
@@ -152,7 +166,7 @@ def evaluate(
                     record["dipole_reference"].append(batch.dipole[i])
             for z in batch.atomic_numbers.unique():
                 by_element[int(z)].append(twelve[batch.atomic_numbers == z])
-            for owner in np.unique(owners):
+            for owner in np.intersect1d(owners, measured):
                 if len(ratios[int(owner)]) < 2:
                     one = int(np.flatnonzero(owners == owner)[0])
                     jacobian = force_jacobian(network, Batch(*(t[one : one + 1] for t in batch)))
@@ -169,6 +183,26 @@ def evaluate(
             "by_element": {str(z): _mae_rmse(torch.cat(v)) for z, v in sorted(by_element.items())},
         }
     return report
+
+
+def _drawn(store: Store, split: str, most: int, seed: int) -> dict[int, NDArray[np.int64]]:
+    """Frames of a split by their number of atoms: all, or ``most`` of them drawn at random."""
+    groups = store.by_size(split)
+    total = sum(len(group) for group in groups.values())
+    if total <= most:
+        return groups
+    drawn = np.random.default_rng(seed).choice(total, size=most, replace=False)
+    taken = np.zeros(total, dtype=bool)
+    taken[drawn] = True
+    ends = np.cumsum([len(group) for group in groups.values()])
+    parts = np.split(taken, ends[:-1])
+    return {n: group[part] for (n, group), part in zip(groups.items(), parts, strict=True) if part.any()}
+
+
+def _some_molecules(store: Store, groups: dict[int, NDArray[np.int64]], most: int) -> NDArray[np.int64]:
+    """Molecules whose lambda is measured, on two structures each: all, or some spread over the list."""
+    present = np.unique(np.concatenate([store.molecule[group] for group in groups.values()]))
+    return present[:: max(1, -(-2 * len(present) // most))]
 
 
 def _mae_rmse(error: Tensor) -> dict[str, float]:
@@ -189,7 +223,7 @@ def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, 
         **_mae_rmse(twelve),
         "reference_rms": round(float(reference.square().mean().sqrt()) * MEV_PER_ANGSTROM, 1),
         "e_eq_kcal_mol_A": round(float(torch.stack(record["e_eq"]).mean()), 4),
-        "lambda": round(float(np.mean(ratios)), 4),
+        **({"lambda": round(float(np.mean(ratios)), 4)} if ratios else {}),
         **(_dipole_errors(record) if record["dipole"] else {}),
     }
 

@@ -10,6 +10,7 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
+from mdet_openmm.training.card import LONGEST, metrics_table
 from mdet_openmm.training.evaluate import evaluate, force_jacobian, random_rotations, rotated_forces
 from mdet_openmm.trust.definitions import antisymmetric_ratio, equivariance_error
 
@@ -95,3 +96,29 @@ def test_report(small_data: Path) -> None:
     index = store.by_size("test")[3]
     expected = abs(store.load(index).forces).mean() * 1e3
     assert report["test"]["by_molecule"]["water"]["mae_12"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_large_splits_are_sampled(small_data: Path) -> None:
+    torch.manual_seed(0)
+    network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, force_scale=1e-9))
+    store = Store(small_data)
+    report = evaluate(network, store, ("test",), n_rotations=2, most_frames=5, most_jacobians=2)["test"]
+    assert report["all"]["frames"] == 5 == sum(row["frames"] for row in report["by_molecule"].values())
+    with_lambda = {name for name, row in report["by_molecule"].items() if "lambda" in row}
+    assert len(with_lambda) == 1 and len(report["by_molecule"]) == 2
+    assert "lambda" in report["all"] and "| – |" in metrics_table(report)
+    # zero forces: the error is the force of the frames that were drawn, and of no others
+    (name,) = with_lambda
+    frames = store.indices("test")[
+        store.molecule[store.indices("test")] == [m.name for m in store.molecules].index(name)
+    ]
+    largest = abs(store.load(frames).forces).mean(axis=(1, 2)).max() * 1e3
+    assert report["by_molecule"][name]["mae_12"] <= largest * 1.001
+
+
+def test_a_card_of_many_molecules_shows_the_worst() -> None:
+    row = {"frames": 1, "reference_rms": 1.0, "mae": 1.0, "e_eq_kcal_mol_A": 0.1, "lambda": 0.01}
+    molecules = {f"m{i}": {**row, "mae_12": float(i)} for i in range(LONGEST + 7)}
+    table = metrics_table({"all": {**row, "mae_12": 3.0}, "by_molecule": molecules})
+    assert f"| m{LONGEST + 6} |" in table and "| m7 |" in table and "| m6 |" not in table
+    assert f"The {LONGEST} worst of {LONGEST + 7}" in table
