@@ -1,6 +1,7 @@
 """One optimisation step, as Lightning runs it."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,15 +43,16 @@ class ForceTraining(lightning.LightningModule):
     def __init__(self, network: EdgeTransformer, config: TrainConfig, folder: Path) -> None:
         super().__init__()
         self.network = network
-        self.average = AveragedModel(network, avg_fn=self._average).requires_grad_(False)
+        self.average = AveragedModel(network, multi_avg_fn=self._average).requires_grad_(False)
         self.train_config = config
         self.folder = folder
 
-    def _average(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        # The decay starts low, so that the first steps' weights are soon forgotten.
+    def _average(self, average: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+        # The decay starts low, so that the first steps' weights are soon forgotten. All weights at once: on a GPU
+        # reading the count waits for everything before it.
         n = float(count)
         decay = min(self.train_config.ema_decay, (1.0 + n) / (10.0 + n))
-        return average.lerp(current, 1.0 - decay)
+        torch._foreach_lerp_(list(average), list(current), 1.0 - decay)
 
     def pair_features(self, batch: Batch) -> Tensor:
         """What the trunk makes of a batch, with reduced precision in its layers only: geometry would not survive it."""
