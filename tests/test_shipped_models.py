@@ -100,3 +100,16 @@ def test_alkanes_are_nearly_equivariant_and_nearly_conservative() -> None:
     assert errors[1] < 0.8
     assert errors[60] < 0.05
     assert float(antisymmetric_ratio(force_jacobian(network, batch))) < 0.01
+
+
+def test_the_table_of_models_is_what_they_measured() -> None:
+    rows = [line.split(" | ") for line in (ROOT / "docs/models.md").read_text().splitlines() if "../models/" in line]
+    assert {row[0].split("[")[1].split("]")[0] for row in rows} == {p.name for p in (ROOT / "models").iterdir()}
+    for cell, parameters, _, *numbers in rows:
+        name = cell.split("[")[1].split("]")[0]
+        metrics = json.loads((ROOT / "models" / name / "metrics.json").read_text())
+        test, unseen = metrics["test"]["all"], metrics["unseen"]["all"]
+        wanted = [test["mae"], unseen["mae"], test["e_eq_kcal_mol_A"], test["lambda"]]
+        for shown, value, digits in zip((n.strip(" |") for n in numbers), wanted, (1, 1, 2, 3), strict=True):
+            assert shown == f"{value:.{digits}f}", name
+        assert int(parameters.replace(",", "")) == sum(p.numel() for p in load_model(name).network.parameters())
