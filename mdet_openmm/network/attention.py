@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 MOST_SCORES: Final = 2**25
 """Scores (b n^3 H) that are held at a time where no gradient asks for all of them."""
+MOST_PRODUCTS: Final = 2**24
+"""Products (b m l n e) of weights and values that are built at once where launching a kernel costs more than memory."""
 
 
 def triangular_attention(
@@ -40,7 +42,9 @@ def triangular_attention(
     return out
 
 
-def _rows(q: Tensor, k: Tensor, v1: Tensor, v2: Tensor, mask: Tensor | None) -> Tensor:
+def _rows(
+    q: Tensor, k: Tensor, v1: Tensor, v2: Tensor, mask: Tensor | None, most_products: int = MOST_PRODUCTS
+) -> Tensor:
     """The outputs (b, m, n, H, d) of some atoms i, from their Q and V1 (b, m, n, H, d)."""
     n = q.shape[2]
     scale = q.shape[-1] ** -0.5
@@ -51,12 +55,34 @@ def _rows(q: Tensor, k: Tensor, v1: Tensor, v2: Tensor, mask: Tensor | None) -> 
     weights = torch.softmax(scores, dim=1).permute(0, 1, 3, 4, 2)  # (b, l, i, j, H)
     if torch.compiler.is_compiling():
         return (weights.unsqueeze(-1) * v1.transpose(1, 2).unsqueeze(3) * v2.unsqueeze(2)).sum(dim=1)
+    if q.device.type != "cpu" and (not torch.is_grad_enabled() or v1.numel() * n <= most_products):
+        return _sum_over_middle(weights, v1, v2, max(1, most_products // v1.numel()))
     # One rank-one update per middle atom: the n^3 e product is never built. Unbound, and not indexed, because the
     # derivative of an index is a whole tensor of zeros.
     by_middle, left, right = weights.unbind(1), v1.unbind(2), v2.unbind(1)
     out = by_middle[0].unsqueeze(-1) * (left[0].unsqueeze(2) * right[0].unsqueeze(1))
     for l in range(1, n):  # noqa: E741
         out = out + by_middle[l].unsqueeze(-1) * (left[l].unsqueeze(2) * right[l].unsqueeze(1))
+    return out
+
+
+def _sum_over_middle(weights: Tensor, v1: Tensor, v2: Tensor, most: int) -> Tensor:
+    """The weighted sum over l, ``most`` middle atoms at a time: a few kernels instead of a few for each of them.
+
+    Parameters
+    ----------
+    weights
+        (b, l, m, n, H).
+    v1, v2
+        (b, m, l, H, d) and (b, l, n, H, d).
+    most
+        Middle atoms at a time.
+    """
+    out = torch.zeros_like(v1)
+    for start in range(0, v2.shape[1], most):
+        left = v1[:, :, start : start + most].transpose(1, 2).unsqueeze(3)  # (b, l, m, 1, H, d)
+        right = v2[:, start : start + most].unsqueeze(2)  # (b, l, 1, n, H, d)
+        out = out + (weights[:, start : start + most].unsqueeze(-1) * left * right).sum(dim=1)
     return out
 
 

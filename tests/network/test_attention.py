@@ -1,9 +1,12 @@
 """The triangular attention against the formula of the paper, written with einsum."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mdet_openmm.network.attention import triangular_attention
+from mdet_openmm.network.attention import _sum_over_middle, triangular_attention
 
 
 def plain(q: torch.Tensor, k: torch.Tensor, v1: torch.Tensor, v2: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
@@ -38,6 +41,39 @@ def test_in_parts(rows: float, padding: int) -> None:
         for attention in (triangular_attention, scripted):
             parts = attention(*tensors, mask, most_scores=int(rows * 2 * n * n * 3))
             torch.testing.assert_close(parts, plain(*tensors, keep), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("scripted", [False, True])
+def test_many_middle_atoms_at_once(most: int, scripted: bool) -> None:
+    # how it is done on a GPU; tests/gpu compares the forces
+    q, k, v1, v2 = inputs(7)
+    weights = (torch.einsum("bilhd,bljhd->blijh", q, k) / q.shape[-1] ** 0.5).softmax(dim=1)
+    total = torch.jit.script(_sum_over_middle) if scripted else _sum_over_middle
+    expected = plain(q, k, v1, v2, torch.ones(2, 7, dtype=torch.bool))
+    torch.testing.assert_close(total(weights, v1, v2, most), expected, rtol=1e-12, atol=1e-12)
+    some = total(weights[:, :, 2:5], v1[:, 2:5], v2, most)  # atoms i in parts
+    torch.testing.assert_close(some, expected[:, 2:5], rtol=1e-12, atol=1e-12)
+
+
+def test_few_kernels_on_an_accelerator() -> None:
+    # meta stands for a GPU: what counts is how many operations are called
+    class Count(TorchDispatchMode):
+        calls = 0
+
+        def __torch_dispatch__(self, function: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.calls += 1
+            return function(*args, **(kwargs or {}))
+
+    def calls(n: int, grad: bool) -> int:
+        tensors = [torch.empty(1, n, n, 12, 16, device="meta", requires_grad=grad) for _ in range(4)]
+        with Count() as count, torch.set_grad_enabled(grad):
+            triangular_attention(*tensors, None)
+        return count.calls
+
+    assert calls(21, False) == calls(5, False) < 30
+    assert calls(5, True) < 30
+    assert calls(84, False) < 100  # the products are built for 12 middle atoms at a time
 
 
 def test_gradients() -> None:
