@@ -1,7 +1,7 @@
 """Small networks that differ in one thing, trained and measured: ``python benchmarks/pairs.py --workers 3``.
 
 Ethanol with GFN2-xTB labels (``mdet label configs/pairs-ethanol.label.yaml --output data/pairs-ethanol.h5``), three
-seeds each. Everything lies in ``runs/pairs`` and nothing that is there is computed again. Prints the table of
+seeds each. Everything lies in ``runs/pairs`` and nothing that is there is computed again. Prints the tables of
 docs/trust.md and writes ``benchmarks/results/pairs.json``.
 """
 
@@ -247,6 +247,30 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def ratios(found: dict[str, list[dict[str, Any]]], base: str = "harmonics") -> str:
+    """Each network over that of the same seed with harmonics alone: networks of one seed share their batches."""
+    columns = {
+        "MAE": ("errors", "mae 1"),
+        "E_eq": ("errors", "e_eq 1"),
+        "λ": ("errors", "lambda"),
+        "NVE, time": ("nve 1 frame", "time_ps"),
+        "NVE, drift": ("nve 1 frame", "energy_drift_meV_per_atom_ps"),
+        "12 frames: NVE, time": ("nve 12 frames", "time_ps"),
+        "12 frames: NVE, drift": ("nve 12 frames", "energy_drift_meV_per_atom_ps"),
+    }
+    lines = ["| network | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
+    for variant, seeds in found.items():
+        cells = []
+        for part, key in columns.values():
+            values = [
+                mine[part][key] / theirs[part][key] for mine, theirs in zip(seeds, found.get(base, []), strict=False)
+            ]
+            cells.append(", ".join(f"{value:.2f}" for value in values))
+        if variant != base:
+            lines.append(f"| {VARIANTS[variant][0]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Train what is missing, measure what is missing, print the table."""
     parser = argparse.ArgumentParser(description="networks that differ in one thing")
@@ -275,7 +299,7 @@ def show(jobs: list[tuple[str, int]]) -> None:
         if path.exists():
             found.setdefault(variant, []).append(json.loads(path.read_text()))
     Path("benchmarks/results/pairs.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(table(found))
+    print(f"{table(found)}\n\nover harmonics alone, seed by seed:\n\n{ratios(found)}")
 
 
 if __name__ == "__main__":
