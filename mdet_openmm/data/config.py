@@ -14,12 +14,13 @@ DISPLACEMENT_KINDS = ("gaussian", "scale", "stretch", "torsion", "contact")
 
 @dataclass(frozen=True)
 class MoleculeEntry:
-    """One molecule: from SMILES, from a file, or the frames of a trajectory.
+    """One molecule: from SMILES, from a file, or the frames of a trajectory; or the many of a file of SMILES.
 
-    Exactly one of ``smiles``, ``file`` and ``trajectory`` is given.
+    Exactly one of ``smiles``, ``smiles_file``, ``file`` and ``trajectory`` is given.
     """
 
     smiles: str | None = option(None, "SMILES; start structures are made with RDKit")
+    smiles_file: Path | None = option(None, "many molecules: a SMILES and perhaps a name on each line (.smi)")
     file: Path | None = option(None, "SDF, XYZ, PDB or mmCIF with the start structure")
     trajectory: Path | None = option(None, "frames to label as they are: DCD, XTC, multi-frame XYZ, ...")
     topology: Path | None = option(None, "PDB or other file that names the atoms of the trajectory")
@@ -76,6 +77,7 @@ class HeldOutConfig:
     val: int = option(10, "frames per training molecule for choosing models")
     test: int = option(30, "frames per training molecule for the final evaluation")
     unseen: int = option(40, "frames per held-out molecule")
+    share: float = option(1.0, "part of the training molecules that has frames for val and test")
     frames: int = option(10, "frames per trajectory")
     timestep: float = option(0.5, "fs")
     friction: float = option(5.0, "1/ps")
@@ -112,6 +114,7 @@ class LabelConfig:
     sampling: SamplingConfig = option(SamplingConfig(), "training conformations")
     held_out: HeldOutConfig = option(HeldOutConfig(), "held-out conformations")
     displacements: tuple[Displacement, ...] = option(DISPLACEMENTS, "ways to displace a frame")
+    compact: bool = option(False, "positions on a grid of 2^-11 Å, forces to 11 bits; packed (docs/data-format.md)")
     max_force: float = option(30.0, "eV/Å; frames with a larger force on an atom are skipped and counted")
     max_stretch: float = option(1.8, "a trajectory ends when a bond is this many times its start length")
     task_frames: int = option(200, "frames of a given trajectory per task")
@@ -131,6 +134,8 @@ class LabelConfig:
                 raise InputError(f"label: {where}: interval {part.interval} fs is shorter than the time step")
         if any(run.temperature <= 0 or run.trajectories < 0 for run in self.sampling.runs):
             raise InputError("label: sampling runs need a temperature > 0 and trajectories >= 0")
+        if not 0.0 <= self.held_out.share <= 1.0:
+            raise InputError("label: held_out share must be from 0 to 1")
         if self.held_out.temperature <= 0:
             raise InputError("label: held_out temperature must be > 0")
         if min(self.held_out.val, self.held_out.test, self.held_out.unseen, self.sampling.displaced) < 0:
@@ -148,8 +153,10 @@ class LabelConfig:
 
 
 def _check_entry(entry: MoleculeEntry, where: str) -> None:
-    if sum(source is not None for source in (entry.smiles, entry.file, entry.trajectory)) != 1:
-        raise InputError(f"{where}: give exactly one of smiles, file and trajectory")
+    if sum(source is not None for source in (entry.smiles, entry.smiles_file, entry.file, entry.trajectory)) != 1:
+        raise InputError(f"{where}: give exactly one of smiles, smiles_file, file and trajectory")
+    if entry.smiles_file is not None and entry.name is not None:
+        raise InputError(f"{where}: the names of a smiles_file stand in it; remove 'name'")
     if entry.stride < 1:
         raise InputError(f"{where}: stride must be at least 1")
     if entry.weight < 0:
@@ -176,7 +183,13 @@ def read_config(path: Path) -> LabelConfig:
         return beside if beside.exists() else name
 
     entries = tuple(
-        dataclasses.replace(e, file=found(e.file), trajectory=found(e.trajectory), topology=found(e.topology))
+        dataclasses.replace(
+            e,
+            smiles_file=found(e.smiles_file),
+            file=found(e.file),
+            trajectory=found(e.trajectory),
+            topology=found(e.topology),
+        )
         for e in config.molecules
     )
     return dataclasses.replace(config, molecules=entries)

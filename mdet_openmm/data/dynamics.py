@@ -14,9 +14,16 @@ ACCELERATION_PER_FORCE = KJ_PER_MOL_PER_EV * 1e-4
 """Å/fs² of a mass of 1 amu under 1 eV/Å; 1 kJ/mol/amu is 1e-4 Å²/fs²."""
 
 
-def as_stored(positions: Array) -> Array:
+GRID = 2.0**-11
+"""Å; positions of a compact data set are multiples of it, which float32 holds exactly up to 8192 Å."""
+
+
+def as_stored(positions: Array, compact: bool) -> Array:
     """Centred positions, rounded to the precision in which they are stored, so that labels belong to them exactly."""
-    return (positions - positions.mean(axis=0)).astype(np.float32).astype(np.float64)
+    centred = positions - positions.mean(axis=0)
+    if compact:
+        centred = np.round(centred / GRID) * GRID
+    return centred.astype(np.float32).astype(np.float64)
 
 
 def langevin(
@@ -30,6 +37,7 @@ def langevin(
     equilibrate: int,
     interval: int,
     rng: np.random.Generator,
+    compact: bool = False,
 ) -> Iterator[tuple[Array, Label]]:
     """Frames of a Langevin trajectory with their labels, without end.
 
@@ -50,6 +58,8 @@ def langevin(
         Steps before the first frame, and between frames.
     rng
         Of the velocities and the noise.
+    compact
+        Positions are rounded to `GRID`, not only to float32.
 
     Raises
     ------
@@ -60,7 +70,7 @@ def langevin(
     spread = np.sqrt(BOLTZMANN_EV_PER_K * temperature * acceleration)
     keep = np.exp(-friction * 1e-3 * timestep)
     noise = np.sqrt(1.0 - keep**2)
-    x = as_stored(positions)
+    x = as_stored(positions, compact)
     v = spread * rng.standard_normal(x.shape)
     label = teacher(x)
     step = 0
@@ -72,7 +82,7 @@ def langevin(
         x = x + 0.5 * timestep * v
         sampled = step >= equilibrate and (step - equilibrate) % interval == 0
         if sampled:
-            x = as_stored(x)
+            x = as_stored(x, compact)
         label = teacher(x)
         v = v + 0.5 * timestep * acceleration * label.forces
         if sampled:

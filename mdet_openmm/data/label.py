@@ -85,7 +85,8 @@ def run_label(config: LabelConfig, output: Path, workers: int | None = None, res
             _work(config, sources, tasks, partial, workers)
             blocks = (load_block(block_path(partial, task.index)) for task in tasks)
             assembled = partial / "assembled.h5"
-            summary = write_dataset(assembled, [source.row for source in sources], blocks, provenance)
+            rows = [source.row for source in sources]
+            summary = write_dataset(assembled, rows, blocks, provenance, compact=config.compact)
             if not summary["frames"]:
                 raise RunStopped(f"not one frame could be labelled; the teacher first said: {summary['first_failure']}")
             with open(assembled, "rb") as file:

@@ -115,7 +115,12 @@ class MoleculeRow:
 
 
 def write_dataset(
-    path: Path, molecules: list[MoleculeRow], blocks: Iterable[FrameBlock], provenance: dict[str, Any]
+    path: Path,
+    molecules: list[MoleculeRow],
+    blocks: Iterable[FrameBlock],
+    provenance: dict[str, Any],
+    *,
+    compact: bool = False,
 ) -> dict[str, Any]:
     """Write a data set block by block; the same input gives the same bytes.
 
@@ -129,6 +134,8 @@ def write_dataset(
         In the order in which the frames shall stand.
     provenance
         Root attributes; mappings and lists are stored as JSON.
+    compact
+        Forces and dipoles keep 11 significant bits, and the columns are compressed.
 
     Returns
     -------
@@ -139,6 +146,7 @@ def write_dataset(
     failures = np.zeros((len(molecules), len(FAILURES)), dtype=np.int64)
     splits = np.zeros(len(SPLITS), dtype=np.int64)
     message = ""
+    packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 6, "shuffle": True} if compact else {}
     with h5py.File(path, "w", libver=("v110", "v110"), track_order=False) as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
@@ -152,7 +160,7 @@ def write_dataset(
         for group, table, chunk in ((atoms, _ATOMS, _ATOM_CHUNK), (frames, _FRAMES, _FRAME_CHUNK)):
             for name, (dtype, shape, unit) in table.items():
                 columns[name] = group.create_dataset(
-                    name, (0, *shape), dtype=dtype, maxshape=(None, *shape), chunks=(chunk, *shape)
+                    name, (0, *shape), dtype=dtype, maxshape=(None, *shape), chunks=(chunk, *shape), **packed
                 )
                 columns[name].attrs["unit"] = unit
         sizes: list[NDArray[np.int64]] = []
@@ -166,8 +174,10 @@ def write_dataset(
             sizes.append(np.full(count, n, dtype=np.int64))
             _append(columns["atomic_numbers"], np.tile(block.atomic_numbers, count))
             _append(columns["positions"], block.positions.reshape(-1, 3))
-            _append(columns["forces"], block.forces.reshape(-1, 3))
-            for name in ("energy", "dipole", "temperature", "kind"):
+            forces, dipole = block.forces.reshape(-1, 3), block.dipole
+            _append(columns["forces"], _few_bits(forces) if compact else forces)
+            _append(columns["dipole"], _few_bits(dipole) if compact else dipole)
+            for name in ("energy", "temperature", "kind"):
                 _append(columns[name], getattr(block, name))
             for name in ("molecule", "task", "split"):
                 _append(columns[name], np.full(count, getattr(block, name)))
@@ -182,6 +192,13 @@ def write_dataset(
         file.attrs["first_failure"] = message
     by_split = {name: int(n) for name, n in zip(SPLITS, splits, strict=True)}
     return {"frames": total, "splits": by_split, "skipped": skipped, "first_failure": message}
+
+
+def _few_bits(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rounded to 11 significant bits, to within 2^-11 of each value: the rest is zeros, which pack to nothing."""
+    mantissa, exponent = np.frexp(values)
+    rounded: NDArray[np.float32] = np.ldexp(np.round(np.ldexp(mantissa, 11)), exponent - 11).astype(np.float32)
+    return rounded
 
 
 def _append(column: Any, rows: NDArray[Any]) -> None:

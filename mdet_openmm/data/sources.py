@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from mdet_openmm.data.config import LabelConfig, MoleculeEntry
 from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.smiles import check_smiles
 
 Array = NDArray[np.float64]
 
@@ -53,13 +55,44 @@ def read_sources(config: LabelConfig) -> list[Source]:
     InputError
         For an entry that cannot be used, or two of the same name.
     """
-    sources = [_source(entry, config) for entry in config.molecules]
+    entries = [one for entry in config.molecules for one in _each(entry)]
+    shown = tqdm(entries, desc="start structures", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
+    sources = [_source(entry, config) for entry in shown]
     seen: set[str] = set()
     for source in sources:
         if source.row.name in seen:
             raise InputError(f"label: two molecules are named '{source.row.name}'; give each its own 'name'")
         seen.add(source.row.name)
     return sources
+
+
+def _each(entry: MoleculeEntry) -> list[MoleculeEntry]:
+    """The entry, or those of its file of SMILES."""
+    if entry.smiles_file is None:
+        return [entry]
+    try:
+        lines = entry.smiles_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"label: cannot read {entry.smiles_file}: {error}") from None
+    found: list[MoleculeEntry] = []
+    first: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        smiles, *rest = line.split(maxsplit=1)
+        name = rest[0].strip() if rest else smiles
+        where = f"label: {entry.smiles_file}, line {number}"
+        if name in first:
+            raise InputError(f"{where}: '{name}' stands in line {first[name]} already")
+        first[name] = number
+        try:
+            check_smiles(smiles)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        found.append(replace(entry, smiles=smiles, smiles_file=None, name=name))
+    if not found:
+        raise InputError(f"label: {entry.smiles_file} has no molecules")
+    return found
 
 
 def _source(entry: MoleculeEntry, config: LabelConfig) -> Source:

@@ -93,7 +93,8 @@ def plan(config: LabelConfig, sources: list[Source]) -> list[Task]:
                     add("train", number, molecule=molecule, split="train", frames=config.sampling.frames,
                         displaced=config.sampling.displaced, temperature=run.temperature,
                         positions=source.starts[number % len(source.starts)])  # fmt: skip
-            wanted = {"val": config.held_out.val, "test": config.held_out.test}
+            chosen = key / 2**64 < config.held_out.share
+            wanted = {"val": config.held_out.val, "test": config.held_out.test} if chosen else {}
         else:
             wanted = {"unseen": config.held_out.unseen}
         for role, total in wanted.items():
@@ -157,7 +158,7 @@ def run_task(task: Task, config: LabelConfig, source: Source) -> FrameBlock:
     if task.positions.ndim == 3:
         for positions in task.positions:
             if np.isfinite(positions).all():
-                collected.keep("trajectory", as_stored(positions))
+                collected.keep("trajectory", as_stored(positions, config.compact))
             else:
                 collected.failed("teacher", message="positions are not finite")
     else:
@@ -200,6 +201,7 @@ def _sample(
         equilibrate=round(how.equilibrate / how.timestep),
         interval=max(round(how.interval / how.timestep), 1),
         rng=rng,
+        compact=config.compact,
     )
     bases: list[Array] = []
     try:
@@ -226,7 +228,7 @@ def _sample(
     for _ in range(task.displaced):
         kind, positions = displacer.draw(bases[int(rng.integers(len(bases)))], rng)
         assert kind in DISPLACEMENT_KINDS
-        collected.keep(kind, as_stored(positions))
+        collected.keep(kind, as_stored(positions, config.compact))
 
 
 def _sorted_bonds(numbers: NDArray[np.int64], positions: Array) -> NDArray[np.int64]:

@@ -8,6 +8,16 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.molecule import Molecule
 
 
+def check_smiles(smiles: str) -> None:
+    """Raise an InputError if RDKit cannot read a SMILES."""
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        parsed = Chem.MolFromSmiles(smiles)
+    if parsed is None or parsed.GetNumAtoms() == 0:
+        raise InputError(f"RDKit cannot read the SMILES '{smiles}'")
+
+
 def conformers_from_smiles(smiles: str, count: int, name: str | None = None, seed: int = 0) -> list[Molecule]:
     """Up to ``count`` different conformers of a molecule, hydrogens added.
 
@@ -35,11 +45,9 @@ def conformers_from_smiles(smiles: str, count: int, name: str | None = None, see
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
+    check_smiles(smiles)
     with rdBase.BlockLogs():
-        parsed = Chem.MolFromSmiles(smiles)
-        if parsed is None or parsed.GetNumAtoms() == 0:
-            raise InputError(f"RDKit cannot read the SMILES '{smiles}'")
-        molecule = Chem.AddHs(parsed)
+        molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
         parameters: Any = rdDistGeom.ETKDGv3()  # RDKit's stubs lack its settings
         parameters.randomSeed = seed % 2**31
         parameters.pruneRmsThresh = 0.1

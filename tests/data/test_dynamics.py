@@ -82,6 +82,6 @@ def test_a_failing_teacher_ends_the_trajectory():
 
 def test_stored_positions_survive_storing():
     x = np.random.default_rng(2).normal(size=(9, 3)) * 3 + 100
-    stored = as_stored(x)
+    stored = as_stored(x, compact=False)
     np.testing.assert_array_equal(stored.astype(np.float32).astype(np.float64), stored)
     np.testing.assert_allclose(stored - stored[0], x - x[0], atol=1e-6)

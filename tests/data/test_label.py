@@ -24,7 +24,9 @@ from mdet_openmm.data.config import (
 )
 from mdet_openmm.data.label import run_label
 from mdet_openmm.data.partial import PartialRun
+from mdet_openmm.data.sources import read_sources
 from mdet_openmm.data.store import Store
+from mdet_openmm.data.tasks import plan
 from mdet_openmm.data.teacher import make_teacher
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.molecules.smiles import molecule_from_smiles
@@ -334,3 +336,79 @@ def test_one_thread_for_the_workers_leaves_the_environment_as_it_was(tiny, tmp_p
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     run_label(ase_config(), tmp_path / "set.h5", workers=1)
     assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+COMPACT = LabelConfig(
+    molecules=(MoleculeEntry(smiles="O", name="water"), MoleculeEntry(smiles="[NH4+]", name="ammonium")),
+    seed=3,
+    sampling=SamplingConfig(
+        runs=(DynamicsRun(300.0, 2),), frames=10, displaced=10, equilibrate=20.0, interval=4.0, conformers=1
+    ),
+    held_out=HeldOutConfig(val=2, test=2, frames=2, equilibrate=10.0, interval=4.0),
+    compact=True,
+)
+
+
+def test_a_compact_data_set_has_exact_labels_in_half_the_space(tmp_path):
+    summary = run_label(COMPACT, tmp_path / "compact.h5", workers=1)
+    store, whole = Store(tmp_path / "compact.h5"), dataclasses.replace(COMPACT, compact=False)
+    assert summary["frames"] == len(store) > 80 and store.attributes["config"]["compact"]
+    for frame in store:
+        assert np.array_equal(frame.positions * 2048, np.round(frame.positions * 2048))
+        teacher = make_teacher(TeacherConfig(accuracy=0.1), frame.atomic_numbers, frame.charge, frame.multiplicity)
+        label = teacher(frame.positions)  # of the positions as they are read
+        assert frame.energy == pytest.approx(label.energy, abs=1e-8)
+        np.testing.assert_allclose(frame.forces, label.forces, rtol=2.0**-11, atol=1e-5)
+        np.testing.assert_allclose(frame.dipole, label.dipole, rtol=2.0**-11, atol=1e-5)
+    run_label(COMPACT, tmp_path / "again.h5", workers=2)
+    assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "compact.h5").read_bytes()
+    run_label(whole, tmp_path / "whole.h5", workers=1)
+    with h5py.File(tmp_path / "compact.h5") as packed, h5py.File(tmp_path / "whole.h5") as plain:
+        for name in ("atoms/positions", "atoms/forces"):
+            assert packed[name].id.get_storage_size() < 0.5 * plain[name].id.get_storage_size()
+
+
+def test_some_molecules_have_held_out_conformations(tmp_path):
+    molecules = tuple(MoleculeEntry(smiles=s) for s in ("O", "N", "C", "F", "Cl", "S"))
+    some = dataclasses.replace(COMPACT, molecules=molecules, held_out=dataclasses.replace(COMPACT.held_out, share=0.5))
+    every = plan(dataclasses.replace(some, held_out=COMPACT.held_out), read_sources(some))
+    tasks = plan(some, read_sources(some))
+    chosen = {t.molecule for t in tasks if t.split == "val"}
+    assert 0 < len(chosen) < 6 and chosen == {t.molecule for t in tasks if t.split == "test"}
+    # what is left of the plan is what it was
+    assert {(t.molecule, t.split, t.seed) for t in tasks} == {
+        (t.molecule, t.split, t.seed) for t in every if t.split == "train" or t.molecule in chosen
+    }
+
+
+def test_a_file_of_smiles(tmp_path):
+    (tmp_path / "some.smi").write_text("# comment\nO water\n\nCCO\nc1ccccc1   benzene ring\n")
+    (tmp_path / "some.label.yaml").write_text("molecules: [{smiles_file: some.smi, weight: 0.5, split: test}]\n")
+    config = read_config(tmp_path / "some.label.yaml")
+    sources = read_sources(config)
+    assert [s.row.name for s in sources] == ["water", "CCO", "benzene ring"]
+    assert [s.row.split for s in sources] == ["test"] * 3 and {s.weight for s in sources} == {0.5}
+    alone = read_sources(dataclasses.replace(config, molecules=(MoleculeEntry(smiles="O", name="water"),)))
+    assert np.array_equal(alone[0].starts[0], sources[0].starts[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("O water\nC(C water2\n", "line 2: RDKit cannot read the SMILES 'C\\(C'"),
+        ("O water\nN ammonia\nCO water\n", "line 3: 'water' stands in line 1 already"),
+        ("# nothing\n", "has no molecules"),
+        (None, "cannot read"),
+    ],
+)
+def test_a_file_of_smiles_that_cannot_be_used(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "some.smi").write_text(text)
+    config = LabelConfig(molecules=(MoleculeEntry(smiles_file=tmp_path / "some.smi"),))
+    with pytest.raises(InputError, match=message):
+        read_sources(config)
+
+
+def test_a_file_of_smiles_has_its_own_names():
+    with pytest.raises(InputError, match="stand in it"):
+        LabelConfig(molecules=(MoleculeEntry(smiles_file=Path("some.smi"), name="mine"),))
