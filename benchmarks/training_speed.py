@@ -1,11 +1,15 @@
 """Samples per second of a training step, beside the textbook network in the same precision.
 
-``python benchmarks/training_speed.py`` times forward, backward and AdamW of the published size (12 layers, width 192)
-on random molecules of 20 atoms: the textbook network as it is, ours as `mdet train` runs it, without and with
-``compile: true``. Data loading is not part of it: `mdet train` reads the whole data set into memory.
+``python benchmarks/training_speed.py`` times forward, backward and AdamW on random molecules of 20 atoms: the textbook
+network and ours as `mdet train` runs it, each without and with torch.compile. ``--size published`` is that of the
+paper (12 layers, width 192, Fourier directions), ``--size small`` that of configs/mdet-gfn2-small.train.yaml.
+``--device cuda`` is for a GPU; ``--output`` adds the figures to FOLDER/training-DEVICE.json. Data loading is not part of
+it: `mdet train` reads the whole data set into memory and makes a batch of 512 in 2 ms.
 """
 
 import argparse
+import json
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -14,18 +18,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from speed import HEADS, LAYERS, PUBLISHED, WIDTH
+from gpu_floors import synchronize
+from speed import PUBLISHED, processor
 from textbook import TextbookNetwork, random_state_dict
 from torch import Tensor, nn
 
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.settings import read_settings
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.module import ForceTraining
 
+SMALL = Path(__file__).parents[1] / "configs/mdet-gfn2-small.train.yaml"
+DEFAULTS = {"cpu": (8, 5), "cuda": (256, 20)}
+"""Molecules of a batch, and steps that count."""
 
-def batch_of(size: int, n: int) -> Batch:
+
+def shapes(size: str) -> tuple[dict[str, Any], NetworkConfig]:
+    """The textbook's options and our settings of the same number of layers, width and heads."""
+    if size == "published":
+        ours = NetworkConfig(
+            n_layers=PUBLISHED["n_layers"],
+            embd_dim=PUBLISHED["embd_dim"],
+            n_heads=PUBLISHED["num_heads"],
+            n_radial=PUBLISHED["num_3d_kernels"],
+            directions="fourier",
+            decomposer_activation="relu",
+        )
+        return PUBLISHED, ours
+    ours = read_settings(SMALL, TrainConfig).network
+    theirs = {"n_layers": ours.n_layers, "embd_dim": ours.embd_dim, "num_heads": ours.n_heads}
+    return {**PUBLISHED, **theirs, "num_3d_kernels": ours.n_radial}, ours
+
+
+def batch_of(size: int, n: int, device: str) -> Batch:
     """Random structures."""
     generator = torch.Generator().manual_seed(0)
     x = 2.5 * torch.randn(size, n, 3, dtype=torch.float64, generator=generator)
@@ -33,76 +60,111 @@ def batch_of(size: int, n: int) -> Batch:
     zeros, ones = torch.zeros(size, dtype=torch.long), torch.ones(size, dtype=torch.long)
     energy, turns = torch.zeros(size, dtype=torch.float64), torch.eye(3, dtype=torch.float64).expand(size, 3, 3)
     dipole = torch.zeros(size, 3, dtype=torch.float64)
-    return Batch(numbers, x, 0.05 * torch.randn_like(x), energy, zeros, ones, turns, dipole)
+    batch = Batch(numbers, x, 0.05 * torch.randn_like(x), energy, zeros, ones, turns, dipole)
+    return Batch(*(t.to(device) for t in batch))
 
 
-def seconds_per_step(parameters: Any, forces: Callable[[], Tensor], target: Tensor, steps: int) -> float:
-    """Median time of a step, after two that do not count."""
-    optimiser = torch.optim.AdamW(parameters, lr=1e-5)
-    times = []
-    for _ in range(steps + 2):
+def seconds_per_step(parameters: Any, forces: Callable[[], Tensor], target: Tensor, steps: int) -> dict[str, Any]:
+    """Median time of a step, after three that do not count, and what memory it took on a GPU."""
+    device, optimiser, times = target.device.type, torch.optim.AdamW(parameters, lr=1e-5), []
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(steps + 3):
+        synchronize(device)
         start = time.perf_counter()
         optimiser.zero_grad()
         (forces() - target).norm(dim=-1).mean().backward()
         optimiser.step()
+        synchronize(device)
         times.append(time.perf_counter() - start)
-    return statistics.median(times[2:])
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
+    return {"step_s": statistics.median(times[3:]), "first_step_s": times[0], "peak_bytes": peak}
 
 
-def textbook(batch: Batch, bf16: bool, steps: int) -> float:
+def textbook(options: dict[str, Any], batch: Batch, bf16: bool, compiled: bool, steps: int) -> dict[str, Any]:
     """The textbook network with autocast around it for bf16."""
-    network = TextbookNetwork(random_state_dict(PUBLISHED, 0), PUBLISHED, torch.float32).train()
+    device = batch.positions.device.type
+    network = TextbookNetwork(random_state_dict(options, 0), options, torch.float32).train().to(device)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     trained = [p for p in network.parameters() if p.requires_grad]
     x = batch.positions.float()
+    call: Callable[..., dict[str, Tensor]] = torch.compile(network, dynamic=False) if compiled else network
 
     def forces() -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else nullcontext():
-            return network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)["forces"].float()
+        with torch.autocast(device, dtype=torch.bfloat16) if bf16 else nullcontext():
+            return call(batch.atomic_numbers, x, batch.charge, batch.multiplicity)["forces"].float()
 
     return seconds_per_step(trained, forces, batch.forces.float(), steps)
 
 
-def ours(batch: Batch, bf16: bool, compiled: bool, steps: int) -> float:
-    """Our network in the trainer's own step, with the directions of the paper."""
+def ours(config: NetworkConfig, batch: Batch, bf16: bool, compiled: bool, steps: int) -> dict[str, Any]:
+    """Our network in the trainer's own step."""
     torch.manual_seed(0)
-    config = NetworkConfig(
-        n_layers=LAYERS, embd_dim=WIDTH, n_heads=HEADS, n_radial=128, directions="fourier", decomposer_activation="relu"
-    )
     network = EdgeTransformer(config)
     if compiled:
         for layer in network.layers:
             nn.Module.compile(layer, dynamic=False)
     settings = TrainConfig(name="speed", data=Path("none"), network=config, precision="bf16" if bf16 else "fp32")
-    module = ForceTraining(network, settings, Path())
+    module = ForceTraining(network, settings, Path()).to(batch.positions.device)
     return seconds_per_step(
         network.parameters(), lambda: module.predict_forces(module.pair_features(batch))[1], batch.forces.float(), steps
     )
 
 
+def attempt(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A row, or in its place why there is none: out of memory, or a compiler that gave up."""
+    try:
+        return measure()
+    except Exception as error:  # torch.compile raises many kinds
+        return {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+    finally:
+        torch._dynamo.reset()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="speed of training")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--size", choices=("published", "small"), default="published")
     parser.add_argument("--atoms", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--batch", type=int, help="molecules [8; cuda 256]")
+    parser.add_argument("--steps", type=int, help="that count [5; cuda 20]")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--output", type=Path, help="folder for training-DEVICE.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    batch = batch_of(options.batch, options.atoms)
-    print(f"{options.batch} molecules of {options.atoms} atoms, {options.threads} threads, torch {torch.__version__}\n")
-    print("| precision | network | samples/s | times the textbook's |\n| --- | --- | --- | --- |")
-    for bf16 in (False, True):
-        theirs = textbook(batch, bf16, options.steps)
-        rows = [("textbook", theirs)]
-        rows += [
-            (f"ours, compile: {str(compiled).lower()}", ours(batch, bf16, compiled, options.steps))
-            for compiled in (False, True)
-        ]
-        for name, seconds in rows:
-            precision = "bf16" if bf16 else "fp32"
-            print(f"| {precision} | {name} | {options.batch / seconds:.2f} | {theirs / seconds:.2f} |", flush=True)
+    size, steps = (
+        given or usual for given, usual in zip((options.batch, options.steps), DEFAULTS[options.device], strict=True)
+    )
+    batch, (theirs, config) = batch_of(size, options.atoms, options.device), shapes(options.size)
+    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{processor()}, {options.threads} threads"
+    print(f"{options.size} size, {size} molecules of {options.atoms} atoms, {device}, torch {torch.__version__}\n")
+    print(
+        "| precision | network | samples/s | times the textbook's | peak memory, GB |\n| --- | --- | --- | --- | --- |"
+    )
+    rows: list[dict[str, Any]] = []
+    for precision in ("fp32", "bf16"):
+        base = 0.0
+        for name, measure, first in (("textbook", textbook, theirs), ("ours", ours, config)):
+            for compiled in (False, True):
+                row = attempt(lambda: measure(first, batch, precision == "bf16", compiled, steps))  # type: ignore[operator]  # noqa: B023
+                pace = size / row["step_s"] if "step_s" in row else 0.0
+                base = pace if (name, compiled) == ("textbook", False) else base
+                rows.append({"size": options.size, "network": name, "precision": precision, "compiled": compiled,
+                             "molecules": size, "atoms": options.atoms, "samples_per_s": pace or None, **row})  # fmt: skip
+                shown = f"{pace:.2f} | {pace / base:.2f}" if pace and base else f"{row.get('failed', pace)} | –"
+                peak = f"{row['peak_bytes'] / 1e9:.2f}" if row.get("peak_bytes") else "–"
+                print(f"| {precision} | {name}, compile: {str(compiled).lower()} | {shown} | {peak} |", flush=True)
+    if options.output:
+        path = options.output / f"training-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
+        before = json.loads(path.read_text())["rows"] if path.exists() else []
+        kept = [r for r in before if (r["size"], r["atoms"]) != (options.size, options.atoms)]
+        about = {"device": device, "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
+        options.output.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"about": about, "rows": kept + rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
