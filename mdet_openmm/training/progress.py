@@ -43,8 +43,12 @@ class Progress(Callback):
         def stop(number: int, frame: FrameType | None) -> None:
             self.interrupted = True
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
+        self.before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Listen no more: what follows, the evaluation, ends at once."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
