@@ -2,7 +2,8 @@
 
     python benchmarks/validate_model.py models/mdet-gfn2-mini
 
-100 ps at 300 K for each of ten molecules that the model was trained on, 20 ps for five that it was not; stability by
+100 ps at 300 K for each of ten molecules that the model was trained on, 20 ps for five that it was not (or for some of
+the lines of ``--unseen FILE.smi``, and those alone); stability by
 the definition of "Forces are not enough" (Fu et al.), and the mean length of every bond against 10 ps of Langevin
 dynamics on GFN2-xTB from the same start. One process per core. Molecules that are done are kept: run it again to go on.
 """
@@ -12,6 +13,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -59,6 +61,7 @@ class Job:
     teacher_ps: float
     precision: str
     frames: int
+    seen: bool = True
 
 
 def teacher_bond_lengths(job: Job, start: Any, bonds: Any) -> tuple[Any, Any]:
@@ -69,7 +72,7 @@ def teacher_bond_lengths(job: Job, start: Any, bonds: Any) -> tuple[Any, Any]:
     from mdet_openmm.data.dynamics import langevin
     from mdet_openmm.data.teacher import make_teacher
 
-    teacher = make_teacher(TeacherConfig(), start.atomic_numbers, 0, 1)
+    teacher = make_teacher(TeacherConfig(), start.atomic_numbers, start.charge, start.multiplicity)
     frames = langevin(
         teacher,
         start.positions,
@@ -113,6 +116,7 @@ def validate(job: Job) -> dict[str, Any]:
     run = job.folder / "nvt"
     settings = NvtSettings(
         system=job.folder / "start.xyz",
+        charge=start.charge,
         model=job.model,
         time=job.time_ps,
         seed=11,
@@ -170,12 +174,29 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def listed(path: Path, count: int) -> dict[str, str]:
+    """Names and SMILES of some molecules of a file, spread over it."""
+    from mdet_openmm.data.config import MoleculeEntry
+    from mdet_openmm.data.sources import each_entry
+
+    entries = each_entry(MoleculeEntry(smiles_file=path))
+    chosen = np.unique(np.linspace(0, len(entries) - 1, min(count, len(entries))).round().astype(int))
+    return {str(entries[i].name): str(entries[i].smiles) for i in chosen}
+
+
+def folder_of(name: str) -> str:
+    """A name for a folder; SMILES have characters that none can have."""
+    if re.fullmatch(r"[\w ,.-]+", name):
+        return name.replace(" ", "-").replace(",", "")
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
 def write_card(model: Path, jobs: list[Job], results: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
     """Replace the card's section on dynamics."""
     card = model / "README.md"
     before = card.read_text().split(HEADING)[0].rstrip()
-    known = [results[j.name] for j in jobs if j.name in TRAINED]
-    unseen = [results[j.name] for j in jobs if j.name in UNSEEN]
+    known = [results[j.name] for j in jobs if j.seen]
+    unseen = [results[j.name] for j in jobs if not j.seen]
     strangers = f"\n\nMolecules that it never saw:\n\n{table(unseen)}" if unseen else ""
     whole = [r for r in known if not r["stopped"] and not r.get("collapsed")]
     text = (
@@ -201,23 +222,28 @@ def main() -> None:
     parser.add_argument("--frames", type=int, choices=(1, 12, 24, 60), default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", nargs="*", help="names of molecules")
+    parser.add_argument("--unseen", type=Path, help="SMILES, one a line, of molecules that the model never saw")
+    parser.add_argument("--count", type=int, default=50, help="molecules of that file, spread over it")
     parser.add_argument("--no-card", action="store_true", help="print only")
     options = parser.parse_args()
     if not (options.model / "manifest.json").exists():
         raise InputError(f"{options.model} is not a model folder")
     weights = hashlib.sha256((options.model / "weights.safetensors").read_bytes()).hexdigest()
     output = Path("runs") / f"validate-{options.model.name}-{weights[:8]}-{options.precision}-{options.frames}"
-    molecules = {n: s for n, s in {**TRAINED, **UNSEEN}.items() if not options.only or n in options.only}
+    molecules = {**TRAINED, **UNSEEN} if options.unseen is None else listed(options.unseen, options.count)
+    molecules = {n: s for n, s in molecules.items() if not options.only or n in options.only}
+    seen = {name for name in molecules if name in TRAINED and options.unseen is None}
     jobs = [
         Job(
             name,
             smiles,
             str(options.model.resolve()),
-            output / name.replace(" ", "-").replace(",", ""),
-            options.time if name in TRAINED else options.unseen_time,
+            output / folder_of(name),
+            options.time if name in seen else options.unseen_time,
             options.teacher_time,
             options.precision,
             options.frames,
+            seen=name in seen,
         )
         for name, smiles in molecules.items()
     ]
@@ -230,7 +256,9 @@ def main() -> None:
             results[result["name"]] = result
             tqdm.write(json.dumps(result))
     print(table([results[j.name] for j in jobs]))
-    if not options.no_card:
+    whole = [r for r in results.values() if not r["stopped"] and not r.get("collapsed")]
+    print(f"{len(whole)} of {len(results)} ran to the end without a broken bond")
+    if options.unseen is None and not options.no_card:
         write_card(options.model, jobs, results, options)
         print(f"card: {options.model / 'README.md'}")
 

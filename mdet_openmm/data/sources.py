@@ -55,7 +55,7 @@ def read_sources(config: LabelConfig) -> list[Source]:
     InputError
         For an entry that cannot be used, or two of the same name.
     """
-    entries = [one for entry in config.molecules for one in _each(entry)]
+    entries = [one for entry in config.molecules for one in each_entry(entry)]
     shown = tqdm(entries, desc="start structures", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
     sources = [_source(entry, config) for entry in shown]
     seen: set[str] = set()
@@ -66,8 +66,14 @@ def read_sources(config: LabelConfig) -> list[Source]:
     return sources
 
 
-def _each(entry: MoleculeEntry) -> list[MoleculeEntry]:
-    """The entry, or those of its file of SMILES."""
+def each_entry(entry: MoleculeEntry) -> list[MoleculeEntry]:
+    """The entry, or those of its file of SMILES.
+
+    Raises
+    ------
+    InputError
+        For a file that cannot be read or has no molecules, and for a line that is no molecule or repeats a name.
+    """
     if entry.smiles_file is None:
         return [entry]
     try:
