@@ -34,6 +34,7 @@ class FailureSettings(StudySettings):
     steps: int = option(2000, "optimiser steps of each round")
     learning_rate: float = option(5e-5, "peak learning rate")
     batch_size: int = option(64, "structures per step")
+    antisymmetry_weight: float = option(0.0, "weight of lambda squared, the part of the forces that has no energy")
     output: Path | None = option(None, "folder to write [runs/failures/NAME]")
 
     def check(self) -> None:
@@ -57,6 +58,8 @@ class FailureSettings(StudySettings):
         for name in ("way_frames", "healthy_frames"):
             if getattr(self, name) < 0:
                 raise InputError(f"--{name.replace('_', '-')} cannot be negative, not {getattr(self, name)}")
+        if not (math.isfinite(self.antisymmetry_weight) and self.antisymmetry_weight >= 0.0):
+            raise InputError(f"--antisymmetry-weight cannot be negative, not {self.antisymmetry_weight}")
         if not 0.0 < self.share < 1.0:
             raise InputError(f"--share must be between 0 and 1, not {self.share}")
 

@@ -226,6 +226,8 @@ def _train_config(merged: Path, model: Model, number: int, settings: FailureSett
         "steps": settings.steps,
         "learning_rate": settings.learning_rate,
         "batch_size": settings.batch_size,
+        "antisymmetry_weight": settings.antisymmetry_weight,
+        "penalties_from": 0.0,  # a trained network has forces to make conservative
         "seed": settings.seed + number,
         "checkpoint_every": 100,
         "threads": settings.workers or 0,

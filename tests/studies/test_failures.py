@@ -155,6 +155,13 @@ def test_the_new_model_started_from_the_old_and_is_run_again(study: Path, model:
     assert not (study / "round-2" / "harvest.json").exists()
 
 
+def test_the_penalty_on_the_curl_acts_from_the_first_step(model: Path, data: Path, tmp_path: Path) -> None:
+    # what it does to a training is in tests/training/test_penalties.py
+    config = relearn._train_config(data, load_model(model), 1, settings(model, tmp_path, antisymmetry_weight=30.0))
+    assert (config.antisymmetry_weight, config.penalties_from) == (30.0, 0.0)
+    assert Path(str(config.start_from)) == model
+
+
 def test_the_table_says_what_came_of_it(study: Path, model: Path) -> None:
     table = json.loads((study / "table.json").read_text())
     rows = table["rows"]
