@@ -6,35 +6,152 @@ once from scratch; then the paper's simulations (500 K, 300 ps, 0.5 fs): stabili
 rmd17_MOLECULE_pool.npz: arrays atomic_numbers, positions (Å), forces_md17 (eV/Å), energies_md17 (eV), test_01.
 
 Everything lies in ``--root``; what is done is not done again, and what was stopped is gone on with. ``--minutes`` stops
-in time (exit status 75: call it again). Prints a table and writes ``RESULTS/md17-DEVICE.json``.
+in time (exit status 75: call it again); ``--carry`` leaves what another machine needs to go on, which takes it with
+``--from`` (docs/gpu.md). First all errors of a way of training, then its simulations. Prints a table and writes
+``RESULTS/md17-DEVICE.json``.
 """
 
 import argparse
 import dataclasses
+import functools
+import hashlib
 import json
+import math
 import os
 import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch  # before openmm # isort: skip
 import numpy as np
+import openmm
+from carried import MOST_PARTS, PART_BYTES, pack, unpack
 from numpy.typing import NDArray
 from speed import processor
 
+import mdet_openmm
+from mdet_openmm.analysis.pair_distances import density_error, pair_density
 from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock, MoleculeRow, write_dataset
+from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, exit_status
 from mdet_openmm.export.model_folder import load_model
-from mdet_openmm.studies.protocol import ProtocolResult, benchmark
+from mdet_openmm.studies.estimate import Estimate
+from mdet_openmm.studies.folder import STUDY
+from mdet_openmm.studies.protocol import benchmark
 from mdet_openmm.studies.settings import ProtocolSettings
+from mdet_openmm.studies.side_by_side import available_cores
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
 
 VALIDATION = 500
 RECIPES = ("fine-tuned", "from scratch")
+TARGETS = {("ethanol", "fine-tuned"): 5.0, ("aspirin", "fine-tuned"): 12.0}
+"""Force MAE in meV/Å."""
+TEMPERATURE = 500.0
+MOST_REPLICAS = 6
+"""Simulations of a model up to which each starts from a test frame."""
+QUICK = {"steps": 4, "scratch_steps": 4, "batch_size": 4, "time": 0.02, "interval": 2.0}
+OF_THE_MACHINE = ("accelerator", "compile", "data", "threads")
+"""Settings of a training that may differ where it is gone on with."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a molecule, and how its model is trained.
+
+    Attributes
+    ----------
+    molecule, recipe
+        Its name, and one of `RECIPES`.
+    pool
+        The arrays of the molecule.
+    sha256
+        Of the file that they are from.
+    options
+        Of the command.
+    """
+
+    molecule: str
+    recipe: str
+    pool: dict[str, NDArray[Any]]
+    sha256: str
+    options: argparse.Namespace
+
+    @property
+    def name(self) -> str:
+        """Of its model."""
+        return f"{self.molecule}-{self.recipe.replace(' ', '-')}"
+
+    @property
+    def data(self) -> Path:
+        """What it is trained on."""
+        return Path(self.options.root) / f"{self.molecule}.h5"
+
+    @property
+    def reference(self) -> Path:
+        """What it is simulated beside."""
+        return Path(self.options.root) / "references" / f"{self.molecule}.npz"
+
+    @property
+    def run(self) -> Path:
+        """Folder of the training."""
+        return Path(self.options.root) / self.name
+
+    @property
+    def model(self) -> Path:
+        """Folder of the model."""
+        return Path(self.options.root) / "models" / self.name
+
+    @property
+    def nvt(self) -> Path:
+        """Folder of the simulations."""
+        return Path(self.options.root) / "nvt" / self.name
+
+    @functools.cached_property
+    def config(self) -> TrainConfig:
+        """How it is trained; from scratch it has the shape of the pretrained model.
+
+        The description has the hashes of what goes in: other frames or weights of the same name are another training.
+        """
+        options, pretrained = self.options, load_model(self.options.model)
+        if self.recipe == "fine-tuned":
+            how: dict[str, Any] = {**FINETUNE_DEFAULTS, "start_from": str(options.model), "steps": options.steps}
+            how["learning_rate"] = options.learning_rate
+            start = f"fine-tuned from {pretrained.name} ({pretrained.sha256[:12]})"
+        else:
+            plain = dataclasses.replace(
+                pretrained.network.config, force_scale=1.0, energy_head=False, dipole_head=False
+            )
+            how = {"network": plain, "steps": options.scratch_steps, "learning_rate": 5e-4, "warmup_steps": 500}
+            start = "from scratch"
+        return TrainConfig(
+            name=self.name,
+            data=self.data,
+            batch_size=options.batch_size,
+            accelerator=options.device,
+            compile=options.device == "cuda",
+            checkpoint_every=min(500, how["steps"]),  # one at the end too: the evaluation may be stopped
+            description=f"MD17 {self.molecule} ({self.sha256[:12]}), {start}.",
+            **{**how, "warmup_steps": min(how["warmup_steps"], how["steps"] // 10), "validate_every": 500},
+        )
+
+    @functools.cached_property
+    def asked(self) -> dict[str, Any]:
+        """What decides its numbers: of the training, and of the simulations."""
+        options = self.options
+        runs = {"time": options.time, "replicas": options.replicas, "report_interval": options.interval}
+        return {"training": settings_of(self.config), "quick": options.quick, "runs": runs}
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """Those settings of a training that decide what comes of it."""
+    from mdet_openmm.training.fit import plain
+
+    return {key: value for key, value in plain(config).items() if key not in OF_THE_MACHINE}
 
 
 def splits_of(pool: dict[str, NDArray[Any]], validation: int, most: int | None) -> dict[str, NDArray[np.int64]]:
@@ -77,7 +194,7 @@ def write_data(pool: dict[str, NDArray[Any]], name: str, path: Path, quick: bool
                 forces=pool["forces_md17"][chosen],
                 energy=pool["energies_md17"][chosen].astype(np.float64),
                 dipole=np.full((count, 3), np.nan, dtype=np.float32),
-                temperature=np.full(count, 500.0, dtype=np.float32),
+                temperature=np.full(count, TEMPERATURE, dtype=np.float32),
                 kind=np.full(count, KINDS.index("trajectory"), dtype=np.uint8),
                 failures=np.zeros(len(FAILURES), dtype=np.int64),
                 message="",
@@ -86,112 +203,219 @@ def write_data(pool: dict[str, NDArray[Any]], name: str, path: Path, quick: bool
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".partial")
     source = {"teacher": "PBE+vdW-TS (MD17)", "teacher_version": "original labels", "seed": 0, "config": {"md17": name}}
+    source |= {"package_version": mdet_openmm.__version__, "start_structures_sha256": ""}
     write_dataset(unfinished, [molecule], blocks(), source)
     os.replace(unfinished, path)
     return path
 
 
-def settings_of(recipe: str, name: str, data: Path, options: argparse.Namespace) -> TrainConfig:
-    """How one of the models is trained; from scratch it has the shape of the pretrained one."""
-    if recipe == "fine-tuned":
-        how: dict[str, Any] = {**FINETUNE_DEFAULTS, "start_from": str(options.model), "steps": options.steps}
-    else:
-        network = load_model(str(options.model)).network.config
-        plain = dataclasses.replace(network, force_scale=1.0, energy_head=False, dipole_head=False)
-        how = {"network": plain, "steps": options.scratch_steps, "learning_rate": 5e-4, "warmup_steps": 500}
-    return TrainConfig(
-        name=name,
-        data=data,
-        batch_size=options.batch_size,
-        accelerator=options.device,
-        compile=options.device == "cuda",
-        description=f"MD17, {recipe}.",
-        **{**how, "warmup_steps": min(how["warmup_steps"], how["steps"] // 10), "validate_every": 500},
-    )
+def check_data(case: Case, path: Path) -> None:
+    """Refuse a data set that was made of other frames, by a rehearsal for one."""
+    quick = case.options.quick
+    with Store(path) as store:
+        for split, rows in splits_of(case.pool, 20 if quick else VALIDATION, 40 if quick else None).items():
+            if not np.array_equal(store.load(store.indices(split)).energy, case.pool["energies_md17"][rows]):
+                raise InputError(f"{path} was made of other frames; remove it, or choose another --root")
 
 
-def trained(recipe: str, molecule: str, options: argparse.Namespace) -> Path:
-    """The model folder, after training it or what is left of that."""
+def reference_order(count: int, test: NDArray[Any]) -> NDArray[np.int64]:
+    """All frames, with test frames wherever a simulation starts: R of them start from the frames k·count // R.
+
+    The order means nothing to h(r) and to mean bond lengths, which is all else that a reference gives.
+    """
+    starts = np.unique([k * count // r for r in range(1, MOST_REPLICAS + 1) for k in range(r)])
+    order = np.empty(count, dtype=np.int64)
+    order[starts] = test[: len(starts)]
+    order[np.setdiff1d(np.arange(count), starts)] = np.setdiff1d(np.arange(count), test[: len(starts)])
+    return order
+
+
+def write_reference(pool: dict[str, NDArray[Any]], path: Path) -> Path:
+    """All frames of the pool as the protocol reads them."""
+    if not path.exists():
+        order = reference_order(len(pool["positions"]), pool["test_01"].astype(np.int64))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name("." + path.name)
+        np.savez(unfinished, atomic_numbers=pool["atomic_numbers"], positions=pool["positions"][order])
+        os.replace(unfinished, path)
+    return path
+
+
+def density_noise(pool: dict[str, NDArray[Any]]) -> float:
+    """The h(r) error of the later half of the frames, which stand in MD17's order, against the earlier."""
+    x, half = pool["positions"].astype(np.float64), len(pool["positions"]) // 2
+    return density_error(pair_density(x[half:]), pair_density(x[:half]))
+
+
+def trained(case: Case) -> dict[str, Any]:
+    """Train the model, or what is left of that; its errors on the test split."""
     from mdet_openmm.training.fit import run_training
 
-    data = options.root / f"{molecule}.h5"
-    config = settings_of(recipe, f"{molecule}-{recipe.replace(' ', '-')}", data, options)
-    model, run = options.root / "models" / config.name, options.root / config.name
-    if not model.exists():
-        run_training(config, model_folder=model, run_folder=run, restart=run.exists())
-    return model
+    if not case.model.exists():
+        check_data(case, write_data(case.pool, case.molecule, case.data, case.options.quick))
+        run_training(case.config, model_folder=case.model, run_folder=case.run, restart=case.run.exists())
+    model = load_model(case.model)
+    before, now = model.metadata["training"], settings_of(case.config)
+    changed = [key for key, value in now.items() if before.get(key) != value]
+    if changed:
+        raise InputError(f"{case.model} was trained with another {', '.join(changed)}; choose another --root")
+    errors: dict[str, Any] = model.metadata["metrics"]["test"]["all"]
+    return errors
 
 
-def simulated(model: Path, reference: Path, options: argparse.Namespace) -> list[ProtocolResult]:
-    """The paper's simulations, or what is left of them."""
-    output = options.root / "nvt" / model.name
-    return benchmark(
-        ProtocolSettings(
-            model=str(model),
-            time=options.time,
-            precision="mixed",
-            replicas=options.replicas,
-            workers=options.workers,
-            platform="CUDA" if options.device == "cuda" else "Reference",
-            output=output,
-            restart=output.exists(),
-        ),
-        [reference],
+def simulated(case: Case) -> dict[str, Any]:
+    """The paper's simulations, or what is left of them; the row of their table."""
+    options = case.options
+    settings = ProtocolSettings(
+        model=str(case.model),
+        temperature=TEMPERATURE,
+        time=options.time,
+        precision="mixed",
+        replicas=options.replicas,
+        report_interval=options.interval,
+        workers=options.workers or min(options.replicas, available_cores()),
+        platform="CUDA" if options.device == "cuda" else "Reference",
+        output=case.nvt,
+        restart=(case.nvt / STUDY).exists(),
     )
+    # named, or a restart would take the stored ones wherever these are the defaults: a longer time above all
+    given = {"model", "temperature", "time", "precision", "replicas", "report_interval"}
+    benchmark(settings, [write_reference(case.pool, case.reference)], given=given)
+    (row,) = json.loads((case.nvt / "table.json").read_text())["rows"]
+    return dict(row)
 
 
-def row_of(molecule: str, recipe: str, model: Path, runs: list[ProtocolResult]) -> dict[str, Any]:
-    """What came of one model."""
-    errors = json.loads((model / "metrics.json").read_text())["test"]["all"]
-    density = [r.score.density_error for r in runs if r.score.density_error is not None]
-    return {
-        "molecule": molecule,
-        "recipe": recipe,
-        "mae_meV_A": errors["mae"],
-        "mae_12_meV_A": errors["mae_12"],
-        "e_eq_kcal_mol_A": errors["e_eq_kcal_mol_A"],
-        "runs": len(runs),
-        "kept_their_bonds": sum(not r.score.collapsed for r in runs),
-        "stable_ps": [r.score.stable_ps for r in runs],
-        "density_error": density,
-    }
+class Results:
+    """Rows by name, written after each change; those that are there already are kept."""
+
+    def __init__(self, path: Path, others: list[Path], about: dict[str, Any]) -> None:
+        self.path = path
+        self.about = about
+        self.rows: dict[str, dict[str, Any]] = {}
+        for stored in (*others, path):
+            if stored.is_file():
+                self.rows |= json.loads(stored.read_text())["rows"]
+
+    def has(self, case: Case, what: str) -> bool:
+        """Whether a row has its errors ("training"), or its simulations too ("runs")."""
+        row, parts = self.rows.get(case.name, {}), ("training", "quick", "runs")[: 3 if what == "runs" else 2]
+        return what in row and all(row["asked"][part] == case.asked[part] for part in parts)
+
+    def add(self, case: Case, what: str, found: dict[str, Any]) -> None:
+        """Add the errors or the simulations of a row; new errors leave nothing of what was there."""
+        row = dict(self.rows[case.name]) if what == "runs" else {"molecule": case.molecule, "recipe": case.recipe}
+        self.rows[case.name] = {**row, "asked": case.asked, what: found, "about": self.about}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_suffix(".partial")
+        rows = {name: self.rows[name] for name in sorted(self.rows)}
+        unfinished.write_text(json.dumps({"about": self.about, "rows": rows}, indent=1) + "\n")
+        os.replace(unfinished, self.path)
+
+
+def estimate_of(cell: dict[str, Any]) -> Estimate:
+    """From JSON, where a number that is none is null."""
+    mean, error = (math.nan if cell[key] is None else cell[key] for key in ("mean", "error"))
+    return Estimate(mean, error, cell["count"])
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
-    head = ["molecule", "", "force MAE, meV/Å", "12 frames", "E_eq, kcal/mol/Å", "runs that kept their bonds"]
-    head += ["stability, ps", "h(r) error"]
+    head = ["molecule", "", "steps", "force MAE, meV/Å", "12 frames", "target", "E_eq, kcal/mol/Å"]
+    head += ["runs that kept their bonds", "stability, ps", "h(r) error", "T, K", "steps/s"]
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    for r in rows:
-        cells = [r["molecule"], r["recipe"], f"{r['mae_meV_A']:.1f}", f"{r['mae_12_meV_A']:.1f}"]
-        cells += [f"{r['e_eq_kcal_mol_A']:.3f}", f"{r['kept_their_bonds']} of {r['runs']}"]
-        cells += [f"{np.mean(r['stable_ps']):.4g}", f"{np.mean(r['density_error']):.3f}" if r["density_error"] else "–"]
+    for row in rows:
+        errors, runs, target = row["training"], row.get("runs", {}), TARGETS.get((row["molecule"], row["recipe"]))
+        cells = [row["molecule"], row["recipe"], str(row["asked"]["training"]["steps"])]
+        cells += [f"{errors['mae']:.1f}", f"{errors['mae_12']:.1f}", f"≤ {target:g}" if target else "–"]
+        cells += [f"{errors['e_eq_kcal_mol_A']:.3f}", runs.get("stable", "–")]
+        numbers = ("stability_ps", "density_error", "temperature_K", "steps_per_second")
+        cells += [str(estimate_of(runs[key])) if key in runs else "–" for key in numbers]
         lines.append("| " + " | ".join(cells) + " |")
+    noise = {row["molecule"]: f"{row['molecule']} {row['training']['density_noise']:.3f}" for row in rows}
+    lines += ["", f"h(r) error of the reference's second half against its first: {', '.join(noise.values())}"]
     return "\n".join(lines)
+
+
+def measure(cases: list[Case], results: Results) -> None:
+    """What is missing: for each way of training first all errors, then all simulations."""
+    for recipe in RECIPES:
+        missing = [case for case in cases if case.recipe == recipe and not results.has(case, "runs")]
+        for case in missing:
+            errors = {**trained(case), "density_noise": density_noise(case.pool)}
+            if not results.has(case, "training"):
+                results.add(case, "training", errors)
+            print(f"{case.name}: force MAE {errors['mae']:.2f} meV/Å", file=sys.stderr, flush=True)
+        for case in missing:
+            results.add(case, "runs", simulated(case))
+
+
+def state_of(case: Case) -> list[Path]:
+    """Files with which another machine can go on: a checkpoint, or the model and its simulations.
+
+    Half of a model's bytes is network.pt, for programs without this package. It is left empty, and the manifest told.
+    """
+    from mdet_openmm.training.fit import newest_checkpoint
+
+    if not case.model.exists():
+        newest = newest_checkpoint(case.run / "checkpoints")
+        return [case.run / "config.yaml", case.run / "loss.csv", newest] if newest else []
+    manifest = case.model / "manifest.json"
+    told = json.loads(manifest.read_text())
+    told["files"]["network.pt"] = hashlib.sha256(b"").hexdigest()
+    (case.model / "network.pt").write_bytes(b"")
+    manifest.write_text(json.dumps(told, indent=1) + "\n")
+    files = [path for folder in (case.model, case.nvt) for path in sorted(folder.rglob("*"))]
+    return [path for path in files if path.is_file() and path.name != ".lock"]
+
+
+def carry(cases: list[Case], results: Results, folder: Path) -> None:
+    """Pack what there is of the cases, unfinished ones first; what there is no room for is told."""
+    room, files = MOST_PARTS * PART_BYTES, []
+    for case in sorted(cases, key=lambda c: results.has(c, "runs")):
+        mine = state_of(case)
+        size = sum(path.stat().st_size for path in mine)
+        if size > room:
+            print(f"no room for {case.name}: ask for it alone with --molecules and --recipes", file=sys.stderr)
+            continue
+        room -= size
+        files += mine
+    pack(cases[0].options.root, files, folder)
+
+
+def cases_of(options: argparse.Namespace) -> list[Case]:
+    """What was asked for, checked."""
+    paths = {molecule: options.data / f"rmd17_{molecule}_pool.npz" for molecule in options.molecules}
+    pools = {molecule: read_pool(path) for molecule, path in paths.items()}
+    if not (options.model / "manifest.json").is_file():
+        raise InputError(f"{options.model} is not a model folder; give one with --model")
+    if not 1 <= options.replicas <= MOST_REPLICAS:
+        raise InputError(f"--replicas must be from 1 to {MOST_REPLICAS}, not {options.replicas}")
+    return [
+        Case(m, recipe, pools[m], hashlib.sha256(paths[m].read_bytes()).hexdigest(), options)
+        for m in options.molecules
+        for recipe in options.recipes
+    ]
 
 
 def run(options: argparse.Namespace) -> None:
     """All of it."""
-    pools = {m: options.data / f"rmd17_{m}_pool.npz" for m in options.molecules}
-    read = {molecule: read_pool(path) for molecule, path in pools.items()}
-    if not (options.model / "manifest.json").is_file():
-        raise InputError(f"{options.model} is not a model folder; give one with --model")
+    cases = cases_of(options)
+    if options.before is not None and not options.root.exists():
+        unpack(options.before, options.root)
     device = torch.cuda.get_device_name() if options.device == "cuda" else processor()
-    about = {"device": device, "torch": torch.__version__, "model": options.model.name, "quick": options.quick}
-    about |= {key: getattr(options, key) for key in ("steps", "scratch_steps", "time")}
-    rows = []
-    for molecule, path in pools.items():
-        write_data(read[molecule], molecule, options.root / f"{molecule}.h5", options.quick)
-        for recipe in options.recipes:
-            model = trained(recipe, molecule, options)
-            rows.append(row_of(molecule, recipe, model, simulated(model, path, options)))
-            name = "md17-" + re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-            options.results.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"about": about, "rows": rows}, indent=1) + "\n"
-            (options.results / f"{name}.json").write_text(text)
-    if options.quick:
-        print("a rehearsal: 40 structures, a few steps")
-    print(table(rows))
+    versions = {"torch": torch.__version__, "openmm": openmm.Platform.getOpenMMVersion()}
+    name = f"md17-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}{'-quick' if options.quick else ''}.json"
+    others = [options.before / name] if options.before is not None else []
+    results = Results(options.results / name, others, {"device": device, **versions})
+    try:
+        measure(cases, results)
+    finally:
+        if options.quick:
+            print("a rehearsal: 40 structures, a few steps")
+        rows = [results.rows[case.name] for case in cases if results.has(case, "training")]
+        print(table(rows) if rows else "no errors yet")
+        if options.carry is not None:
+            carry(cases, results, options.carry)
 
 
 def main() -> int:
@@ -203,18 +427,24 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--steps", type=int, default=2000, help="of fine-tuning")
+    parser.add_argument("--learning-rate", type=float, default=5e-5, help="of fine-tuning")
     parser.add_argument("--scratch-steps", type=int, default=10_000)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--time", type=float, default=300.0, help="ps of each simulation")
+    parser.add_argument("--time", type=float, default=300.0, help="ps of each simulation; a later call may take more")
+    parser.add_argument("--interval", type=float, default=50.0, help="fs between its frames")
     parser.add_argument("--replicas", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1, help="simulations side by side")
+    parser.add_argument("--workers", type=int, help="simulations side by side [replicas, at most one per core]")
     parser.add_argument("--minutes", type=float, help="stop after these")
-    parser.add_argument("--root", type=Path, default=Path("runs/md17"))
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--root", type=Path, help="folder for everything [runs/md17; quick runs/md17-quick]")
+    parser.add_argument("--results", type=Path, help="folder for the JSON [benchmarks/results; quick the root]")
+    parser.add_argument("--carry", type=Path, help="folder for what another machine needs to go on")
+    parser.add_argument("--from", dest="before", type=Path, help="such a folder; not read where --root exists")
     parser.add_argument("--quick", action="store_true", help="rehearse it: few structures, steps and ps")
     options = parser.parse_args()
     if options.quick:
-        options.steps, options.scratch_steps, options.time, options.batch_size = 4, 4, 0.02, 4
+        vars(options).update(QUICK)
+    options.root = options.root or Path("runs/md17-quick" if options.quick else "runs/md17")
+    options.results = options.results or (options.root if options.quick else Path("benchmarks/results"))
     late = threading.Event()
     if options.minutes:
 

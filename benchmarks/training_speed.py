@@ -3,16 +3,19 @@
 ``python benchmarks/training_speed.py`` times forward, backward and AdamW on random molecules of 20 atoms: the textbook
 network and ours as `mdet train` runs it, without and with torch.compile. ``--size published`` is that of the
 paper (12 layers, width 192, Fourier directions), ``--size small`` that of configs/mdet-gfn2-small.train.yaml.
-``--device cuda`` is for a GPU; ``--output`` adds the figures to FOLDER/training-DEVICE.json. On a CPU the textbook is
-only compiled with ``--compile-textbook``, which takes minutes. Data loading is not part of it: `mdet train` reads the
-whole data set into memory and makes a batch of 512 in 2 ms.
+``--device cuda`` is for a GPU; ``--output`` adds each row to FOLDER/training-DEVICE.json, and goes on with what is in
+it. On a CPU the textbook is only compiled with ``--compile-textbook``, which takes minutes. Data loading is not part of
+it: `mdet train` reads the whole data set into memory and makes a batch of 512 in 2 ms.
 """
 
 import argparse
 import functools
+import itertools
 import json
+import os
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -128,8 +131,32 @@ def attempt(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             torch.cuda.empty_cache()
 
 
+def stored(path: Path | None, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """Earlier rows of the same device and versions."""
+    found = json.loads(path.read_text()) if path is not None and path.is_file() else {}
+    return list(found["rows"]) if found.get("about") == about else []
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = [
+        "| precision | network | samples/s | times the textbook's | times the compiled textbook's | peak memory, GB |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    paces = {(r["precision"], r["network"], r["compiled"]): r["samples_per_s"] for r in rows}
+    for row in rows:
+        pace = row["samples_per_s"]
+        theirs = [paces.get((row["precision"], "textbook", compiled)) for compiled in (False, True)]
+        cells = [row["precision"], f"{row['network']}, compile: {str(row['compiled']).lower()}"]
+        cells += [f"{pace:.2f}" if pace else row["failed"]]
+        cells += [f"{pace / base:.2f}" if pace and base else "–" for base in theirs]
+        cells += [f"{row['peak_bytes'] / 1e9:.2f}" if row.get("peak_bytes") else "–"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Print the table."""
+    """Measure what is missing, write it row by row, print the table."""
     parser = argparse.ArgumentParser(description="speed of training")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--size", choices=("published", "small"), default="published")
@@ -138,39 +165,39 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="that count [5; cuda 20]")
     parser.add_argument("--compile-textbook", action="store_true", help="on a CPU too")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--output", type=Path, help="folder for training-DEVICE.json")
+    parser.add_argument(
+        "--output", type=Path, help="folder for training-DEVICE.json; what is there is not measured again"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     usual_size, usual_steps = DEFAULTS[options.device]
     size, steps = options.batch or usual_size, options.steps or usual_steps
     batch, (theirs, config) = batch_of(size, options.atoms, options.device), shapes(options.size)
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{processor()}, {options.threads} threads"
-    print(f"{options.size} size, {size} molecules of {options.atoms} atoms, {device}, torch {torch.__version__}\n")
-    print(
-        "| precision | network | samples/s | times the textbook's | peak memory, GB |\n| --- | --- | --- | --- | --- |"
-    )
-    rows: list[dict[str, Any]] = []
-    for precision in ("fp32", "bf16"):
-        base = 0.0
-        for name, compiled in WAYS:
-            if (name, compiled) == ("textbook", True) and options.device == "cpu" and not options.compile_textbook:
-                continue
-            step = functools.partial(textbook, theirs) if name == "textbook" else functools.partial(ours, config)
+    about = {"device": device, "torch": torch.__version__, "cuda": torch.version.cuda}
+    name = f"training-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
+    path = options.output / name if options.output else None
+    kept, rows = stored(path, about), []
+    for precision, (network, compiled) in itertools.product(("fp32", "bf16"), WAYS):
+        if (network, compiled) == ("textbook", True) and options.device == "cpu" and not options.compile_textbook:
+            continue
+        what = {"size": options.size, "network": network, "precision": precision, "compiled": compiled}
+        what |= {"molecules": size, "atoms": options.atoms}
+        same = [r for r in kept if what.items() <= r.items()]
+        if not same or "failed" in same[0]:
+            step = functools.partial(textbook, theirs) if network == "textbook" else functools.partial(ours, config)
             row = attempt(functools.partial(step, batch, precision == "bf16", compiled, steps))
-            pace = size / row["step_s"] if "step_s" in row else 0.0
-            base = base or pace
-            what = {"size": options.size, "network": name, "precision": precision, "compiled": compiled}
-            rows.append({**what, "molecules": size, "atoms": options.atoms, "samples_per_s": pace or None, **row})
-            shown = f"{pace:.2f} | {pace / base:.2f}" if pace else f"{row['failed']} | –"
-            peak = f"{row['peak_bytes'] / 1e9:.2f}" if row.get("peak_bytes") else "–"
-            print(f"| {precision} | {name}, compile: {str(compiled).lower()} | {shown} | {peak} |", flush=True)
-    if options.output:
-        path = options.output / f"training-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
-        before = json.loads(path.read_text())["rows"] if path.exists() else []
-        kept = [r for r in before if (r["size"], r["atoms"]) != (options.size, options.atoms)]
-        about = {"device": device, "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
-        options.output.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"about": about, "rows": kept + rows}, indent=1) + "\n")
+            same = [{**what, "samples_per_s": size / row["step_s"] if "step_s" in row else None, **row}]
+            kept = [*(r for r in kept if not what.items() <= r.items()), *same]
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished = path.with_suffix(".partial")
+                unfinished.write_text(json.dumps({"about": about, "rows": kept}, indent=1) + "\n")
+                os.replace(unfinished, path)
+        rows += same
+        print(table(same).splitlines()[-1], file=sys.stderr, flush=True)
+    print(f"{options.size} size, {size} molecules of {options.atoms} atoms, {device}, torch {torch.__version__}\n")
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -3,16 +3,19 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import gpu
 import numpy as np
 import pytest
 import torch
+import training_speed
 from ase import Atoms
 from gpu_floors import Rates, floors
-from speed import LAYERS, WIDTH, atoms
+from speed import LAYERS, PUBLISHED, WIDTH, atoms
 
 from mdet_openmm.export.force_module import bind, forces
+from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.units import ANGSTROM_PER_NM
 
 
@@ -54,3 +57,41 @@ def test_results_grow_row_by_row_and_are_not_measured_twice(
         assert row["first_step_s"] > 0 and row["arithmetic_s"] > 0 and row["bytes_s"] > 0 and row["warnings"] == []
     assert call("--sizes", "3", "4", "--minutes", "0") == first
     assert "| 3 | mixed | 1 |" in capsys.readouterr().out
+
+
+def test_training_is_timed_row_by_row_and_what_failed_again(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*flags: str) -> list[dict[str, Any]]:
+        fixed = ["training_speed.py", "--device", device, "--size", "small", "--atoms", "4", "--batch", "2"]
+        monkeypatch.setattr(sys, "argv", [*fixed, "--steps", "1", "--output", str(tmp_path), *flags])
+        training_speed.main()
+        (path,) = tmp_path.glob("training-*.json")
+        rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"]
+        return rows
+
+    def out_of_memory(*arguments: Any) -> dict[str, Any]:
+        raise RuntimeError("out of memory\nand more")
+
+    textbook = {**PUBLISHED, "n_layers": 1, "embd_dim": 16, "num_heads": 2, "num_3d_kernels": 8}
+    ours = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2)
+    monkeypatch.setattr(training_speed, "shapes", lambda size: (textbook, ours))
+    monkeypatch.setattr(training_speed, "WAYS", (("textbook", False), ("ours", False)))
+    step = training_speed.ours
+    monkeypatch.setattr(training_speed, "ours", out_of_memory)
+    first = call()
+    assert [r["network"] for r in first] == ["textbook", "ours"] * 2
+    assert first[1]["failed"] == "RuntimeError: out of memory" and first[1]["samples_per_s"] is None
+    monkeypatch.setattr(training_speed, "ours", step)
+    monkeypatch.setattr(training_speed, "textbook", out_of_memory)  # whose rows are there
+    second = [r for precision in ("fp32", "bf16") for r in call() if r["precision"] == precision]
+    assert [second[0], second[2]] == [first[0], first[2]]
+    for row in second:
+        assert row["samples_per_s"] == pytest.approx(2 / row["step_s"]) and (row["peak_bytes"] is None) == (
+            device == "cpu"
+        )
+    ratio = second[1]["samples_per_s"] / second[0]["samples_per_s"]
+    shown = capsys.readouterr().out
+    assert f"| fp32 | ours, compile: false | {second[1]['samples_per_s']:.2f} | {ratio:.2f} | – |" in shown
+    call("--atoms", "5")
+    assert len(call()) == 8

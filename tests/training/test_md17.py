@@ -1,18 +1,35 @@
-"""benchmarks/md17.py on a few structures of water: what it trains on, and that nothing is done twice."""
+"""benchmarks/md17.py on a few shaken structures of methanol: what it trains on, and that nothing is done twice."""
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import carried
 import md17
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from mdet_openmm.data.store import Store
+from mdet_openmm.errors import InputError
+from mdet_openmm.export.model_folder import load_model, save_model
+from mdet_openmm.network.config import NetworkConfig
+from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.studies.reference_trajectory import read_trajectory
 
-MODEL = Path(__file__).resolve().parents[2] / "models/mdet-gfn2-mini"
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with weights that mean nothing, and an energy head that is not wanted here."""
+    torch.manual_seed(0)
+    shape = {"n_layers": 1, "embd_dim": 16, "n_heads": 2, "n_radial": 8, "l_max": 2, "energy_head": True}
+    network, folder = EdgeTransformer(NetworkConfig(**shape, force_scale=0.01)), tmp_path_factory.mktemp("m") / "tiny"
+    save_model(folder, network, elements=(1, 6, 8), training={}, metrics={}, card="")
+    return folder
 
 
 def pool(count: int = 60) -> dict[str, NDArray[Any]]:
@@ -27,30 +44,38 @@ def pool(count: int = 60) -> dict[str, NDArray[Any]]:
         "forces": np.full((count, 6, 3), 99.0, dtype=np.float32),  # the other labels: not to be used
         "forces_md17": (positions * 0.1 + row[:, None, None] * 1e-3).astype(np.float32),
         "energies_md17": -3000.0 - row.astype(np.float64),
-        "test_01": row[::3].astype(np.int32),
+        "test_01": row[::-3].astype(np.int32),
     }
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    np.savez(tmp_path / "rmd17_methanol_pool.npz", **pool())
+def data(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Archives and a model; times in which no bond can break, for nothing holds the atoms together."""
+    monkeypatch.setattr(md17, "QUICK", {**md17.QUICK, "time": 0.004, "interval": 1.0})
+    (tmp_path / "tiny").symlink_to(tiny)
+    for name in ("methanol", "twin"):
+        np.savez(tmp_path / f"rmd17_{name}_pool.npz", **pool())
     return tmp_path
 
 
 def call(monkeypatch: pytest.MonkeyPatch, data: Path, *flags: str) -> int:
-    fixed = ["md17.py", "--device", "cpu", "--quick", "--molecules", "methanol", "--data", str(data)]
-    fixed += [
-        "--model",
-        str(MODEL),
-        "--root",
-        str(data / "root"),
-        "--results",
-        str(data / "results"),
-        "--replicas",
-        "1",
-    ]
-    monkeypatch.setattr(sys, "argv", [*fixed, *flags])
+    """The command, rehearsing; later flags overrule."""
+    fixed = {"--device": "cpu", "--molecules": "methanol", "--data": data, "--model": data / "tiny", "--replicas": 1}
+    fixed |= {"--root": data / "root", "--results": data / "results"}
+    monkeypatch.setattr(sys, "argv", ["md17.py", "--quick", *(str(x) for f in fixed.items() for x in f), *flags])
     return md17.main()
+
+
+def rows_of(data: Path) -> dict[str, Any]:
+    (path,) = (data / "results").glob("md17-*.json")
+    rows: dict[str, Any] = json.loads(path.read_text())["rows"]
+    return rows
+
+
+def written(folder: Path) -> dict[str, int]:
+    """When each file of the trainings and runs was written."""
+    found = [p for p in folder.rglob("*") if p.suffix in (".safetensors", ".dcd", ".ckpt", ".h5", ".npz")]
+    return {str(p): p.stat().st_mtime_ns for p in found}
 
 
 def test_splits_do_not_overlap_and_labels_are_those_of_md17(tmp_path: Path) -> None:
@@ -58,7 +83,7 @@ def test_splits_do_not_overlap_and_labels_are_those_of_md17(tmp_path: Path) -> N
     rows = md17.splits_of(frames, 10, None)
     assert {k: len(v) for k, v in rows.items()} == {"val": 10, "train": 30, "test": 20}
     assert len(np.unique(np.concatenate(list(rows.values())))) == 60
-    assert np.array_equal(rows["test"], frames["test_01"])
+    assert np.array_equal(rows["test"], np.sort(frames["test_01"]))
     store = Store(md17.write_data(frames, "methanol", tmp_path / "methanol.h5", quick=True))
     for split, chosen in md17.splits_of(frames, 20, 40).items():
         found = store.load(store.indices(split))
@@ -69,22 +94,115 @@ def test_splits_do_not_overlap_and_labels_are_those_of_md17(tmp_path: Path) -> N
         np.testing.assert_allclose(apart, expected[:, 1:] - expected[:, :1], atol=1e-6)
 
 
+def test_simulations_start_from_test_frames_and_are_compared_with_all(tmp_path: Path) -> None:
+    frames = pool()
+    reference = read_trajectory(md17.write_reference(frames, tmp_path / "references" / "methanol.npz"))
+    assert reference.name == "methanol" and len(reference.positions) == 60
+    tested = frames["positions"][frames["test_01"]]
+    for replicas in range(1, md17.MOST_REPLICAS + 1):
+        starts = reference.positions[[k * 60 // replicas for k in range(replicas)]].astype(np.float32)
+        assert all((tested == start).all(axis=(1, 2)).any() for start in starts)
+        assert len(np.unique(starts, axis=0)) == replicas
+    everything = frames["positions"].reshape(60, -1).tolist()
+    assert sorted(reference.positions.reshape(60, -1).tolist()) == sorted(everything)
+
+
 @pytest.mark.slow
-def test_what_is_done_is_not_done_again(
+def test_a_finished_row_is_kept_and_a_longer_run_goes_on(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(monkeypatch, data) == 0
-    shown = capsys.readouterr().out.strip().splitlines()[-4:]
-    (path,) = (data / "results").glob("md17-*.json")
-    rows = json.loads(path.read_text())["rows"]
-    assert [r["recipe"] for r in rows] == ["fine-tuned", "from scratch"]
-    for row, line in zip(rows, shown[2:], strict=True):
-        assert f"| {row['mae_meV_A']:.1f} | {row['mae_12_meV_A']:.1f} |" in line and row["runs"] == 1
-    files = {p: p.stat().st_mtime_ns for p in (data / "root").rglob("*.safetensors")}
-    monkeypatch.setattr("mdet_openmm.training.fit.run_training", None)
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| methanol | f")]
+    rows, files = rows_of(data), written(data / "root")
+    assert list(rows) == ["methanol-fine-tuned", "methanol-from-scratch"]
+    for row, line in zip(rows.values(), shown, strict=True):
+        errors, runs = row["training"], row["runs"]
+        assert f"| {errors['mae']:.1f} | {errors['mae_12']:.1f} | – | {errors['e_eq_kcal_mol_A']:.3f} |" in line
+        assert f"| {runs['stable']} | {runs['stability_ps']['mean']:.4g} |" in line and runs["stable"][2:] == "of 1"
+        assert errors == {
+            **errors,
+            **load_model(data / "root/models" / name_of(row)).metadata["metrics"]["test"]["all"],
+        }
+    # the same again, and another molecule: nothing of what is there is computed or lost
     assert call(monkeypatch, data) == 0
-    assert json.loads(path.read_text())["rows"] == rows
-    assert files == {p: p.stat().st_mtime_ns for p in (data / "root").rglob("*.safetensors")}
+    assert call(monkeypatch, data, "--molecules", "twin", "--recipes", "fine-tuned") == 0
+    after = written(data / "root")
+    assert {name: after[name] for name in files} == files
+    assert rows_of(data) == {**rows, "twin-fine-tuned": rows_of(data)["twin-fine-tuned"]}
+    # a longer time is another row of the same model
+    monkeypatch.setattr("mdet_openmm.training.fit.run_training", None)
+    monkeypatch.setattr(md17, "QUICK", {**md17.QUICK, "time": 0.006})
+    assert call(monkeypatch, data, "--recipes", "fine-tuned") == 0
+    row = rows_of(data)["methanol-fine-tuned"]
+    assert row["asked"]["runs"]["time"] == 0.006 and row["runs"]["stability_ps"]["mean"] == pytest.approx(0.006)
+    # frames of another archive are refused, and other settings where a model stands in their way
+    np.savez(data / "rmd17_twin_pool.npz", **{**pool(), "energies_md17": np.zeros(60)})
+    assert call(monkeypatch, data, "--molecules", "twin", "--recipes", "from scratch") == 2
+    assert "made of other frames" in capsys.readouterr().err
+    monkeypatch.setattr(md17, "QUICK", {**md17.QUICK, "steps": 5})
+    assert call(monkeypatch, data, "--recipes", "fine-tuned") == 2
+    assert "trained with another steps" in capsys.readouterr().err
+
+
+def name_of(row: dict[str, Any]) -> str:
+    return f"{row['molecule']}-{row['recipe'].replace(' ', '-')}"
+
+
+@pytest.mark.slow
+def test_a_training_is_gone_on_with_on_another_machine(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mdet_openmm.training.module import ForceTraining
+
+    step, calls = ForceTraining.training_step, [0]
+
+    def interrupting(self: ForceTraining, *arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 2:
+            os.kill(os.getpid(), 2)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(ForceTraining, "training_step", interrupting)
+    flags = ("--recipes", "fine-tuned", "--carry", str(data / "carried"))
+    assert call(monkeypatch, data, *flags) == 130
+    assert "no errors yet" in capsys.readouterr().out and calls == [2]
+    # what was carried is enough: the root is left behind
+    shutil.rmtree(data / "root")
+    carry = (*flags, "--from", str(data / "carried"))
+    assert call(monkeypatch, data, *carry) == 0
+    assert calls == [4] and "runs" in rows_of(data)["methanol-fine-tuned"]
+    # the model and its simulations are carried too, to where they have another path
+    shutil.move(data / "root", data / "gone")
+    shutil.rmtree(data / "results")
+    monkeypatch.setattr("mdet_openmm.training.fit.run_training", None)
+    monkeypatch.setattr(md17, "QUICK", {**md17.QUICK, "time": 0.006})
+    assert call(monkeypatch, data, *carry, "--root", str(data / "elsewhere")) == 0
+    row = rows_of(data)["methanol-fine-tuned"]
+    assert row["runs"]["stability_ps"]["mean"] == pytest.approx(0.006)
+
+
+def test_parts_are_joined_and_damage_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carried, "PART_BYTES", 1000)
+    root, contents = tmp_path / "root", np.random.default_rng(0).bytes(2500)
+    (root / "deep").mkdir(parents=True)
+    (root / "deep" / "file").write_bytes(contents)
+    (root / "left").write_text("behind")
+    for _ in range(2):  # the second in the place of the first
+        parts = carried.pack(root, [root / "deep" / "file"], tmp_path / "out")
+        assert [p.stat().st_size for p in parts[:-1]] == [1000, 1000] and len(parts) == 3
+    carried.unpack(tmp_path / "out", tmp_path / "new")
+    assert [p.name for p in (tmp_path / "new").rglob("*") if p.is_file()] == ["file"]
+    assert (tmp_path / "new" / "deep" / "file").read_bytes() == contents
+    parts[1].write_bytes(b"x" * 1000)
+    with pytest.raises(InputError, match="damaged"):
+        carried.unpack(tmp_path / "out", tmp_path / "newer")
+    parts[1].unlink()
+    with pytest.raises(InputError, match="does not hold"):
+        carried.unpack(tmp_path / "out", tmp_path / "newer")
+    assert not (tmp_path / "newer").exists()
+    (root / "left").write_bytes(np.random.default_rng(1).bytes(2500))
+    with pytest.raises(InputError, match="too many"):
+        carried.pack(root, [root / "deep" / "file", root / "left"], tmp_path / "out")
 
 
 def test_out_of_time_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +220,7 @@ def test_out_of_time_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("file", "rmd17_methanol_pool.npz does not exist"),
         ("array", "has no array forces_md17"),
         ("model", "not a model folder"),
+        ("replicas", "--replicas must be"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(
@@ -112,6 +231,6 @@ def test_bad_input_is_refused_before_anything_is_written(
         path.unlink()
     elif spoil == "array":
         np.savez(path, **{k: v for k, v in pool().items() if k != "forces_md17"})
-    flags = ["--model", str(data)] if spoil == "model" else []
+    flags = {"model": ["--model", str(data)], "replicas": ["--replicas", "7"]}.get(spoil, [])
     assert call(monkeypatch, data, *flags) == 2
     assert message in capsys.readouterr().err and not (data / "root").exists()
