@@ -44,7 +44,7 @@ def _merge_data(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace, start_from: str | None = None) -> None:
-    _need("train", "lightning", "h5py", "tensorboard")
+    _need("train", "lightning", "h5py")
     from mdet_openmm.training.config import TrainConfig
     from mdet_openmm.training.fit import run_training
 
@@ -158,7 +158,7 @@ def _study(args: argparse.Namespace, name: str) -> None:
 
 
 def _learn_from_failures(args: argparse.Namespace) -> None:
-    _need("train", "lightning", "h5py", "tensorboard")
+    _need("train", "lightning", "h5py")
     from mdet_openmm.studies.failure_settings import FailureSettings
     from mdet_openmm.studies.failures import learn_from_failures
 

@@ -94,7 +94,7 @@ def evaluate(
     Parameters
     ----------
     network
-        Trained; evaluated in fp64.
+        Trained; evaluated in fp64, on the device where it is.
     store
         Labelled data.
     splits
@@ -119,10 +119,11 @@ def evaluate(
     """
     network = network.to(torch.float64).eval()
     fast = copy.deepcopy(network)  # without derivatives, which lambda needs
-    if next(network.parameters()).device.type == "cpu":
+    device = next(network.parameters()).device
+    if device.type == "cpu":
         compile_attention(fast)
     generator = torch.Generator().manual_seed(seed)
-    group = rotation_group(12)
+    group = rotation_group(12).to(device)
     report: dict[str, Any] = {}
     for split in splits:
         groups = _drawn(store, split, most_frames, seed)
@@ -134,11 +135,11 @@ def evaluate(
         by_element: dict[int, list[Tensor]] = defaultdict(list)
         ratios: dict[int, list[float]] = defaultdict(list)
         for chunk in tqdm(chunks, desc=f"evaluating {split}", leave=False):
-            batch = load_batch(store, chunk)
+            batch = Batch(*(t.to(device) for t in load_batch(store, chunk)))
             owners = np.asarray(store.load(chunk).molecule)
             b = len(chunk)
             with torch.no_grad():
-                uniform = random_rotations(n_rotations * b, generator).view(n_rotations, b, 3, 3)
+                uniform = random_rotations(n_rotations * b, generator).view(n_rotations, b, 3, 3).to(device)
                 turned = rotated_forces(fast, batch, uniform)
                 e_eq = equivariance_error(turned) * KCAL_PER_MOL_ANGSTROM
                 frames = torch.einsum("kij,bjl->kbil", group, uniform[0])
@@ -151,21 +152,23 @@ def evaluate(
                     dipole = rotated_dipoles(fast, batch, frames) - batch.dipole
                 single = remove_net_force_and_torque(batch.positions, turned[0]) - batch.forces
                 twelve = remove_net_force_and_torque(batch.positions, framed.mean(dim=0)) - batch.forces
+            single, twelve, e_eq, energy = single.cpu(), twelve.cpu(), e_eq.cpu(), energy.cpu()
+            numbers, reference = batch.atomic_numbers.cpu(), batch.forces.cpu()
             for i, owner in enumerate(owners):
                 record = errors[int(owner)]
                 record["single"].append(single[i])
                 record["twelve"].append(twelve[i])
-                record["reference"].append(batch.forces[i])
+                record["reference"].append(reference[i])
                 record["e_eq"].append(e_eq[i])
                 if network.has_energy:
                     record["energy"].append(energy[i])
-                    record["energy_reference"].append(batch.energy[i])
+                    record["energy_reference"].append(batch.energy[i].cpu())
                 if bool(known[i]):
-                    record["dipole"].append(dipole[0, i])
-                    record["dipole_12"].append(dipole[:, i].mean(dim=0))
-                    record["dipole_reference"].append(batch.dipole[i])
-            for z in batch.atomic_numbers.unique():
-                by_element[int(z)].append(twelve[batch.atomic_numbers == z])
+                    record["dipole"].append(dipole[0, i].cpu())
+                    record["dipole_12"].append(dipole[:, i].mean(dim=0).cpu())
+                    record["dipole_reference"].append(batch.dipole[i].cpu())
+            for z in numbers.unique():
+                by_element[int(z)].append(twelve[numbers == z])
             for owner in np.intersect1d(owners, measured):
                 if len(ratios[int(owner)]) < 2:
                     one = int(np.flatnonzero(owners == owner)[0])

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib.util
 import json
 import logging
 import shutil
@@ -31,6 +32,11 @@ from mdet_openmm.training.initial_network import build_network
 from mdet_openmm.training.module import ForceTraining, NotFinite
 from mdet_openmm.training.progress import Progress
 from mdet_openmm.trust.coverage import coverage_of
+
+
+def has_tensorboard() -> bool:
+    """Whether logs for TensorBoard can be written."""
+    return any(importlib.util.find_spec(name) is not None for name in ("tensorboard", "tensorboardX"))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -160,7 +166,8 @@ def run_training(
             strategy="ddp" if config.devices * config.nodes > 1 else "auto",
             max_steps=config.steps,
             gradient_clip_val=config.clip_norm,
-            logger=TensorBoardLogger(run_folder, name="", version="tensorboard"),
+            # not everywhere is there a TensorBoard; loss.csv has every step
+            logger=TensorBoardLogger(run_folder, name="", version="tensorboard") if has_tensorboard() else False,
             callbacks=[progress, checkpoints],
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -201,14 +208,24 @@ def run_training(
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         hours = (time.time() - started) / 3600
-        _write_model(config, store, module, model_folder, {"steps": trainer.global_step, "hours_last_run": hours})
+        device = trainer.strategy.root_device
+        _write_model(
+            config, store, module, model_folder, device, {"steps": trainer.global_step, "hours_last_run": hours}
+        )
     return model_folder
 
 
-def _write_model(config: TrainConfig, store: Store, module: ForceTraining, folder: Path, run: dict[str, Any]) -> None:
+def _write_model(
+    config: TrainConfig,
+    store: Store,
+    module: ForceTraining,
+    folder: Path,
+    device: torch.device,
+    run: dict[str, Any],
+) -> None:
     average = EdgeTransformer(module.network.config)
     average.load_state_dict(module.average.module.state_dict())
-    metrics = evaluate(copy.deepcopy(average), store, ("test", "unseen"))
+    metrics = evaluate(copy.deepcopy(average).to(device), store, ("test", "unseen"))
     training = {**plain(config), **run}
     training["teacher"] = store.attributes["teacher"]
     learnt = [m for m in store.molecules if m.split == "train"]
