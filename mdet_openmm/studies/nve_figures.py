@@ -145,13 +145,8 @@ def _drift_against_size(rows: Sequence[Mapping[str, Cell]], key: str, label: str
             panel.plot([], [], MARKERS.get(kind, "o"), color=colour, label=kind)
         panel.axhline(0.0, color=MUTED, lw=0.8)
     axes[0][0].set_ylabel(label)
-    axes[0][0].legend(
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        frameon=False,
-        fontsize=9,
-        ncols=3,
-        borderaxespad=0.1,
-        handlelength=1.0,
-    )
+    if len(kinds) > 1:
+        # below all panels, where no title is
+        marks, names = axes[0][0].get_legend_handles_labels()
+        figure.legend(marks, names, loc="outside lower center", frameon=False, fontsize=9, ncols=len(kinds))
     return figure
