@@ -19,6 +19,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from mdet_openmm.data.config import LabelConfig
 from mdet_openmm.data.layout import hdf5, write_dataset
 from mdet_openmm.data.partial import PartialRun, block_path, is_done, load_block, save_block
@@ -157,7 +159,8 @@ def _finished(output: Path, partial: Path, provenance: dict[str, Any]) -> dict[s
 
 def _try_teacher(config: LabelConfig, sources: list[Source]) -> None:
     """Find out now, not in the middle of the run, that the teacher cannot work."""
-    for number, source in enumerate(sources):
+    shown = tqdm(sources, desc="first calculations", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
+    for number, source in enumerate(shown):
         row = source.row
         check_charge_is_told(config.teacher, row.charge, row.multiplicity)
         if number and config.teacher.kind != "gfn2":
@@ -173,8 +176,6 @@ def _try_teacher(config: LabelConfig, sources: list[Source]) -> None:
 
 def _work(config: LabelConfig, sources: list[Source], tasks: list[Task], partial: Path, workers: int) -> None:
     """Do the tasks that are not done yet."""
-    from tqdm import tqdm
-
     done = [task for task in tasks if is_done(block_path(partial, task.index))]
     indices = {task.index for task in done}
     # The longest first, so that the workers end together.

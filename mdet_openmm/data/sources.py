@@ -12,7 +12,7 @@ from mdet_openmm.data.config import LabelConfig, MoleculeEntry
 from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.molecule import Molecule
-from mdet_openmm.molecules.smiles import check_smiles
+from mdet_openmm.molecules.smiles import canonical_smiles
 
 Array = NDArray[np.float64]
 
@@ -53,17 +53,37 @@ def read_sources(config: LabelConfig) -> list[Source]:
     Raises
     ------
     InputError
-        For an entry that cannot be used, or two of the same name.
+        For an entry that cannot be used, two of the same name, or a held-out molecule that is trained on as well.
     """
-    entries = [one for entry in config.molecules for one in each_entry(entry)]
-    shown = tqdm(entries, desc="start structures", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
-    sources = [_source(entry, config) for entry in shown]
+    entries = [one for entry in config.molecules for one in _placed(entry)]
+    _check_held_out([entry for _, entry in entries])
+    sources: list[Source] = []
     seen: set[str] = set()
-    for source in sources:
+    shown = tqdm(entries, desc="start structures", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
+    for where, entry in shown:
+        try:
+            source = _source(entry, config)
+        except InputError as error:
+            if not where:
+                raise
+            raise InputError(f"{where}: {str(error).removeprefix('label: ')}") from None
         if source.row.name in seen:
             raise InputError(f"label: two molecules are named '{source.row.name}'; give each its own 'name'")
         seen.add(source.row.name)
+        sources.append(source)
     return sources
+
+
+def _check_held_out(entries: list[MoleculeEntry]) -> None:
+    """Refuse a molecule that is held out here and trained on there, however its SMILES is spelt."""
+    splits: dict[tuple[str, int | None], MoleculeEntry] = {}
+    for entry in entries:
+        if entry.smiles is None:
+            continue
+        first = splits.setdefault((canonical_smiles(entry.smiles), entry.multiplicity), entry)
+        if first.split != entry.split:
+            one, other = (e.name or e.smiles for e in (first, entry))
+            raise InputError(f"label: '{one}' and '{other}' are one molecule, both trained on and held out; remove one")
 
 
 def each_entry(entry: MoleculeEntry) -> list[MoleculeEntry]:
@@ -72,30 +92,39 @@ def each_entry(entry: MoleculeEntry) -> list[MoleculeEntry]:
     Raises
     ------
     InputError
-        For a file that cannot be read or has no molecules, and for a line that is no molecule or repeats a name.
+        For a file that cannot be read or has no molecules, and for a line that is no molecule or repeats one.
     """
+    return [one for _, one in _placed(entry)]
+
+
+def _placed(entry: MoleculeEntry) -> list[tuple[str, MoleculeEntry]]:
+    """The entry, or those of its file of SMILES, each behind the line where it stands for messages."""
     if entry.smiles_file is None:
-        return [entry]
+        return [("", entry)]
     try:
         lines = entry.smiles_file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"label: cannot read {entry.smiles_file}: {error}") from None
-    found: list[MoleculeEntry] = []
-    first: dict[str, int] = {}
+    found: list[tuple[str, MoleculeEntry]] = []
+    names: dict[str, int] = {}
+    molecules: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         smiles, *rest = line.split(maxsplit=1)
         name = rest[0].strip() if rest else smiles
         where = f"label: {entry.smiles_file}, line {number}"
-        if name in first:
-            raise InputError(f"{where}: '{name}' stands in line {first[name]} already")
-        first[name] = number
+        if name in names:
+            raise InputError(f"{where}: '{name}' stands in line {names[name]} already")
+        names[name] = number
         try:
-            check_smiles(smiles)
+            molecule = canonical_smiles(smiles)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
-        found.append(replace(entry, smiles=smiles, smiles_file=None, name=name))
+        if molecule in molecules:
+            raise InputError(f"{where}: '{smiles}' is the molecule of line {molecules[molecule]}")
+        molecules[molecule] = number
+        found.append((where, replace(entry, smiles=smiles, smiles_file=None, name=name)))
     if not found:
         raise InputError(f"label: {entry.smiles_file} has no molecules")
     return found

@@ -79,6 +79,7 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._open_file: Any = None
+        self._open_atoms: dict[str, Any] = {}
         self._process = -1
         if not self.path.is_file():
             raise InputError(f"the data set {self.path} does not exist; make it with: mdet label CONFIG")
@@ -106,14 +107,22 @@ class Store:
                 self._open_file = hdf5().File(self.path, "r")
             except OSError as error:
                 raise InputError(f"{self.path} is not an HDF5 file, or is truncated: {error}") from None
+            self._open_atoms = {}
             self._process = os.getpid()
         return self._open_file
+
+    def _atoms(self, name: str) -> Any:
+        """A table of atoms, kept open: what was unpacked last of a compressed one is forgotten when it is closed."""
+        file = self._file()
+        if name not in self._open_atoms:
+            self._open_atoms[name] = file[f"atoms/{name}"]
+        return self._open_atoms[name]
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
         if self._open_file is not None and self._process == os.getpid():
             self._open_file.close()
-        self._open_file = None
+        self._open_file, self._open_atoms = None, {}
 
     def __enter__(self) -> "Store":
         """For use in a with statement."""
@@ -127,7 +136,7 @@ class Store:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open file behind."""
-        return {**self.__dict__, "_open_file": None}
+        return {**self.__dict__, "_open_file": None, "_open_atoms": {}}
 
     def _column(self, name: str) -> NDArray[Any]:
         values: NDArray[Any] = self._file()[f"frames/{name}"][:]
@@ -176,7 +185,7 @@ class Store:
     def elements(self) -> tuple[int, ...]:
         """Atomic numbers that occur."""
         first = np.unique(self.molecule, return_index=True)[1]
-        rows = self._file()["atoms/atomic_numbers"]
+        rows = self._atoms("atomic_numbers")
         return tuple(sorted({int(z) for i in first for z in rows[self.offsets[i] : self.offsets[i + 1]]}))
 
     def __len__(self) -> int:
@@ -215,13 +224,12 @@ class Store:
         numbers = np.empty((len(unique), n), dtype=np.int64)
         positions = np.empty((len(unique), n, 3), dtype=np.float64)
         forces = np.empty((len(unique), n, 3), dtype=np.float64)
-        atoms = self._file()["atoms"]
         for begin, end in self._runs(unique):
             first, last = self.offsets[unique[begin]], self.offsets[unique[end - 1]] + n
             rows = (self.offsets[unique[begin:end]] - first)[:, None] + np.arange(n)
-            numbers[begin:end] = atoms["atomic_numbers"][first:last][rows]
-            positions[begin:end] = atoms["positions"][first:last][rows]
-            forces[begin:end] = atoms["forces"][first:last][rows]
+            numbers[begin:end] = self._atoms("atomic_numbers")[first:last][rows]
+            positions[begin:end] = self._atoms("positions")[first:last][rows]
+            forces[begin:end] = self._atoms("forces")[first:last][rows]
         molecule = self.molecule[wanted]
         charges = np.array([m.charge for m in self.molecules], dtype=np.int64)
         multiplicities = np.array([m.multiplicity for m in self.molecules], dtype=np.int64)

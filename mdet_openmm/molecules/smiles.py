@@ -8,14 +8,21 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.molecule import Molecule
 
 
-def check_smiles(smiles: str) -> None:
-    """Raise an InputError if RDKit cannot read a SMILES."""
+def canonical_smiles(smiles: str) -> str:
+    """The one SMILES that all spellings of a molecule have in common.
+
+    Raises
+    ------
+    InputError
+        If RDKit cannot read the SMILES.
+    """
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs():
         parsed = Chem.MolFromSmiles(smiles)
-    if parsed is None or parsed.GetNumAtoms() == 0:
-        raise InputError(f"RDKit cannot read the SMILES '{smiles}'")
+        if parsed is None or parsed.GetNumAtoms() == 0:
+            raise InputError(f"RDKit cannot read the SMILES '{smiles}'")
+        return str(Chem.MolToSmiles(parsed))
 
 
 def conformers_from_smiles(smiles: str, count: int, name: str | None = None, seed: int = 0) -> list[Molecule]:
@@ -45,7 +52,7 @@ def conformers_from_smiles(smiles: str, count: int, name: str | None = None, see
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-    check_smiles(smiles)
+    canonical_smiles(smiles)  # says so if it is none
     with rdBase.BlockLogs():
         molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
         parameters: Any = rdDistGeom.ETKDGv3()  # RDKit's stubs lack its settings

@@ -397,6 +397,8 @@ def test_a_file_of_smiles(tmp_path):
     [
         ("O water\nC(C water2\n", "line 2: RDKit cannot read the SMILES 'C\\(C'"),
         ("O water\nN ammonia\nCO water\n", "line 3: 'water' stands in line 1 already"),
+        ("OCC ethanol\n\nN ammonia\nCCO alcohol\n", "line 4: 'CCO' is the molecule of line 1"),
+        ("[OH3+] hydronium\nO water\n", "line 2: charge 1 of O is not that of the SMILES"),
         ("# nothing\n", "has no molecules"),
         (None, "cannot read"),
     ],
@@ -404,9 +406,47 @@ def test_a_file_of_smiles(tmp_path):
 def test_a_file_of_smiles_that_cannot_be_used(tmp_path, text, message):
     if text is not None:
         (tmp_path / "some.smi").write_text(text)
-    config = LabelConfig(molecules=(MoleculeEntry(smiles_file=tmp_path / "some.smi"),))
-    with pytest.raises(InputError, match=message):
-        read_sources(config)
+    config = LabelConfig(molecules=(MoleculeEntry(smiles_file=tmp_path / "some.smi", charge=1),))
+    with pytest.raises(InputError, match=message) as error:
+        run_label(config, tmp_path / "set.h5", workers=1)
+    assert "\n" not in str(error.value) and str(error.value).count("label:") == 1
+    assert not list(tmp_path.glob("set.h5*"))
+
+
+def test_a_held_out_molecule_cannot_be_trained_on_under_another_name(tmp_path):
+    (tmp_path / "train.smi").write_text("O water\nOCC ethanol\n")
+    (tmp_path / "test.smi").write_text("C methane\nC(O)C alcohol\n")
+    files = [
+        MoleculeEntry(smiles_file=tmp_path / f"{name}.smi", split=split)
+        for name, split in (("train", "train"), ("test", "test"))
+    ]
+    with pytest.raises(InputError, match="'ethanol' and 'alcohol' are one molecule"):
+        read_sources(LabelConfig(molecules=tuple(files)))
+    triplet = MoleculeEntry(smiles="[CH2]", name="triplet", split="test")
+    singlet = MoleculeEntry(smiles="[CH2]", name="singlet", multiplicity=1)
+    assert len(read_sources(LabelConfig(molecules=(triplet, singlet)))) == 2  # another state, another surface
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_no_frames_are_held_out_where_none_are_wanted(tmp_path, share):
+    """val and test of 0, or a share of 0: what is left is the training, frame by frame as it was."""
+    none = HeldOutConfig(val=0, test=0) if share else HeldOutConfig(val=2, test=3, share=0.0)
+    config = dataclasses.replace(COMPACT, molecules=COMPACT.molecules[:1])
+    tasks = plan(dataclasses.replace(config, held_out=none), read_sources(config))
+    assert {t.split for t in tasks} == {"train"}
+    assert [t.seed for t in tasks] == [t.seed for t in plan(config, read_sources(config)) if t.split == "train"]
+
+
+def test_a_compact_run_that_was_broken_off_ends_as_one_that_was_not(tmp_path):
+    flag = tmp_path / "die"
+    config = dataclasses.replace(ase_config(dies_with=str(flag)), compact=True)
+    run_label(config, tmp_path / "whole.h5", workers=1)
+    flag.touch()
+    with pytest.raises(RunStopped, match="worker process died"):
+        run_label(config, tmp_path / "broken.h5", workers=1)
+    flag.unlink()
+    run_label(config, tmp_path / "broken.h5", workers=2, restart=True)
+    assert (tmp_path / "broken.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
 def test_a_file_of_smiles_has_its_own_names():

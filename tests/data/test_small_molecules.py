@@ -6,6 +6,9 @@ import pytest
 import yaml
 from rdkit import Chem
 
+from mdet_openmm.data.config import read_config
+from mdet_openmm.data.sources import each_entry
+
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
@@ -41,7 +44,22 @@ def test_elements_charges_and_sizes(trained: list[str], held_out: list[str]) -> 
     assert min(charges.values()) > 80
 
 
-def test_what_other_models_keep_out_is_kept_out(held_out: list[str]) -> None:
-    mini = yaml.safe_load((CONFIGS / "mdet-gfn2-mini.label.yaml").read_text())["molecules"]
-    unseen = {Chem.CanonSmiles(m["smiles"]) for m in mini if m.get("split") == "test"}
-    assert len(unseen) == 5 and unseen <= {Chem.CanonSmiles(s) for s in held_out}
+def kept_out_by(name: str) -> set[str]:
+    molecules = yaml.safe_load((CONFIGS / f"{name}.label.yaml").read_text())["molecules"]
+    return {Chem.CanonSmiles(m["smiles"]) for m in molecules if m.get("split") == "test"}
+
+
+def test_what_other_models_keep_out_is_kept_out(trained: list[str], held_out: list[str]) -> None:
+    assert len(kept_out_by("mdet-gfn2-mini")) == 5
+    assert kept_out_by("mdet-gfn2-mini") <= {Chem.CanonSmiles(s) for s in held_out}
+    assert not kept_out_by("mdet-gfn2-alkanes") & {Chem.CanonSmiles(s) for s in trained}
+
+
+def test_both_files_are_read_and_the_list_is_large_enough() -> None:
+    """What the configuration asks for, before failures: 300,000 frames with room for the ones that are skipped."""
+    config = read_config(CONFIGS / "mdet-gfn2-small.label.yaml")
+    train, test = (each_entry(entry) for entry in config.molecules)
+    assert config.compact and {e.split for e in train} == {"train"} and {e.split for e in test} == {"test"}
+    trajectories = sum(run.trajectories for run in config.sampling.runs)
+    assert len(train) * trajectories * (config.sampling.frames + config.sampling.displaced) > 320_000
+    assert all(e.name and e.smiles for e in (*train, *test))
