@@ -222,10 +222,10 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
     columns = {
         "MAE, meV/Å": ("errors", "mae 1"),
         "E_eq, kcal/mol/Å": ("errors", "e_eq 1"),
-        "fp32": ("errors", "e_eq fp32"),
-        "mixed": ("errors", "e_eq mixed"),
+        "E_eq in fp32": ("errors", "e_eq fp32"),
+        "E_eq in mixed": ("errors", "e_eq mixed"),
         "λ": ("errors", "lambda"),
-        "turned by 1e-3 rad": ("errors", "turned by 1e-3"),
+        "change of a force when turned by 1e-3 rad, kcal/mol/Å": ("errors", "turned by 1e-3"),
         "heating of H, K": ("errors", "heating 1"),
         "NVE: ps of 10": ("nve 1 frame", "time_ps"),
         "drift, meV/atom/ps": ("nve 1 frame", "energy_drift_meV_per_atom_ps"),

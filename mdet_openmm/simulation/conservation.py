@@ -86,8 +86,8 @@ def sentences(summary: dict[str, Any]) -> list[str]:
     if summary["added_energy_meV_per_atom_ps"] is not None:
         lines.append(
             f"energy added to hold it: {summary['added_energy_meV_per_atom_ps']:+.3g} ± "
-            f"{summary['added_energy_error_meV_per_atom_ps']:.1g} meV/atom/ps; without --hold-energy it would have "
-            "drifted by as much the other way"
+            f"{summary['added_energy_error_meV_per_atom_ps']:.1g} meV/atom/ps; what the forces alone do is about the "
+            "drift less this"
         )
     if summary["integrator_check_kJ_mol"] is not None:
         lines.append(

@@ -80,8 +80,8 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         f"{Path(config.start_from).name}."
         if config.train_only != "all" and config.start_from
         else "",
-        f"Reproduce: `mdet label configs/{config.data.stem}.label.yaml` and `mdet train "
-        f"configs/{config.name}.train.yaml`.",
+        f"Data: `{config.data.name}`, made by `mdet label`; every setting of its training stands under `training` in "
+        "`config.yaml`, as `mdet train` takes it.",
     ]
     titles = {
         "test": "Held-out conformations of its own molecules (separate dynamics at 300 K)",
