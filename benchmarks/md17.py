@@ -447,6 +447,7 @@ def main() -> int:
     options.results = options.results or (options.root if options.quick else Path("benchmarks/results"))
     late = threading.Event()
     if options.minutes:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with & ignores it
 
         def stop() -> None:
             late.set()
