@@ -14,8 +14,6 @@ import functools
 import gc
 import itertools
 import json
-import os
-import re
 import sys
 import time
 import warnings
@@ -31,12 +29,13 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.md.langevin import Langevin
 from gpu_floors import Rates, floors, measure_rates, synchronize
-from speed import PUBLISHED, TEXTBOOK_TENSORS, WIDTH, atoms, network, processor
+from speed import PUBLISHED, TEXTBOOK_TENSORS, WIDTH, atoms, network, processor, slug
 from textbook import TextbookNetwork
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import available_memory, peak_bytes
 from mdet_openmm.simulation.dynamics import nanoseconds_per_day
+from mdet_openmm.simulation.run_folder import replace_json
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.platform import choose_platform
 from mdet_openmm.units import ANGSTROM_PER_NM, BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE
@@ -267,7 +266,7 @@ def main() -> None:
     if options.quick:
         options.sizes, options.frames, options.seconds = [9, 21], [1, 12], 0.1
     end, what = time.monotonic() + 60 * options.minutes, about(options.device)
-    path = options.output / (re.sub(r"\W+", "-", what["device"].lower()).strip("-") + ".json")
+    path = options.output / f"{slug(what['device'])}.json"
     measured = stored(path, what) or stored(RESULTS / path.name, what) or {"about": what, "rows": {}}
     rates = Rates(**measured["rates"]) if "rates" in measured else measure_rates(options.device)
     measured["rates"] = asdict(rates)
@@ -281,9 +280,7 @@ def main() -> None:
             break
         row = measure(case, rates, options.device, options.seconds)
         measured["rows"][case.key] = row
-        unfinished = path.with_suffix(".partial")
-        unfinished.write_text(json.dumps(measured, indent=1) + "\n")
-        os.replace(unfinished, path)
+        replace_json(path, measured)
         pace = f"{row['steps_per_s']:.4g} steps/s" if "step_s" in row else row.get("failed") or row["skipped"]
         print(f"{case.key}: {pace}", file=sys.stderr, flush=True)
         if "failed" in row and not answers(options.device):

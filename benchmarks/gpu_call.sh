@@ -7,17 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} wheels=${WHEELS:-.whl} site=${SITE:-/tmp/site}
-export PYTHONPATH=$site:$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 # compiled layers outlast a call where the machine does
 export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-/tmp/inductor}
-
-if compgen -G "$wheels/*.whl" > /dev/null && [ ! -d "$site/openmm" ]; then
-  "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" "$wheels"/*.whl
-fi
-# OpenMM's CUDA platform needs libnvrtc and libcufft, which lie among torch's own libraries
-torch=$("$python" -c 'import os, torch; print(os.path.dirname(torch.__file__))')
-for folder in "$torch"/../nvidia/*/lib; do
-  if [ -d "$folder" ]; then LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}; fi
-done
-export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}
+source benchmarks/gpu_environment.sh
 exec "$python" "$@"

@@ -13,22 +13,14 @@
 # Further arguments go to benchmarks/gpu.py.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-root=$PWD python=${PYTHON:-python3} device=${DEVICE:-cuda}
+python=${PYTHON:-python3} device=${DEVICE:-cuda}
 wheels=${WHEELS:-.whl} plugin=${PLUGIN:-.whl/openmm-torch.tar.gz}
 site=${SITE:-/tmp/site} out=$(mkdir -p "${OUT:-gpu-results}" && realpath "${OUT:-gpu-results}")
-export PYTHONPATH=$site:$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 MDET_MEMORY_STEPS=${MDET_MEMORY_STEPS:-2000}
+export MDET_MEMORY_STEPS=${MDET_MEMORY_STEPS:-2000}
 
 left() { echo $((60 * ${MINUTES:-9} - SECONDS - 45)); } # seconds, with some to spare for the last row
 
-if compgen -G "$wheels/*.whl" > /dev/null && [ ! -d "$site/openmm" ]; then
-  "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" "$wheels"/*.whl || exit 1
-fi
-# OpenMM's CUDA platform needs libnvrtc and libcufft, which lie among torch's own libraries
-torch=$("$python" -c 'import os, torch; print(os.path.dirname(torch.__file__))')
-for folder in "$torch"/../nvidia/*/lib; do
-  if [ -d "$folder" ]; then LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}; fi
-done
-export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}
+source benchmarks/gpu_environment.sh
 if [ -f "$plugin" ] && [ ! -f "$site/openmmtorch.py" ]; then
   bash benchmarks/build_openmmtorch.sh "$plugin" "$site" > "$out/build.log" 2>&1 || echo "openmm-torch was not built: build.log"
   # a force that is refused is no harm, but a plugin that crashes would take everything below with it

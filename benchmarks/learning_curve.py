@@ -12,14 +12,15 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock, write_dataset
+from mdet_openmm.analysis.style import BLUE, ORANGE, as_png, drawing, new_figure
+from mdet_openmm.data.layout import write_dataset
+from mdet_openmm.data.merge import Part, blocks_of
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, exit_status
 from mdet_openmm.settings import read_settings
@@ -53,35 +54,13 @@ def subset(store: Store, share: float, path: Path) -> Path:
         return path
     chosen = kept(store, share)
     rows = [i for i, row in enumerate(store.molecules) if row.split != "train" or i in chosen]
-
-    def blocks() -> Iterator[FrameBlock]:
-        for molecule, row in enumerate(rows):
-            for split, name in enumerate(store.split_names):
-                frames = np.flatnonzero((store.molecule == row) & (store.splits == split))
-                if not len(frames):
-                    continue
-                batch = store.load(frames)
-                yield FrameBlock(
-                    molecule=molecule,
-                    task=molecule,
-                    split=SPLITS.index(name),
-                    atomic_numbers=batch.atomic_numbers[0],
-                    positions=batch.positions.astype(np.float32),
-                    forces=batch.forces.astype(np.float32),
-                    energy=batch.energy,
-                    dipole=batch.dipole.astype(np.float32),
-                    temperature=store.temperatures[frames],
-                    kind=np.array([KINDS.index(store.kind_names[k]) for k in store.kinds[frames]], dtype=np.uint8),
-                    failures=np.zeros(len(FAILURES), dtype=np.int64),
-                    message="",
-                )
-
+    places = {row: place for place, row in enumerate(rows)}
+    part = Part(store, tuple(places.get(i, -1) for i in range(len(store.molecules))), 0, 1)
+    blocks = (block for block in blocks_of(part) if block.molecule >= 0)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".partial")
     same = ("teacher", "teacher_version", "package_version", "seed", "config", "start_structures_sha256")
-    write_dataset(
-        unfinished, [store.molecules[i] for i in rows], blocks(), {key: store.attributes[key] for key in same}
-    )
+    write_dataset(unfinished, [store.molecules[i] for i in rows], blocks, {key: store.attributes[key] for key in same})
     unfinished.rename(path)
     return path
 
@@ -130,8 +109,6 @@ def table(points: list[Point]) -> str:
 
 def draw(points: list[Point], path: Path) -> None:
     """Both curves, logarithmic."""
-    from mdet_openmm.analysis.style import BLUE, ORANGE, new_figure
-
     figure = new_figure(9.0, 3.4)
     most = max(p.steps for p in points)
     for axes, axis, chosen, label in zip(
@@ -151,7 +128,7 @@ def draw(points: list[Point], path: Path) -> None:
         axes.grid(which="minor", alpha=0.3)
     figure.axes[0].set(ylabel="force MAE, meV/Å")
     figure.axes[0].legend(frameon=False, fontsize=9)
-    figure.savefig(path, dpi=120)
+    path.write_bytes(as_png(figure))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -185,7 +162,8 @@ def run(options: argparse.Namespace) -> None:
                 f"error goes on as {axis}^-{found[axis]['exponent']:.2f}"
             )
     if options.figure:
-        draw(points, options.figure)
+        with drawing():
+            draw(points, options.figure)
 
 
 def main() -> int:

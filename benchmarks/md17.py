@@ -18,7 +18,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import signal
 import sys
 import threading
@@ -32,7 +31,7 @@ import numpy as np
 import openmm
 from carried import MOST_PARTS, PART_BYTES, pack, unpack
 from numpy.typing import NDArray
-from speed import processor
+from speed import processor, slug
 
 import mdet_openmm
 from mdet_openmm.analysis.pair_distances import density_error, pair_density
@@ -40,6 +39,7 @@ from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock, Molecul
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, exit_status
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.simulation.run_folder import replace_json
 from mdet_openmm.studies.estimate import Estimate
 from mdet_openmm.studies.folder import STUDY
 from mdet_openmm.studies.protocol import benchmark
@@ -306,10 +306,8 @@ class Results:
         row = dict(self.rows[case.name]) if what == "runs" else {"molecule": case.molecule, "recipe": case.recipe}
         self.rows[case.name] = {**row, "asked": case.asked, what: found, "about": self.about}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_suffix(".partial")
         rows = {name: self.rows[name] for name in sorted(self.rows)}
-        unfinished.write_text(json.dumps({"about": self.about, "rows": rows}, indent=1) + "\n")
-        os.replace(unfinished, self.path)
+        replace_json(self.path, {"about": self.about, "rows": rows})
 
 
 def estimate_of(cell: dict[str, Any]) -> Estimate:
@@ -404,7 +402,7 @@ def run(options: argparse.Namespace) -> None:
         unpack(options.before, options.root)
     device = torch.cuda.get_device_name() if options.device == "cuda" else processor()
     versions = {"torch": torch.__version__, "openmm": openmm.Platform.getOpenMMVersion()}
-    name = f"md17-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}{'-quick' if options.quick else ''}.json"
+    name = f"md17-{slug(device)}{'-quick' if options.quick else ''}.json"
     others = [options.before / name] if options.before is not None else []
     results = Results(options.results / name, others, {"device": device, **versions})
     try:

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -53,6 +54,11 @@ PUBLISHED: dict[str, Any] = {
 DTYPES = {"double": torch.float64, "mixed": torch.float32}
 TEXTBOOK_TENSORS = 4
 """Tensors of n³ e numbers that the textbook network has at a time (measured)."""
+
+
+def slug(device: str) -> str:
+    """A device's name as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
 def atoms(n: int) -> torch.Tensor:

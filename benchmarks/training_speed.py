@@ -12,8 +12,6 @@ import argparse
 import functools
 import itertools
 import json
-import os
-import re
 import statistics
 import sys
 import time
@@ -24,13 +22,14 @@ from typing import Any
 
 import torch
 from gpu_floors import synchronize
-from speed import PUBLISHED, processor
+from speed import PUBLISHED, processor, slug
 from textbook import TextbookNetwork, random_state_dict
 from torch import Tensor, nn
 
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.settings import read_settings
+from mdet_openmm.simulation.run_folder import replace_json
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.module import ForceTraining
@@ -175,7 +174,7 @@ def main() -> None:
     batch, (theirs, config) = batch_of(size, options.atoms, options.device), shapes(options.size)
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{processor()}, {options.threads} threads"
     about = {"device": device, "torch": torch.__version__, "cuda": torch.version.cuda}
-    name = f"training-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
+    name = f"training-{slug(device)}.json"
     path = options.output / name if options.output else None
     kept, rows = stored(path, about), []
     for precision, (network, compiled) in itertools.product(("fp32", "bf16"), WAYS):
@@ -191,9 +190,7 @@ def main() -> None:
             kept = [*(r for r in kept if not what.items() <= r.items()), *same]
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                unfinished = path.with_suffix(".partial")
-                unfinished.write_text(json.dumps({"about": about, "rows": kept}, indent=1) + "\n")
-                os.replace(unfinished, path)
+                replace_json(path, {"about": about, "rows": kept})
         rows += same
         print(table(same).splitlines()[-1], file=sys.stderr, flush=True)
     print(f"{options.size} size, {size} molecules of {options.atoms} atoms, {device}, torch {torch.__version__}\n")

@@ -167,12 +167,12 @@ def file_digest(path: Path) -> str:
 
 def _shown(parts: Sequence[Part], bar: Any) -> Iterator[FrameBlock]:
     for part in parts:
-        for block in _blocks(part):
+        for block in blocks_of(part):
             yield block
             bar.update(len(block))
 
 
-def _blocks(part: Part) -> Iterator[FrameBlock]:
+def blocks_of(part: Part) -> Iterator[FrameBlock]:
     """The frames of a part as they stand in its file, a trajectory at a time, and before them what it skipped."""
     store = part.store
     columns = {name: _column(store, name) for name in ("energy", "dipole", "temperature", "molecule", "task", "split")}

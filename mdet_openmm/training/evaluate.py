@@ -114,8 +114,8 @@ def evaluate(
         ``{split: {"all": {...}, "by_molecule": {...}, "by_element": {...}}}``. Forces have their net force and torque
         removed, as in a simulation; ``mae`` is component-wise. Errors are in meV/Å, E_eq in kcal/mol/Å; ``_12``
         stands for the average over the rotation group T at one random offset; ``lambda`` is missing where it was not
-        measured. With a dipole head, and where the data
-        has dipoles, also their component-wise errors (charged molecules: about the centroid).
+        measured. With a dipole head, and where the data has dipoles, also their component-wise errors (charged
+        molecules: about the centroid).
     """
     network = network.to(torch.float64).eval()
     fast = copy.deepcopy(network)  # without derivatives, which lambda needs
@@ -135,40 +135,38 @@ def evaluate(
         by_element: dict[int, list[Tensor]] = defaultdict(list)
         ratios: dict[int, list[float]] = defaultdict(list)
         for chunk in tqdm(chunks, desc=f"evaluating {split}", leave=False):
-            batch = Batch(*(t.to(device) for t in load_batch(store, chunk)))
-            owners = np.asarray(store.load(chunk).molecule)
-            b = len(chunk)
+            held, owners, b = load_batch(store, chunk), store.molecule[chunk], len(chunk)
+            batch = Batch(*(t.to(device) for t in held))
+            known = torch.isfinite(held.dipole).all(dim=-1) & network.has_dipole
             with torch.no_grad():
                 uniform = random_rotations(n_rotations * b, generator).view(n_rotations, b, 3, 3).to(device)
                 turned = rotated_forces(fast, batch, uniform)
                 e_eq = equivariance_error(turned) * KCAL_PER_MOL_ANGSTROM
                 frames = torch.einsum("kij,bjl->kbil", group, uniform[0])
                 framed = rotated_forces(fast, batch, frames)
-                known = torch.isfinite(batch.dipole).all(dim=-1) & network.has_dipole
                 energy = network.reference_energy(batch.atomic_numbers).double()
                 if network.has_energy:
                     energy = energy + fast.from_pairs(*_turned(network, batch, uniform[:1]))[0].double()
                 if bool(known.any()):
-                    dipole = rotated_dipoles(fast, batch, frames) - batch.dipole
+                    dipole = (rotated_dipoles(fast, batch, frames) - batch.dipole).cpu()
                 single = remove_net_force_and_torque(batch.positions, turned[0]) - batch.forces
                 twelve = remove_net_force_and_torque(batch.positions, framed.mean(dim=0)) - batch.forces
             single, twelve, e_eq, energy = single.cpu(), twelve.cpu(), e_eq.cpu(), energy.cpu()
-            numbers, reference = batch.atomic_numbers.cpu(), batch.forces.cpu()
             for i, owner in enumerate(owners):
                 record = errors[int(owner)]
                 record["single"].append(single[i])
                 record["twelve"].append(twelve[i])
-                record["reference"].append(reference[i])
+                record["reference"].append(held.forces[i])
                 record["e_eq"].append(e_eq[i])
                 if network.has_energy:
                     record["energy"].append(energy[i])
-                    record["energy_reference"].append(batch.energy[i].cpu())
+                    record["energy_reference"].append(held.energy[i])
                 if bool(known[i]):
-                    record["dipole"].append(dipole[0, i].cpu())
-                    record["dipole_12"].append(dipole[:, i].mean(dim=0).cpu())
-                    record["dipole_reference"].append(batch.dipole[i].cpu())
-            for z in numbers.unique():
-                by_element[int(z)].append(twelve[numbers == z])
+                    record["dipole"].append(dipole[0, i])
+                    record["dipole_12"].append(dipole[:, i].mean(dim=0))
+                    record["dipole_reference"].append(held.dipole[i])
+            for z in held.atomic_numbers.unique():
+                by_element[int(z)].append(twelve[held.atomic_numbers == z])
             for owner in np.intersect1d(owners, measured):
                 if len(ratios[int(owner)]) < 2:
                     one = int(np.flatnonzero(owners == owner)[0])
