@@ -36,6 +36,13 @@ def _label(args: argparse.Namespace) -> None:
     print(json.dumps(summary, indent=1))
 
 
+def _collect(args: argparse.Namespace) -> None:
+    _need("label", "h5py")
+    from mdet_openmm.data.partial import collect
+
+    print(json.dumps(collect(args.partial, args.output), indent=1))
+
+
 def _merge_data(args: argparse.Namespace) -> None:
     _need("label", "h5py")
     from mdet_openmm.data.merge import merge_data
@@ -51,7 +58,15 @@ def _train(args: argparse.Namespace, start_from: str | None = None) -> None:
     config = args.train_config if start_from else read_settings(args.config, TrainConfig)
     model = args.output or Path("models") / config.name
     run = args.run_folder or Path("runs") / config.name
-    folder = run_training(config, model_folder=model, run_folder=run, restart=args.restart, quiet=args.quiet)
+    folder = run_training(
+        config,
+        model_folder=model,
+        run_folder=run,
+        restart=args.restart,
+        continue_from=args.continue_from,
+        cooldown=args.cooldown,
+        quiet=args.quiet,
+    )
     print(f"model written: {folder}")
 
 
@@ -59,6 +74,7 @@ def _finetune(args: argparse.Namespace) -> None:
     from mdet_openmm.training.config import FINETUNE_DEFAULTS, HEAD_DEFAULTS, TrainConfig
 
     given = {"steps": args.steps, "learning_rate": args.learning_rate, "batch_size": args.batch_size, "seed": args.seed}
+    args.continue_from = args.cooldown = None
     args.train_config = TrainConfig(
         name=args.name,
         data=args.data,
@@ -198,6 +214,12 @@ def build_parser() -> argparse.ArgumentParser:
     label.add_argument("--output", type=Path, help="HDF5 file [data/<name of the config>.h5]")
     label.add_argument("--workers", type=int, help="worker processes [all cores]")
 
+    collected = add(
+        "collect", _collect, "Write what a running or interrupted mdet label has done so far as a data set."
+    )
+    collected.add_argument("partial", type=Path, help="the folder <output>.partial")
+    collected.add_argument("--output", type=Path, required=True, help="HDF5 file to write")
+
     merge = add("merge-data", _merge_data, "Join data sets of one teacher into one file.")
     merge.add_argument("data", type=Path, help="HDF5 file whose frames stand first")
     merge.add_argument("additions", type=Path, nargs="+", help="HDF5 files to add")
@@ -206,6 +228,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     train = add("train", _train, "Train a network on labelled data and write a model folder.")
     train.add_argument("config", type=Path, help="YAML file, see docs/training.md")
+    train.add_argument(
+        "--continue-from", type=Path, metavar="RUN", help="run folder whose newest checkpoint to go on from"
+    )
+    train.add_argument(
+        "--cooldown",
+        type=int,
+        metavar="STEPS",
+        help="with it: let the rates fall over so many steps, and write a model",
+    )
 
     tune = add("finetune", _finetune, "Train an existing model on further data.")
     tune.add_argument("model", help="model folder or name to start from")

@@ -8,6 +8,7 @@ from typing import Any
 from mdet_openmm.errors import InputError
 from mdet_openmm.settings import option, read_settings
 
+TEACHERS = ("gfn2", "so3lr", "ase")
 MOLECULE_SPLITS = ("train", "test")
 DISPLACEMENT_KINDS = ("gaussian", "scale", "stretch", "torsion", "contact")
 
@@ -36,7 +37,13 @@ class MoleculeEntry:
 class TeacherConfig:
     """The method that gives energies and forces."""
 
-    kind: str = option("gfn2", "gfn2: GFN2-xTB through tblite; ase: any ASE calculator", choices=("gfn2", "ase"))
+    kind: str = option(
+        "gfn2",
+        "gfn2: GFN2-xTB through tblite; so3lr: SO3LR, PBE0+MBD, in batches; ase: any ASE calculator",
+        choices=TEACHERS,
+    )
+    device: str = option("cpu", "of so3lr", choices=("cpu", "cuda"))
+    precision: str = option("fp32", "of so3lr", choices=("fp32", "fp64"))
     accuracy: float = option(0.1, "tblite's SCF accuracy (gfn2); 0.1 converges forces to about 0.03 meV/Å")
     max_iterations: int = option(250, "SCF iterations before a frame counts as failed (gfn2)")
     electronic_temperature: float = option(300.0, "K, Fermi smearing of the SCF (gfn2)")

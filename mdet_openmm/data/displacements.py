@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.data.config import Displacement
+from mdet_openmm.molecules.bonds import connected_fragments
 
 Array = NDArray[np.float64]
 Bonds = NDArray[np.int64]
@@ -23,6 +24,17 @@ def bond_distances(n_atoms: int, bonds: Bonds) -> NDArray[np.int64]:
     for k in range(n_atoms):
         steps = np.minimum(steps, steps[:, k : k + 1] + steps[k : k + 1, :])
     return np.minimum(steps, n_atoms)
+
+
+def with_contacts(positions: Array, bonds: Bonds) -> Bonds:
+    """The bonds, and between separate molecules one between their closest atoms, to be stretched and turned about."""
+    found = list(map(tuple, bonds))
+    while len(fragments := connected_fragments(np.array(found, dtype=np.int64).reshape(-1, 2), len(positions))) > 1:
+        first, rest = np.array(fragments[0]), np.array(sorted(i for f in fragments[1:] for i in f))
+        apart = np.linalg.norm(positions[first][:, None] - positions[rest], axis=2)
+        i, j = np.unravel_index(np.argmin(apart), apart.shape)
+        found.append(tuple(sorted((int(first[i]), int(rest[j])))))
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
 class Displacer:
@@ -46,6 +58,7 @@ class Displacer:
         from ase.data import vdw_radii
 
         n = len(atomic_numbers)
+        bonds = with_contacts(positions, bonds)
         self._bonds = bonds
         self._steps = bond_distances(n, bonds)
         radii = np.nan_to_num(vdw_radii[atomic_numbers], nan=2.0)

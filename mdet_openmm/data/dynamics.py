@@ -1,11 +1,12 @@
 """Langevin dynamics on a teacher, as a source of thermal conformations."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.data.teacher import Label, Teacher
+from mdet_openmm.data.labels import Label, Teacher
 from mdet_openmm.units import BOLTZMANN_EV_PER_K, KJ_PER_MOL_PER_EV
 
 Array = NDArray[np.float64]
@@ -26,8 +27,7 @@ def as_stored(positions: Array, compact: bool) -> Array:
     return centred.astype(np.float32).astype(np.float64)
 
 
-def langevin(
-    teacher: Teacher,
+def langevin_steps(
     positions: Array,
     masses: Array,
     *,
@@ -38,16 +38,14 @@ def langevin(
     interval: int,
     rng: np.random.Generator,
     compact: bool = False,
-) -> Iterator[tuple[Array, Label]]:
-    """Frames of a Langevin trajectory with their labels, without end.
+) -> Generator[tuple[Array, bool], Label, None]:
+    """A Langevin trajectory without end that asks for the label of each position, and leaves open who gives it.
 
     BAOAB splitting (Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013)). At each frame the positions are
     rounded as they will be stored before the force is computed, so that a frame costs no further calculation.
 
     Parameters
     ----------
-    teacher
-        Gives the forces.
     positions
         (n, 3) start in Å.
     masses
@@ -61,10 +59,10 @@ def langevin(
     compact
         Positions are rounded to `GRID`, not only to float32.
 
-    Raises
+    Yields
     ------
-    TeacherFailure
-        When the teacher has no answer at a step.
+    tuple
+        (n, 3) positions in Å, for which a label is to be sent, and whether they are a frame.
     """
     acceleration = ACCELERATION_PER_FORCE / masses[:, None]
     spread = np.sqrt(BOLTZMANN_EV_PER_K * temperature * acceleration)
@@ -72,7 +70,7 @@ def langevin(
     noise = np.sqrt(1.0 - keep**2)
     x = as_stored(positions, compact)
     v = spread * rng.standard_normal(x.shape)
-    label = teacher(x)
+    label = yield x, False
     step = 0
     while True:
         step += 1
@@ -83,7 +81,22 @@ def langevin(
         sampled = step >= equilibrate and (step - equilibrate) % interval == 0
         if sampled:
             x = as_stored(x, compact)
-        label = teacher(x)
+        label = yield x, sampled
         v = v + 0.5 * timestep * acceleration * label.forces
+
+
+def langevin(teacher: Teacher, positions: Array, masses: Array, **how: Any) -> Iterator[tuple[Array, Label]]:
+    """The frames of `langevin_steps`, with their labels, on a teacher of one molecule.
+
+    Raises
+    ------
+    TeacherFailure
+        When the teacher has no answer at a step.
+    """
+    steps = langevin_steps(positions, masses, **how)
+    x, sampled = next(steps)
+    while True:
+        label = teacher(x)
         if sampled:
             yield x, label
+        x, sampled = steps.send(label)

@@ -19,19 +19,23 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from mdet_openmm.data.config import LabelConfig
+from mdet_openmm.data.labels import TeacherFailure
 from mdet_openmm.data.layout import hdf5, write_dataset
-from mdet_openmm.data.partial import PartialRun, block_path, is_done, load_block, save_block
-from mdet_openmm.data.sources import Source, read_sources
-from mdet_openmm.data.tasks import Task, cost, plan, run_task
-from mdet_openmm.data.teacher import TeacherFailure, check_charge_is_told, make_teacher, teacher_version
+from mdet_openmm.data.partial import PartialRun, block_path, is_done, load_block, save_block, save_molecules
+from mdet_openmm.data.sources import PlacedEntry, Source, distinct, placed_entries, read_source
+from mdet_openmm.data.tasks import Task, bundles, cost, plan, run_tasks
+from mdet_openmm.data.teacher import BATCHED, check_teachable, make_teacher, teacher_version
 from mdet_openmm.errors import InputError, RunStopped
 
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
+_ENTRIES = 100
+"""Molecules whose start structures a worker makes at a time."""
 
 
 def run_label(config: LabelConfig, output: Path, workers: int | None = None, restart: bool = False) -> dict[str, Any]:
@@ -77,17 +81,18 @@ def run_label(config: LabelConfig, output: Path, workers: int | None = None, res
     hdf5()
     _check_output(output, partial, restart)
     with _environment(_ONE_THREAD):
-        sources = read_sources(config)
+        sources = _read_sources(config, workers)
         tasks = plan(config, sources)
         provenance = _provenance(config, sources)
         if output.exists():
             return _finished(output, partial, provenance)
         _try_teacher(config, sources)
+        rows = [source.row for source in sources]
         with PartialRun(partial, provenance):
+            save_molecules(partial, rows)
             _work(config, sources, tasks, partial, workers)
             blocks = (load_block(block_path(partial, task.index)) for task in tasks)
             assembled = partial / "assembled.h5"
-            rows = [source.row for source in sources]
             summary = write_dataset(assembled, rows, blocks, provenance, compact=config.compact)
             if not summary["frames"]:
                 raise RunStopped(f"not one frame could be labelled; the teacher first said: {summary['first_failure']}")
@@ -157,14 +162,30 @@ def _finished(output: Path, partial: Path, provenance: dict[str, Any]) -> dict[s
     return summary
 
 
+def _read_sources(config: LabelConfig, workers: int) -> list[Source]:
+    """Start structures of all molecules; of many, by the workers."""
+    entries = placed_entries(config)
+    chunks = [entries[k : k + _ENTRIES] for k in range(0, len(entries), _ENTRIES)]
+    shown: dict[str, Any] = {"desc": "start structures", "unit": "molecule", "delay": 2.0, "mininterval": 1.0}
+    if workers == 1 or len(chunks) < 2:
+        return distinct([read_source(one, config) for one in tqdm(entries, leave=False, **shown)])
+    sources: list[Source] = []
+    with tqdm(total=len(entries), leave=False, **shown) as bar, _pool(config, min(workers, len(chunks))) as pool:
+        for part in pool.map(_do_sources, chunks):
+            sources += part
+            bar.update(len(part))
+    return distinct(sources)
+
+
 def _try_teacher(config: LabelConfig, sources: list[Source]) -> None:
     """Find out now, not in the middle of the run, that the teacher cannot work."""
+    for source in sources:
+        check_teachable(config.teacher, source.row.name, source.system)
     shown = tqdm(sources, desc="first calculations", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
     for number, source in enumerate(shown):
-        row = source.row
-        check_charge_is_told(config.teacher, row.charge, row.multiplicity)
         if number and config.teacher.kind != "gfn2":
-            continue  # a calculation may take minutes, or its calculator a GPU; one is enough
+            break  # a calculation may take minutes, or its calculator a GPU; one is enough
+        row = source.row
         teacher = make_teacher(config.teacher, source.atomic_numbers, row.charge, row.multiplicity)
         if source.frames is not None:
             continue  # given frames may be beyond the teacher; that is counted, not refused
@@ -176,36 +197,44 @@ def _try_teacher(config: LabelConfig, sources: list[Source]) -> None:
 
 def _work(config: LabelConfig, sources: list[Source], tasks: list[Task], partial: Path, workers: int) -> None:
     """Do the tasks that are not done yet."""
-    done = [task for task in tasks if is_done(block_path(partial, task.index))]
-    indices = {task.index for task in done}
-    # The longest first, so that the workers end together.
-    todo = sorted((t for t in tasks if t.index not in indices), key=lambda t: -cost(t, config))
-    if not todo:
+    # What is done together is done anew together, so that a label does not depend on where a run was interrupted.
+    together = bundles(config, tasks)
+    left = [b for b in together if not all(is_done(block_path(partial, t.index)) for t in b)]
+    if not left:
         return
     # Frames of dynamics take far longer than displaced ones: only the work itself tells the time left.
-    work = {t.index: cost(t, config) for t in tasks}
-    frames = sum(t.expected for t in done)
+    work = {b[0].index: sum(cost(t, config) for t in b) for b in together}
+    total = sum(work.values())
+    # Groups take much the same time, and in an order without rhyme what is done so far has a bit of everything
+    # (`collect`). Of single tasks the longest first, so that the workers end together.
+    if config.teacher.kind in BATCHED:
+        np.random.default_rng(config.seed).shuffle(left)
+    else:
+        left.sort(key=lambda b: -work[b[0].index])
+    frames = sum(t.expected for t in tasks) - sum(t.expected for b in left for t in b)
     often = sys.stderr.isatty()
     with (
         tqdm(
-            total=sum(work.values()),
-            initial=sum(work[t.index] for t in done),
+            total=total,
+            initial=total - sum(work[b[0].index] for b in left),
             desc="label",
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, left {remaining}{postfix}",
             mininterval=0.2 if often else 15.0,
             maxinterval=1.0 if often else 30.0,
         ) as bar,
-        _pool(config, min(workers, len(todo))) as pool,
+        _pool(config, min(workers, len(left))) as pool,
     ):
-        futures: dict[Future[None], Task] = {
-            pool.submit(_do, task, sources[task.molecule], block_path(partial, task.index)): task for task in todo
+        futures: dict[Future[None], tuple[Task, ...]] = {
+            pool.submit(_do, b, [sources[t.molecule] for t in b], [block_path(partial, t.index) for t in b]): b
+            for b in left
         }
         try:
             for future in as_completed(futures):
                 future.result()
-                frames += futures[future].expected
+                done = futures[future]
+                frames += sum(t.expected for t in done)
                 bar.set_postfix_str(f"{frames} frames", refresh=False)
-                bar.update(work[futures[future].index])
+                bar.update(work[done[0].index])
         except BrokenProcessPool:
             raise RunStopped(
                 "a worker process died (killed, out of memory, or a crash of the teacher); go on with --restart"
@@ -262,5 +291,10 @@ def _start_worker(config: LabelConfig) -> None:
         threading.Thread(target=leave_with_parent, args=(parent.sentinel,), daemon=True).start()
 
 
-def _do(task: Task, source: Source, path: Path) -> None:
-    save_block(path, run_task(task, _config, source))
+def _do(tasks: tuple[Task, ...], sources: list[Source], paths: list[Path]) -> None:
+    for path, block in zip(paths, run_tasks(tasks, _config, sources), strict=True):
+        save_block(path, block)
+
+
+def _do_sources(entries: list[PlacedEntry]) -> list[Source]:
+    return [read_source(entry, _config) for entry in entries]

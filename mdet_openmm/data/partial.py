@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from mdet_openmm.data.layout import FrameBlock
+from mdet_openmm.data.layout import FrameBlock, MoleculeRow, write_dataset
 from mdet_openmm.errors import InputError
 
 
@@ -40,6 +40,58 @@ def load_block(path: Path) -> FrameBlock:
 def is_done(path: Path) -> bool:
     """Whether a task was kept; a file that a power cut left damaged does not count."""
     return path.is_file() and zipfile.is_zipfile(path)
+
+
+def save_molecules(folder: Path, molecules: list[MoleculeRow]) -> None:
+    """Keep the molecule table of a run beside its tasks."""
+    temporary = folder / f".molecules.{os.getpid()}"
+    temporary.write_text(json.dumps([dataclasses.asdict(row) for row in molecules]), encoding="utf-8")
+    os.replace(temporary, folder / "molecules.json")
+
+
+def collect(folder: Path, output: Path) -> dict[str, Any]:
+    """Write a data set of the tasks that a running or interrupted run has done so far.
+
+    Parameters
+    ----------
+    folder
+        ``<output>.partial`` of the run, which is read only.
+    output
+        HDF5 file to make. Its attribute ``tasks_done`` says how many tasks it holds.
+
+    Returns
+    -------
+    dict
+        output, tasks, frames, splits, skipped, first_failure.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, nothing is done yet, or the output exists.
+    """
+    if output.exists():
+        raise InputError(f"{output} exists; remove it or choose another output")
+    try:
+        provenance = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        rows = json.loads((folder / "molecules.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{folder} holds no run of mdet label; name the folder <output>.partial of one") from None
+    paths = [path for path in sorted(folder.glob("task-*.npz")) if is_done(path)]
+    if not paths:
+        raise InputError(f"{folder}: no task is done yet; wait a little")
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        summary = write_dataset(
+            temporary,
+            [MoleculeRow(**row) for row in rows],
+            (load_block(path) for path in paths),
+            {**provenance, "tasks_done": len(paths)},
+            compact=provenance["config"]["compact"],
+        )
+        os.replace(temporary, output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {"output": str(output), "tasks": len(paths), **summary}
 
 
 class PartialRun:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mdet_openmm.data.config import LabelConfig, MoleculeEntry
+from mdet_openmm.data.labels import System
 from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.molecule import Molecule
@@ -41,37 +41,70 @@ class Source:
     frames: Array | None
     weight: float
 
+    @property
+    def system(self) -> System:
+        """What a teacher must know of it."""
+        return System(self.atomic_numbers, self.row.charge, self.row.multiplicity)
+
 
 def text_seed(text: str) -> int:
     """A 64-bit seed that stands for a text, the same on every machine."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-def read_sources(config: LabelConfig) -> list[Source]:
-    """Start structures or frames of every entry.
+PlacedEntry = tuple[str, MoleculeEntry]
+"""An entry behind the line of its file of SMILES, for messages; '' where it stands in the configuration itself."""
+
+
+def placed_entries(config: LabelConfig) -> list[PlacedEntry]:
+    """Every single molecule of a configuration.
 
     Raises
     ------
     InputError
-        For an entry that cannot be used, two of the same name, or a held-out molecule that is trained on as well.
+        For a file of SMILES that cannot be read, or a held-out molecule that is trained on as well.
     """
     entries = [one for entry in config.molecules for one in _placed(entry)]
     _check_held_out([entry for _, entry in entries])
-    sources: list[Source] = []
+    return entries
+
+
+def read_source(placed: PlacedEntry, config: LabelConfig) -> Source:
+    """Start structures or frames of one entry.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
+    where, entry = placed
+    try:
+        return _source(entry, config)
+    except InputError as error:
+        if not where:
+            raise
+        raise InputError(f"{where}: {str(error).removeprefix('label: ')}") from None
+
+
+def distinct(sources: list[Source]) -> list[Source]:
+    """The sources.
+
+    Raises
+    ------
+    InputError
+        If two have the same name.
+    """
     seen: set[str] = set()
-    shown = tqdm(entries, desc="start structures", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
-    for where, entry in shown:
-        try:
-            source = _source(entry, config)
-        except InputError as error:
-            if not where:
-                raise
-            raise InputError(f"{where}: {str(error).removeprefix('label: ')}") from None
+    for source in sources:
         if source.row.name in seen:
             raise InputError(f"label: two molecules are named '{source.row.name}'; give each its own 'name'")
         seen.add(source.row.name)
-        sources.append(source)
     return sources
+
+
+def read_sources(config: LabelConfig) -> list[Source]:
+    """Start structures or frames of every entry; raises as `placed_entries`, `read_source` and `distinct`."""
+    return distinct([read_source(placed, config) for placed in placed_entries(config)])
 
 
 def _check_held_out(entries: list[MoleculeEntry]) -> None:
@@ -154,7 +187,7 @@ def _source(entry: MoleculeEntry, config: LabelConfig) -> Source:
     first = molecules[0]
     if frames is None:
         for molecule in molecules:
-            check_molecule(molecule)
+            check_molecule(molecule, fragments=1 if entry.smiles is None else entry.smiles.count(".") + 1)
     else:
         check_electrons(first)  # stretched bonds and the like are what such frames are there for
     row = MoleculeRow(

@@ -1,14 +1,13 @@
-"""Teachers: energies, forces and dipoles of one geometry at a time, always computed afresh."""
+"""Teachers: energies, forces and dipoles of geometries, always computed afresh."""
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.data.config import TeacherConfig
+from mdet_openmm.data.labels import Answer, BatchTeacher, Label, Positions, System, Teacher, TeacherFailure
 from mdet_openmm.errors import InputError
 from mdet_openmm.units import (
     ANGSTROM_PER_BOHR,
@@ -18,34 +17,8 @@ from mdet_openmm.units import (
     EV_PER_HARTREE,
 )
 
-Positions = NDArray[np.float64]
-
-
-class TeacherFailure(RuntimeError):
-    """The teacher has no answer for a geometry: its SCF failed or a number is not finite."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """The teacher's answer for one geometry.
-
-    Attributes
-    ----------
-    energy
-        Total energy in eV.
-    forces
-        (n, 3) in eV/Å.
-    dipole
-        (3,) in e·Å, about the origin; NaN where the teacher gives none.
-    """
-
-    energy: float
-    forces: NDArray[np.float64]
-    dipole: NDArray[np.float64]
-
-
-Teacher = Callable[[Positions], Label]
-"""Maps (n, 3) positions in Å to a label, or raises TeacherFailure. The answer does not depend on earlier calls."""
+BATCHED = ("so3lr",)
+"""Kinds that compute many structures at a time."""
 
 
 def make_teacher(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charge: int, multiplicity: int) -> Teacher:
@@ -56,10 +29,12 @@ def make_teacher(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charg
     InputError
         If its package is missing, or a charge or open shell would not reach the calculator.
     """
-    if config.kind == "gfn2":
-        compute = _gfn2(config, atomic_numbers, charge, multiplicity)
-    else:
-        compute = _ase(config, atomic_numbers, charge, multiplicity)
+    system = System(atomic_numbers, charge, multiplicity)
+    if config.kind in BATCHED:
+        check_teachable(config, "the molecule", system)
+        return _one_at_a_time(make_batch_teacher(config), system)
+    make = _gfn2 if config.kind == "gfn2" else _ase
+    compute = make(config, atomic_numbers, charge, multiplicity)
 
     def label(positions: Positions) -> Label:
         try:
@@ -73,11 +48,66 @@ def make_teacher(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charg
     return label
 
 
+def _one_at_a_time(teacher: BatchTeacher, system: System) -> Teacher:
+    def label(positions: Positions) -> Label:
+        (answer,) = teacher([(system, positions)])
+        if isinstance(answer, TeacherFailure):
+            raise answer
+        return answer
+
+    return label
+
+
+def make_batch_teacher(config: TeacherConfig) -> BatchTeacher:
+    """The teacher for structures of any molecules.
+
+    Raises
+    ------
+    InputError
+        As `make_teacher`, for teachers of one molecule at the first structure of each.
+    """
+    if config.kind == "so3lr":
+        from mdet_openmm.data.so3lr import So3lr
+
+        return So3lr(config)
+    made: dict[tuple[bytes, int, int], Teacher] = {}
+
+    def answer(system: System, positions: Positions) -> Answer:
+        key = (system.atomic_numbers.tobytes(), system.charge, system.multiplicity)
+        if key not in made:
+            made[key] = make_teacher(config, system.atomic_numbers, system.charge, system.multiplicity)
+        try:
+            return made[key](positions)
+        except TeacherFailure as failure:
+            return failure
+
+    return lambda requests: [answer(system, positions) for system, positions in requests]
+
+
+def check_teachable(config: TeacherConfig, name: str, system: System) -> None:
+    """Refuse a molecule that the teacher cannot do, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        Saying what is in the way, and what can be done.
+    """
+    if config.kind == "so3lr":
+        from mdet_openmm.data.so3lr import check_system
+
+        check_system(name, system)
+    check_charge_is_told(config, system.charge, system.multiplicity)
+
+
 def teacher_version(config: TeacherConfig) -> tuple[str, str]:
     """Name and version of the teacher, for the provenance of a data set."""
     if config.kind == "gfn2":
         library = _import("tblite.library")
         return "GFN2-xTB", "tblite " + ".".join(str(n) for n in library.get_version())
+    if config.kind == "so3lr":
+        from mdet_openmm.data.so3lr import so3lr_version
+
+        return "SO3LR (PBE0+MBD)", so3lr_version()
     assert config.ase is not None
     module = importlib.import_module(config.ase.partition(":")[0].partition(".")[0])
     return config.ase, f"{module.__name__} {getattr(module, '__version__', 'unknown')}"

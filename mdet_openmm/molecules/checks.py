@@ -24,8 +24,10 @@ NEAREST_OF_RADII = 0.5
 ADD_HYDROGENS = "add them, e.g. with PDBFixer or openmm's Modeller.addHydrogens"
 
 
-def check_molecule(molecule: Molecule) -> None:
+def check_molecule(molecule: Molecule, fragments: int = 1) -> None:
     """Check a molecule as a start of a simulation: geometry, electrons, hydrogens, one connected molecule.
+
+    Or as many ``fragments`` in contact, which are labelled, but not simulated.
 
     Frames of a trajectory can rightly fail it (a stretched bond looks like two molecules); for these use
     `check_geometry` and `check_electrons`.
@@ -37,7 +39,7 @@ def check_molecule(molecule: Molecule) -> None:
     """
     check_geometry(molecule)
     _check_spin_range(molecule)
-    _check_connected(molecule)
+    _check_connected(molecule, fragments)
     _check_hydrogens(molecule)
     _check_parity(molecule)
 
@@ -130,11 +132,11 @@ def _check_overlaps(molecule: Molecule) -> None:
         )
 
 
-def _check_connected(molecule: Molecule) -> None:
+def _check_connected(molecule: Molecule, most: int) -> None:
     # ASE's wider skin: a stretched bond (2.0 Å in ClNO) still holds a molecule together.
     bonds = find_bonds(molecule.atomic_numbers, molecule.positions, skin=0.3)
     fragments = connected_fragments(bonds, molecule.n_atoms)
-    if len(fragments) > 1:
+    if len(fragments) > most:
         sizes = ", ".join(str(len(f)) for f in sorted(fragments, key=len, reverse=True)[:6])
         more = ", ..." if len(fragments) > 6 else ""
         raise InputError(

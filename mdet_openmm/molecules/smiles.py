@@ -31,7 +31,8 @@ def conformers_from_smiles(smiles: str, count: int, name: str | None = None, see
     Parameters
     ----------
     smiles
-        The molecule; formal charges and radical electrons give its charge and multiplicity.
+        The molecule; formal charges and radical electrons give its charge and multiplicity. Several, with a dot
+        between, come in contact with each other, oriented at random.
     count
         The most conformers to return; at least one comes back.
     name
@@ -49,10 +50,21 @@ def conformers_from_smiles(smiles: str, count: int, name: str | None = None, see
     InputError
         If RDKit cannot read or embed the SMILES.
     """
+    canonical_smiles(smiles)  # says so if it is none
+    parts = smiles.split(".")
+    if len(parts) == 1:
+        return _conformers(smiles, count, name or smiles, seed)
+    rng = np.random.default_rng(seed)
+    fragments = [_conformers(part, count, part, seed) for part in parts]
+    return [
+        _together([f[int(rng.integers(len(f)))] for f in fragments], name or smiles, smiles, rng) for _ in range(count)
+    ]
+
+
+def _conformers(smiles: str, count: int, name: str, seed: int) -> list[Molecule]:
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-    canonical_smiles(smiles)  # says so if it is none
     with rdBase.BlockLogs():
         molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
         parameters: Any = rdDistGeom.ETKDGv3()  # RDKit's stubs lack its settings
@@ -77,8 +89,38 @@ def conformers_from_smiles(smiles: str, count: int, name: str | None = None, see
     for conformer in ids:
         positions = np.array(molecule.GetConformer(conformer).GetPositions(), dtype=np.float64)
         positions -= positions.mean(axis=0)
-        found.append(Molecule(numbers, positions, charge, multiplicity, name or smiles, smiles))
+        found.append(Molecule(numbers, positions, charge, multiplicity, name, smiles))
     return found
+
+
+NEAREST_CONTACT = (0.8, 1.1)
+"""Of atoms of different fragments, in sums of van der Waals radii: from a strong hydrogen bond to a loose contact."""
+
+
+def _together(fragments: list[Molecule], name: str, smiles: str, rng: np.random.Generator) -> Molecule:
+    """Fragments in random orientations, each moved towards the first from a random side until it touches."""
+    from ase.data import vdw_radii
+    from scipy.spatial.transform import Rotation  # type: ignore[import-untyped, unused-ignore]
+
+    numbers, placed = fragments[0].atomic_numbers, fragments[0].positions
+    for fragment in fragments[1:]:
+        turned = Rotation.random(random_state=rng).apply(fragment.positions)
+        side = rng.standard_normal(3)
+        side /= np.linalg.norm(side)
+        radii = np.nan_to_num(vdw_radii[numbers], nan=2.0)[:, None] + np.nan_to_num(
+            vdw_radii[fragment.atomic_numbers], nan=2.0
+        )
+        touching = rng.uniform(*NEAREST_CONTACT) * radii
+        # The distance s along the side at which the first pair touches: |d + s side| = touching, its larger root.
+        d = turned[None, :, :] - placed[:, None, :]
+        along = d @ side
+        inside = along**2 - (d**2).sum(axis=2) + touching**2
+        roots = -along + np.sqrt(np.where(inside >= 0, inside, np.nan))
+        s = float(np.nanmax(roots)) if np.isfinite(roots).any() else 0.0
+        numbers = np.concatenate((numbers, fragment.atomic_numbers))
+        placed = np.concatenate((placed, turned + s * side))
+    charge, spins = sum(f.charge for f in fragments), sum(f.multiplicity - 1 for f in fragments)
+    return Molecule(numbers, placed - placed.mean(axis=0), charge, 1 + spins, name, smiles)
 
 
 def molecule_from_smiles(smiles: str, name: str | None = None, seed: int = 0) -> Molecule:

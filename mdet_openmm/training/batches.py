@@ -86,8 +86,10 @@ def augmented(batch: Batch, copies: int, generator: torch.Generator) -> Batch:
 class TrainingBatches(IterableDataset[Batch]):
     """The endless sequence of training batches, which can be entered at any step.
 
-    Frames of each size are shuffled once per pass over that size, and sizes are drawn in proportion to their frames.
-    Batch k depends on the seed, k, the rank and nothing else, which is what makes a resumed run exact.
+    Frames of each size are shuffled once per pass over that size, and sizes are drawn so that every frame is seen
+    equally often. Batch k depends on the seed, k, the rank and nothing else, which is what makes a resumed run exact.
+    With ``batch_pairs``, batches of molecules of more than sqrt(batch_pairs / batch_size) atoms are smaller, so that
+    none takes much longer than another.
     """
 
     def __init__(
@@ -97,25 +99,27 @@ class TrainingBatches(IterableDataset[Batch]):
         batch_size: int,
         copies: int,
         seed: int,
-        first_step: int = 0,
+        first_batch: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        n_steps: int,
+        n_batches: int,
+        batch_pairs: int = 0,
     ) -> None:
         self.store = store
-        self.batch_size = batch_size
         self.copies = copies
         self.seed = seed
-        self.first_step = first_step
+        self.first_batch = first_batch
         self.rank = rank
         self.world_size = world_size
         groups = store.by_size("train")
         self.sizes = sorted(groups)
         self.groups = [np.sort(groups[n]) for n in self.sizes]
-        weights = np.array([len(g) for g in self.groups], dtype=np.float64)
-        # which size each step takes, and how many batches of that size came before it
-        self.plan = np.random.default_rng([seed, 0]).choice(len(self.sizes), size=n_steps, p=weights / weights.sum())
-        self.before = np.zeros(n_steps, dtype=np.int64)
+        most = [min(batch_size, max(1, batch_pairs // n**2)) if batch_pairs else batch_size for n in self.sizes]
+        self.batch_sizes = [min(m, len(g)) for m, g in zip(most, self.groups, strict=True)]
+        weights = np.array([len(g) / m for m, g in zip(most, self.groups, strict=True)])
+        # which size each batch takes, and how many batches of that size came before it
+        self.plan = np.random.default_rng([seed, 0]).choice(len(self.sizes), size=n_batches, p=weights / weights.sum())
+        self.before = np.zeros(n_batches, dtype=np.int64)
         for group in range(len(self.sizes)):
             here = self.plan == group
             self.before[here] = np.arange(here.sum())
@@ -127,12 +131,11 @@ class TrainingBatches(IterableDataset[Batch]):
         if total <= LARGEST_IN_MEMORY:
             self._held = [load_batch(store, g) for g in self.groups]
 
-    def indices(self, step: int) -> NDArray[np.int64]:
-        """Which frames this rank takes at a step, as positions within their size group."""
-        group = int(self.plan[step])
-        frames = self.groups[group]
-        start = (int(self.before[step]) * self.world_size + self.rank) * self.batch_size
-        count = min(self.batch_size, len(frames))
+    def indices(self, number: int) -> NDArray[np.int64]:
+        """Which frames this rank takes in a batch, as positions within their size group."""
+        group = int(self.plan[number])
+        frames, count = self.groups[group], self.batch_sizes[group]
+        start = (int(self.before[number]) * self.world_size + self.rank) * count
         positions = np.arange(start, start + count)
         return np.array([self._permutation(group, int(p) // len(frames))[int(p) % len(frames)] for p in positions])
 
@@ -144,10 +147,10 @@ class TrainingBatches(IterableDataset[Batch]):
             self._permutations[group] = known
         return known[1]
 
-    def batch(self, step: int) -> Batch:
-        """The batch of one step, augmented."""
-        generator = torch.Generator().manual_seed(hash((self.seed, step, self.rank)) & 0x7FFFFFFFFFFFFFFF)
-        group, chosen = int(self.plan[step]), self.indices(step)
+    def batch(self, number: int) -> Batch:
+        """One batch, augmented."""
+        generator = torch.Generator().manual_seed(hash((self.seed, number, self.rank)) & 0x7FFFFFFFFFFFFFFF)
+        group, chosen = int(self.plan[number]), self.indices(number)
         if self._held is not None:
             batch = Batch(*(t[torch.from_numpy(chosen)] for t in self._held[group]))
         else:
@@ -155,6 +158,6 @@ class TrainingBatches(IterableDataset[Batch]):
         return augmented(batch, self.copies, generator)
 
     def __iter__(self) -> Iterator[Batch]:
-        """From the first step on."""
-        for step in range(self.first_step, len(self.plan)):
-            yield self.batch(step)
+        """From the first batch on."""
+        for number in range(self.first_batch, len(self.plan)):
+            yield self.batch(number)

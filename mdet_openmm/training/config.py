@@ -7,6 +7,9 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.settings import option
 
+OPTIMIZERS = ("adamw", "muon")
+SCHEDULES = ("cosine", "constant")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -20,11 +23,17 @@ class TrainConfig:
     data: Path = option(help="labelled data set, HDF5")
     network: NetworkConfig = option(NetworkConfig(), "shape of the network")
     steps: int = option(20_000, "optimiser steps")
-    batch_size: int = option(64, "structures per step and process, before they are copied")
+    batch_size: int = option(64, "structures in a batch of one process, before they are copied, at most")
+    batch_pairs: int = option(0, "pairs of atoms (n² of a structure) in a batch at most; 0: no bound")
+    accumulate: int = option(1, "batches, each of one size of molecule, whose gradients make one step")
     copies: int = option(2, "randomly rotated and reflected copies of each structure")
-    learning_rate: float = option(5e-4, "peak learning rate")
+    optimizer: str = option("adamw", "muon: Muon for the layers' matrices, AdamW for the rest", choices=OPTIMIZERS)
+    learning_rate: float = option(5e-4, "peak learning rate of AdamW")
+    muon_learning_rate: float = option(6e-3, "peak learning rate of Muon")
+    schedule: str = option("cosine", "of the rates after the warm-up", choices=SCHEDULES)
     warmup_steps: int = option(500, "steps of linear warm-up")
-    final_rate: float = option(0.01, "the cosine ends at this fraction of the peak")
+    cooldown_steps: int = option(0, "constant schedule: steps at the end in which the rates fall in a line")
+    final_rate: float = option(0.01, "the schedule ends at this fraction of the peak")
     weight_decay: float = option(1e-7, "AdamW weight decay")
     clip_norm: float = option(1.0, "largest gradient norm")
     energy_weight: float = option(0.0, "weight of the energy error per atom (needs network.energy_head)")
@@ -64,6 +73,7 @@ class TrainConfig:
         for name in (
             "steps",
             "batch_size",
+            "accumulate",
             "copies",
             "devices",
             "nodes",
@@ -74,11 +84,13 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "muon_learning_rate", "clip_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(f"{name} must be positive, not {getattr(self, name)}")
         for name in (
+            "batch_pairs",
             "warmup_steps",
+            "cooldown_steps",
             "final_rate",
             "weight_decay",
             "energy_weight",
@@ -91,6 +103,10 @@ class TrainConfig:
         ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} cannot be negative, not {getattr(self, name)}")
+        if self.cooldown_steps and self.schedule != "constant":
+            raise InputError("cooldown_steps belongs to schedule: constant; a cosine falls all the way")
+        if self.cooldown_steps > self.steps:
+            raise InputError(f"cooldown_steps {self.cooldown_steps} is more than all {self.steps} steps")
         if self.train_only != "all":
             self._check_head_alone(self.train_only)
         if not 0 <= self.penalties_from < 1:

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.model_folder import load_model, save_model
+from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import TrainingBatches, load_batch
 from mdet_openmm.training.card import model_card
@@ -51,6 +52,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+FREE = ("threads", "compile", "validate_every", "checkpoint_every", "description")
+"""Settings that may change at a restart: no loss depends on them."""
+
+
 def check_folders(config: TrainConfig, run: Path, model: Path, restart: bool) -> Path | None:
     """Check the folders before anything is computed or written; the checkpoint to go on from, if any."""
     if rank_zero_only.rank > 0:  # started by the process that has checked them
@@ -63,7 +68,9 @@ def check_folders(config: TrainConfig, run: Path, model: Path, restart: bool) ->
             raise InputError(f"{run} holds an earlier training run; add --restart to go on with it, or remove it")
         stored = run / "config.yaml"
         before = _with_defaults(yaml.safe_load(stored.read_text()) if stored.exists() else {})
-        changed = [k for k in described if before.get(k) != described[k] and k not in ("threads", "compile")]
+        # a constant rate does not know how long it will go on
+        free = (*FREE, "steps") if config.schedule == "constant" and not config.cooldown_steps else FREE
+        changed = [k for k in described if before.get(k) != described[k] and k not in free]
         if changed:
             raise InputError(f"--restart: {', '.join(changed)} differ from those of the run in {run}")
         return newest_checkpoint(run / "checkpoints")
@@ -81,8 +88,44 @@ def plain(config: TrainConfig) -> dict[str, Any]:
     return dict(json.loads(json.dumps(dataclasses.asdict(config), default=str)))
 
 
+def branched(config: TrainConfig, run: Path, cooldown: int | None) -> tuple[TrainConfig, Path]:
+    """What a training does that goes on from the newest checkpoint of another run, and that checkpoint.
+
+    Weights, their average, the optimiser's state and the number of steps are taken over; the data, the rates and the
+    weights of the loss may be others. With ``cooldown`` the rates fall in a line over so many further steps, which
+    makes a finished model of a run at a constant rate that itself goes on.
+
+    Raises
+    ------
+    InputError
+        If the run has no checkpoint, or has done all steps of the configuration.
+    """
+    checkpoint = newest_checkpoint(run / "checkpoints")
+    if checkpoint is None:
+        raise InputError(f"{run} has no checkpoint to continue from")
+    done = _steps_of(checkpoint)
+    if cooldown is not None:
+        if config.schedule != "constant":
+            raise InputError("--cooldown needs schedule: constant")
+        config = dataclasses.replace(config, steps=done + cooldown, cooldown_steps=cooldown)
+    if config.steps <= done:
+        raise InputError(f"the run in {run} has done {done} steps already; set steps to more")
+    return config, checkpoint
+
+
+def _steps_of(checkpoint: Path) -> int:
+    return int(checkpoint.stem.removeprefix("step"))
+
+
 def run_training(
-    config: TrainConfig, *, model_folder: Path, run_folder: Path, restart: bool = False, quiet: bool = False
+    config: TrainConfig,
+    *,
+    model_folder: Path,
+    run_folder: Path,
+    restart: bool = False,
+    continue_from: Path | None = None,
+    cooldown: int | None = None,
+    quiet: bool = False,
 ) -> Path:
     """Train a network, evaluate it and write its model folder.
 
@@ -96,6 +139,8 @@ def run_training(
         Checkpoints, ``loss.csv`` and TensorBoard logs.
     restart
         Go on from the newest checkpoint of ``run_folder``; the losses are those of a run that was never stopped.
+    continue_from, cooldown
+        The folder of another run to go on from, see `branched`. A restart has what they gave in its own folder.
     quiet
         No progress bar.
 
@@ -122,15 +167,22 @@ def run_training(
         raise InputError(f"{config.data} has no frames in its training split")
     if config.dipole_weight and not np.isfinite(store.dipoles[store.indices("train")]).all(axis=1).any():
         raise InputError(f"{config.data} has no dipoles in its training split: its teacher gave none")
-    checkpoint = check_folders(config, run_folder, model_folder, restart)
+    taken_over: Path | None = None
+    if restart and cooldown is not None:
+        config = _as_begun(config, run_folder)
+    elif continue_from is not None and not restart:
+        config, taken_over = branched(config, continue_from, cooldown)
+    checkpoint = check_folders(config, run_folder, model_folder, restart) or taken_over
     if config.threads:
         torch.set_num_threads(config.threads)
-    first_step = int(checkpoint.stem.removeprefix("step")) if checkpoint else 0
-    network = build_network(config, store)
-    if rank_zero_only.rank == 0 and checkpoint is None:
+    first_step = _steps_of(checkpoint) if checkpoint else 0
+    network = build_network(config, store, _shape_of(checkpoint))
+    if rank_zero_only.rank == 0 and checkpoint is taken_over:
         try:
-            run_folder.mkdir(parents=True, exist_ok=True)
+            (run_folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             (run_folder / "config.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False))
+            if taken_over is not None:
+                checkpoint = Path(shutil.copy(taken_over, run_folder / "checkpoints" / taken_over.name))
         except OSError as error:
             raise InputError(f"cannot write {run_folder}: {error.strerror}") from None
     module = ForceTraining(network, config, run_folder)
@@ -172,7 +224,8 @@ def run_training(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            val_check_interval=min(config.validate_every, config.steps),
+            accumulate_grad_batches=config.accumulate,
+            val_check_interval=min(config.validate_every, config.steps) * config.accumulate,
             check_val_every_n_epoch=None,
             use_distributed_sampler=False,
             log_every_n_steps=50,
@@ -180,12 +233,13 @@ def run_training(
         batches = TrainingBatches(
             store,
             batch_size=config.batch_size,
+            batch_pairs=config.batch_pairs,
             copies=config.copies,
             seed=config.seed,
-            first_step=first_step,
+            first_batch=first_step * config.accumulate,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
-            n_steps=config.steps,
+            n_batches=config.steps * config.accumulate,
         )
         validation = [
             load_batch(store, chunk)
@@ -213,6 +267,21 @@ def run_training(
             config, store, module, model_folder, device, {"steps": trainer.global_step, "hours_last_run": hours}
         )
     return model_folder
+
+
+def _as_begun(config: TrainConfig, run: Path) -> TrainConfig:
+    """The configuration with the steps of a cool-down that was begun in a run folder."""
+    stored = run / "config.yaml"
+    begun = yaml.safe_load(stored.read_text()) if stored.exists() else {}
+    return dataclasses.replace(config, **{key: begun[key] for key in ("steps", "cooldown_steps") if key in begun})
+
+
+def _shape_of(checkpoint: Path | None) -> NetworkConfig | None:
+    """The network of a checkpoint: its scale of forces comes from the data that the run began with."""
+    if checkpoint is None:
+        return None
+    stored = torch.load(checkpoint, map_location="cpu", weights_only=True).get("network")
+    return None if stored is None else NetworkConfig(**stored)
 
 
 def _write_model(

@@ -16,8 +16,10 @@ from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.config import TrainConfig
 
 
-def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
+def build_network(config: TrainConfig, store: Store, shape: NetworkConfig | None = None) -> EdgeTransformer:
     """The network of the model to start from, or a fresh one whose force scale is the RMS force of the data.
+
+    With ``shape``, that of a checkpoint whose weights will be put in, nothing is taken from the data.
 
     With ``train_only: dipole`` or ``energy`` nothing but that head requires gradients.
 
@@ -30,6 +32,8 @@ def build_network(config: TrainConfig, store: Store) -> EdgeTransformer:
         return _continued(config, config.start_from, store)
     _check_trainable(config.network)
     torch.manual_seed(config.seed)
+    if shape is not None:
+        return EdgeTransformer(shape)
     sample = _sample(config, store)
     total = sum(float(batch.forces.square().sum()) for batch in sample)
     scale = float(f"{(total / sum(batch.forces.numel() for batch in sample)) ** 0.5:.6g}")

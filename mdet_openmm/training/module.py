@@ -1,6 +1,6 @@
 """One optimisation step, as Lightning runs it."""
 
-import math
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch, random_orthogonal
 from mdet_openmm.training.config import TrainConfig
+from mdet_openmm.training.optimizers import learning_rate_factor, make_optimizer, peak_rates
 from mdet_openmm.training.penalties import antisymmetry, inequivariance
 from mdet_openmm.units import ANGSTROM_PER_BOHR, DEBYE_PER_E_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
@@ -21,14 +22,6 @@ DEBYE_PER_E_BOHR = DEBYE_PER_E_ANGSTROM * ANGSTROM_PER_BOHR
 
 class NotFinite(RuntimeError):
     """The loss became NaN or infinite."""
-
-
-def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Linear warm-up from 1/warmup, then a cosine down to ``final_rate``."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    progress = min(1.0, (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps))
-    return config.final_rate + (1.0 - config.final_rate) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 class ForceTraining(lightning.LightningModule):
@@ -147,6 +140,14 @@ class ForceTraining(lightning.LightningModule):
             total = total + strength * config.antisymmetry_weight * share
         return total
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the network's shape beside its weights."""
+        checkpoint["network"] = dataclasses.asdict(self.network.config)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The rates are those of the configuration, also where another run is gone on with."""
+        checkpoint["lr_schedulers"][0]["base_lrs"] = peak_rates(self.train_config)
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then fold the new weights into the average, so that a checkpoint always holds both."""
         super().optimizer_step(*args, **kwargs)
@@ -164,9 +165,8 @@ class ForceTraining(lightning.LightningModule):
             self.log("val_dipole_mae_D", error, batch_size=int(known.sum()), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW with the schedule stepped so that step 0 runs at its own rate."""
+        """The optimiser, with the schedule stepped so that step 0 runs at its own rate."""
         config = self.train_config
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = make_optimizer(self.network, config)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -20,6 +20,7 @@ class Progress(Callback):
         self.path = folder / "loss.csv"
         self.first_step = first_step
         self.interrupted = False
+        self.loss, self.step = 0.0, first_step
         self.bar = tqdm(
             total=config.steps,
             initial=first_step,
@@ -53,8 +54,12 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write the row of the step."""
-        loss = float(outputs["loss"])
+        """Write the row of the step, with the mean loss of its batches."""
+        # Lightning has divided it by the number of batches that make a step.
+        self.loss += float(outputs["loss"])
+        if trainer.global_step == self.step:
+            return
+        loss, self.loss, self.step = self.loss, 0.0, trainer.global_step
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         if trainer.is_global_zero:
             # repr keeps every bit, so that a resumed run can be compared with an unbroken one

@@ -12,7 +12,7 @@ from mdet_openmm.training.batches import TrainingBatches, augmented, load_batch,
 
 
 def sequence(store: Store, **changes: int) -> TrainingBatches:
-    settings = {"batch_size": 5, "copies": 2, "seed": 1, "n_steps": 40, **changes}
+    settings = {"batch_size": 5, "copies": 2, "seed": 1, "n_batches": 40, **changes}
     return TrainingBatches(store, **settings)
 
 
@@ -57,10 +57,10 @@ def test_augmentation_keeps_the_physics(small_data: Path) -> None:
 def test_any_step_can_be_entered(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(small_data)
     every = list(sequence(store))
-    late = list(sequence(store, first_step=25))
+    late = list(sequence(store, first_batch=25))
     assert len(late) == 15
     monkeypatch.setattr(batches_module, "LARGEST_IN_MEMORY", 0)
-    read = list(sequence(store, first_step=25))
+    read = list(sequence(store, first_batch=25))
     for a, b, c in zip(every[25:], late, read, strict=True):
         assert torch.equal(a.positions, b.positions) and torch.equal(a.forces, b.forces)
         assert torch.equal(a.positions, c.positions)
@@ -70,7 +70,7 @@ def test_any_step_can_be_entered(small_data: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_pass_takes_every_frame_once_over_all_ranks(small_data: Path) -> None:
     store = Store(small_data)
-    ranks = [sequence(store, rank=r, world_size=2, batch_size=3, n_steps=60) for r in range(2)]
+    ranks = [sequence(store, rank=r, world_size=2, batch_size=3, n_batches=60) for r in range(2)]
     for group, frames in enumerate(ranks[0].groups):
         steps = np.flatnonzero(ranks[0].plan == group)
         taken = np.concatenate([r.indices(int(s)) for s in steps for r in ranks])

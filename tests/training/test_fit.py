@@ -21,7 +21,7 @@ from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
 from mdet_openmm.training.fit import run_training
-from mdet_openmm.training.module import learning_rate_factor
+from mdet_openmm.training.optimizers import learning_rate_factor
 
 
 def losses(run: Path) -> dict[int, str]:
