@@ -13,14 +13,14 @@ import openmm
 import torch
 from torch import Tensor, nn
 
-from mdet_openmm.analysis.block_average import blocked_mean
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.measure.block_average import blocked_mean
+from mdet_openmm.measure.definitions import langevin_heating
 from mdet_openmm.molecules.readers import read_molecule
+from mdet_openmm.simulation.structures import atomic_masses
 from mdet_openmm.simulation.thermostat import make_thermometer
 from mdet_openmm.system.force import add_force, make_system
-from mdet_openmm.trust.definitions import langevin_heating
-from mdet_openmm.trust.structures import atomic_masses
 from mdet_openmm.units import KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM, NM_PER_ANGSTROM
 
 SYSTEM = Path("simulations/systems/ethanol.pdb")

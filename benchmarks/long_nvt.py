@@ -15,8 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from observables_runs import teacher_run
 
-from mdet_openmm.analysis.pair_distances import density_error, pair_density
 from mdet_openmm.errors import exit_status
+from mdet_openmm.measure.pair_distances import density_error, pair_density
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.studies.protocol import benchmark
 from mdet_openmm.studies.settings import ProtocolSettings

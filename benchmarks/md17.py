@@ -34,17 +34,17 @@ from numpy.typing import NDArray
 from speed import processor, slug
 
 import mdet_openmm
-from mdet_openmm.analysis.pair_distances import density_error, pair_density
 from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock, MoleculeRow, write_dataset
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, exit_status
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.measure.pair_distances import density_error, pair_density
+from mdet_openmm.side_by_side import available_cores
 from mdet_openmm.simulation.run_folder import replace_json
 from mdet_openmm.studies.estimate import Estimate
 from mdet_openmm.studies.folder import STUDY
 from mdet_openmm.studies.protocol import benchmark
 from mdet_openmm.studies.settings import ProtocolSettings
-from mdet_openmm.studies.side_by_side import available_cores
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
 
 VALIDATION = 500

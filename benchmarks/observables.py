@@ -23,12 +23,12 @@ from observables_figures import butane_figure, drift_figure, ethanol_figure
 from observables_runs import model_run, teacher_run, write_start
 from observables_scan import Scan, central_torsion, dihedral, relaxed_scan, rigid_scan, turned
 
-from mdet_openmm.analysis.infrared import infrared_spectrum
-from mdet_openmm.analysis.pair_distances import density_error, pair_density
 from mdet_openmm.analysis.style import drawing
-from mdet_openmm.analysis.vibrations import superpose, vibrational_spectrum
 from mdet_openmm.export.dipoles import dipoles
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.measure.infrared import infrared_spectrum
+from mdet_openmm.measure.pair_distances import density_error, pair_density
+from mdet_openmm.measure.vibrations import superpose, vibrational_spectrum
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.smiles import molecule_from_smiles

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.pair_distances import density_error, pair_density
-from mdet_openmm.analysis.vibrations import vibrational_spectrum
+from mdet_openmm.measure.pair_distances import density_error, pair_density
+from mdet_openmm.measure.vibrations import vibrational_spectrum
 from mdet_openmm.units import KJ_PER_MOL_PER_EV
 
 WINDOW_PS = 2.0
@@ -118,7 +118,7 @@ def measure_drift(
     folders: list[Path], masses: NDArray[np.float64], reference: NDArray[np.float64], interval_fs: float
 ) -> dict[str, Any]:
     """Drift and errors of every NVE run that has enough frames at the reference's interval."""
-    from mdet_openmm.analysis.run_folder import read_run
+    from mdet_openmm.simulation.ended_run import read_run
     from mdet_openmm.simulation.log_file import read_table
     from mdet_openmm.simulation.reference_energy import total_energy
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from observables_scan import Scan
 
-from mdet_openmm.analysis.infrared import InfraredSpectrum
 from mdet_openmm.analysis.style import BLUE, GREEN, GRID, MUTED, ORANGE, new_figure
-from mdet_openmm.analysis.vibrations import Spectrum
+from mdet_openmm.measure.infrared import InfraredSpectrum
+from mdet_openmm.measure.vibrations import Spectrum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -98,7 +98,7 @@ def model_run(
     seed: int,
 ) -> NDArray[np.float64]:
     """NVT by run_nvt with the model, or what there is of it already; positions (f, n, 3) in Å."""
-    from mdet_openmm.analysis.run_folder import read_run
+    from mdet_openmm.simulation.ended_run import read_run
     from mdet_openmm.simulation.nvt import run_nvt
     from mdet_openmm.simulation.settings import NvtSettings
 

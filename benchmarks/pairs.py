@@ -28,6 +28,7 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
+from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error, langevin_heating
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch, load_batch
@@ -39,7 +40,6 @@ from mdet_openmm.training.evaluate import (
     random_rotations,
     rotated_forces,
 )
-from mdet_openmm.trust.definitions import antisymmetric_ratio, equivariance_error, langevin_heating
 from mdet_openmm.units import KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
 
 DATA = Path("data/pairs-ethanol.h5")

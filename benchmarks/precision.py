@@ -22,12 +22,12 @@ from torch import Tensor
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model, load_model
+from mdet_openmm.measure.definitions import equivariance_error
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.system.force import add_force, make_system
 from mdet_openmm.training.evaluate import random_rotations
-from mdet_openmm.trust.definitions import equivariance_error
 from mdet_openmm.units import ANGSTROM_PER_NM, KCAL_PER_MOL_PER_EV, KJ_PER_MOL_PER_EV
 
 PRECISIONS = ("fp32", "mixed", "double")

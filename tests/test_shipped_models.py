@@ -12,10 +12,10 @@ from tblite.ase import TBLite
 from mdet_openmm.export.force_module import bind, forces
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.export.rotations import rotation_group
+from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.evaluate import KCAL_PER_MOL_ANGSTROM, force_jacobian, random_rotations, rotated_forces
-from mdet_openmm.trust.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.units import BOHR_PER_ANGSTROM
 
 ROOT = Path(__file__).resolve().parents[1]

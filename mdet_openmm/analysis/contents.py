@@ -12,8 +12,8 @@ from mdet_openmm.analysis.depiction import draw_molecule
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, Card, Page, Table, Verdict
 from mdet_openmm.analysis.plots import Drawing
 from mdet_openmm.analysis.study import Study
-from mdet_openmm.analysis.temperature import BROKEN, HOLDS, UNDECIDED
 from mdet_openmm.analysis.verdicts import BOND_TARGET
+from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.run_folder import Run
-from mdet_openmm.analysis.temperature import BROKEN, HOLDS, UNDECIDED
-from mdet_openmm.analysis.trajectory_files import one_line
 from mdet_openmm.errors import InputError
+from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
+from mdet_openmm.molecules.trajectories import one_line
+from mdet_openmm.simulation.ended_run import Run
 from mdet_openmm.units import KJ_PER_MOL_PER_EV
 
 KINETIC, POTENTIAL = "kinetic_energy_kJ_mol", "potential_energy_kJ_mol"

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.analysis.energy import EnergyResult
-from mdet_openmm.analysis.infrared import InfraredSpectrum
-from mdet_openmm.analysis.pair_distances import CENTRES
 from mdet_openmm.analysis.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, RED, new_figure
-from mdet_openmm.analysis.temperature import TemperatureResult, expected_density
-from mdet_openmm.analysis.vibrations import Spectrum
+from mdet_openmm.measure.infrared import InfraredSpectrum
+from mdet_openmm.measure.pair_distances import CENTRES
+from mdet_openmm.measure.temperature import TemperatureResult, expected_density
+from mdet_openmm.measure.vibrations import Spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

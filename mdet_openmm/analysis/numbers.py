@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis import geometry
-from mdet_openmm.analysis.pair_distances import BIN_WIDTH
 from mdet_openmm.analysis.study import Study
+from mdet_openmm.measure import geometry
+from mdet_openmm.measure.pair_distances import BIN_WIDTH
 
 
 def numbers_of(study: Study) -> dict[str, Any]:

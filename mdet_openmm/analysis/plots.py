@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.analysis import figures
-from mdet_openmm.analysis.geometry import COLLAPSE_THRESHOLD
 from mdet_openmm.analysis.page import Plot
 from mdet_openmm.analysis.study import Study
 from mdet_openmm.analysis.style import as_inline_svg, as_png, drawing
-from mdet_openmm.analysis.temperature import TemperatureResult
+from mdet_openmm.measure.geometry import COLLAPSE_THRESHOLD
+from mdet_openmm.measure.temperature import TemperatureResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.run_folder import Run, read_run
-from mdet_openmm.analysis.trajectory_files import elements_of, one_line, read_dcd
 from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.trajectories import elements_of, one_line, read_dcd
+from mdet_openmm.simulation.ended_run import Run, read_run
 from mdet_openmm.units import ANGSTROM_PER_NM
 
 if TYPE_CHECKING:

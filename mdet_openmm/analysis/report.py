@@ -34,7 +34,7 @@ def analyze(folder: Path, reference: Path | None = None, output: Path | None = N
         If the run or the reference cannot be read, or the output folder holds something that is no analysis.
     """
     from mdet_openmm.analysis.reference import read_reference
-    from mdet_openmm.analysis.run_folder import read_run
+    from mdet_openmm.simulation.ended_run import read_run
 
     folder = Path(folder)
     run = read_run(folder)

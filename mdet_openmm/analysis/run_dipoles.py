@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.run_folder import Run
-from mdet_openmm.analysis.vibrations import superpose
 from mdet_openmm.errors import InputError
+from mdet_openmm.measure.vibrations import superpose
+from mdet_openmm.simulation.ended_run import Run
 from mdet_openmm.simulation.run_folder import SETTINGS
 
 MOST_FRAMES = 10_000

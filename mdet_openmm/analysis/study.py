@@ -8,16 +8,16 @@ import numpy as np
 from ase.data import atomic_masses, chemical_symbols
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis import geometry
-from mdet_openmm.analysis.block_average import BlockedMean, blocked_mean
 from mdet_openmm.analysis.energy import EnergyResult, study_energy
-from mdet_openmm.analysis.infrared import InfraredSpectrum, infrared_spectrum
-from mdet_openmm.analysis.pair_distances import density_error, pair_density
 from mdet_openmm.analysis.reference import Reference
 from mdet_openmm.analysis.run_dipoles import dipoles_of_run
-from mdet_openmm.analysis.run_folder import Run
-from mdet_openmm.analysis.temperature import TemperatureResult, isolated_temperature, study_temperature
-from mdet_openmm.analysis.vibrations import Spectrum, folded_stretches, nyquist_per_cm, vibrational_spectrum
+from mdet_openmm.measure import geometry
+from mdet_openmm.measure.block_average import BlockedMean, blocked_mean
+from mdet_openmm.measure.infrared import InfraredSpectrum, infrared_spectrum
+from mdet_openmm.measure.pair_distances import density_error, pair_density
+from mdet_openmm.measure.temperature import TemperatureResult, isolated_temperature, study_temperature
+from mdet_openmm.measure.vibrations import Spectrum, folded_stretches, nyquist_per_cm, vibrational_spectrum
+from mdet_openmm.simulation.ended_run import Run
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def study_run(run: Run, reference: Reference | None = None) -> Study:
     Parameters
     ----------
     run
-        From :func:`mdet_openmm.analysis.run_folder.read_run`.
+        From :func:`mdet_openmm.simulation.ended_run.read_run`.
     reference
         From :func:`mdet_openmm.analysis.reference.read_reference`.
     """

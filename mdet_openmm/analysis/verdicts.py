@@ -2,7 +2,7 @@
 
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, WARN, Verdict
 from mdet_openmm.analysis.study import Study
-from mdet_openmm.analysis.temperature import BROKEN, HOLDS, UNDECIDED
+from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
 
 BOND_TARGET = 0.01
 """Largest difference of a mean bond length from the reference, in Å, that counts as agreement."""

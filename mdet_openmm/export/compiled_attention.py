@@ -19,7 +19,7 @@ _LIBRARY.define("triangular_attention(Tensor qkvv, int n_heads) -> Tensor")
 def kernel_problem() -> str:
     """Why the compiled kernel does not work here; empty if it does. The first call compiles it, or reads it in."""
     try:
-        from mdet_openmm.network.attention_kernel import compiled_attention
+        from mdet_openmm.export.attention_kernel import compiled_attention
 
         generator = torch.Generator().manual_seed(0)
         for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.drift import linear_drift
+from mdet_openmm.measure.drift import linear_drift
 from mdet_openmm.simulation.log_file import ADDED, CHECK, KINETIC
 from mdet_openmm.units import KJ_PER_MOL_PER_EV
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from mdet_openmm.molecules.dcd import DcdFile
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.checkpoint import save_checkpoint
-from mdet_openmm.simulation.dcd import DcdFile
 from mdet_openmm.simulation.equivariance import EquivarianceWatch
 from mdet_openmm.simulation.interrupt import Interrupt
 from mdet_openmm.simulation.log_file import LogFile

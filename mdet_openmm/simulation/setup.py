@@ -216,7 +216,7 @@ def bind_force(settings: RunSettings, molecule: Molecule, model: Model, offset: 
 def _with_frames(settings: RunSettings, model: Model, molecule: Molecule, say: Callable[[str], None]) -> RunSettings:
     """The settings with a number of frames, measured on a few thermal structures, in place of "auto"."""
     # here because a diagnosis, of which this is a part, makes short runs of its own
-    from mdet_openmm.trust.frames import choose_frames
+    from mdet_openmm.simulation.frames import choose_frames
 
     if settings.offset == "none":
         raise InputError("--frames auto weighs the noise of a rotation offset, and --offset none makes none")

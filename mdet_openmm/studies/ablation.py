@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.molecule import Molecule
@@ -15,7 +16,6 @@ from mdet_openmm.simulation import log_file, reference_energy, run_folder
 from mdet_openmm.simulation.conservation import MEV_PER_KJ_MOL
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.conditions import read_conditions
-from mdet_openmm.studies.dask_cluster import check_scheduler
 from mdet_openmm.studies.nve_figures import Curve, curves_against_time
 from mdet_openmm.studies.nve_runs import NveResult, check_runs, run_conditions
 from mdet_openmm.studies.nve_table import COLUMNS, notes_of, rows_of, runs_of

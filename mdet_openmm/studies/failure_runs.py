@@ -13,13 +13,13 @@ from mdet_openmm.molecules.checks import check_elements, check_molecule
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.smiles import molecule_from_smiles
+from mdet_openmm.side_by_side import run_side_by_side
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.settings import NveSettings, NvtSettings, resolved
 from mdet_openmm.studies.conditions import Condition, read_conditions
 from mdet_openmm.studies.failure_settings import FailureSettings
 from mdet_openmm.studies.harvest import FAILURES, flagged_times
 from mdet_openmm.studies.runs import StudyRun, cost_of, do_run, fraction_done
-from mdet_openmm.studies.side_by_side import run_side_by_side
 from mdet_openmm.studies.structures import GIVEN, Structure
 from mdet_openmm.system.force import choose_backend
 from mdet_openmm.system.platform import choose_platform

@@ -19,6 +19,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.data.merge import file_digest
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
@@ -26,7 +27,6 @@ from mdet_openmm.export.model_folder import Model, load_model
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.ablation import digest, speaker
-from mdet_openmm.studies.dask_cluster import check_scheduler
 from mdet_openmm.studies.failure_runs import check_systems, do_runs, plan_runs, read_systems, round_folder, write_starts
 from mdet_openmm.studies.failure_settings import FailureSettings
 from mdet_openmm.studies.failure_table import Round, write_table

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.trajectory_files import read_dcd
+from mdet_openmm.molecules.dcd import HEADER_BYTES
 from mdet_openmm.molecules.readers import read_structure
+from mdet_openmm.molecules.trajectories import read_dcd
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.dcd import HEADER_BYTES
 from mdet_openmm.simulation.equivariance import ERROR
 from mdet_openmm.simulation.log_file import read_table
 

@@ -17,13 +17,13 @@ from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.molecules.checks import check_molecule
 from mdet_openmm.molecules.readers import read_molecule
+from mdet_openmm.side_by_side import run_side_by_side
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.settings import NveSettings, NvtSettings, resolved
 from mdet_openmm.simulation.setup import check_held
 from mdet_openmm.studies.conditions import HOLD_PS, Condition
 from mdet_openmm.studies.runs import StudyRun, cost_of, do_run, fraction_done
 from mdet_openmm.studies.settings import NveStudySettings
-from mdet_openmm.studies.side_by_side import run_side_by_side
 from mdet_openmm.studies.structures import Structure
 from mdet_openmm.system.force import choose_backend
 from mdet_openmm.system.platform import choose_platform

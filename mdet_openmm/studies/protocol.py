@@ -15,24 +15,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.trajectory_files import read_dcd
+from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.molecules.checks import check_elements, check_molecule
 from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.trajectories import read_dcd
+from mdet_openmm.side_by_side import run_side_by_side
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.settings import NvtSettings, resolved
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.ablation import digest, speaker
-from mdet_openmm.studies.dask_cluster import check_scheduler
 from mdet_openmm.studies.estimate import estimate
 from mdet_openmm.studies.reference_trajectory import ReferenceTrajectory, read_trajectory
 from mdet_openmm.studies.runs import StudyRun, cost_of, do_run, fraction_done
 from mdet_openmm.studies.scores import Score, Yardstick, collapse_frame, make_yardstick, score
 from mdet_openmm.studies.settings import ProtocolSettings
-from mdet_openmm.studies.side_by_side import run_side_by_side
 from mdet_openmm.studies.table import Cell, write_tables
 from mdet_openmm.system.force import choose_backend
 from mdet_openmm.system.platform import choose_platform

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.run_folder import read_run
-from mdet_openmm.analysis.trajectory_files import elements_of, one_line, read_dcd
 from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.trajectories import elements_of, one_line, read_dcd
+from mdet_openmm.simulation.ended_run import read_run
 from mdet_openmm.simulation.run_folder import TOPOLOGY
 
 NPZ_NUMBERS = ("z", "nuclear_charges", "atomic_numbers")

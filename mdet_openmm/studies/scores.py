@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.geometry import find_collapse
-from mdet_openmm.analysis.pair_distances import density_error, pair_density
+from mdet_openmm.measure.geometry import find_collapse
+from mdet_openmm.measure.pair_distances import density_error, pair_density
 from mdet_openmm.molecules.bonds import find_bonds
 from mdet_openmm.studies.reference_trajectory import ReferenceTrajectory
 

@@ -4,13 +4,13 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.ablation import digest, speaker
 from mdet_openmm.studies.conditions import read_conditions
-from mdet_openmm.studies.dask_cluster import check_scheduler
 from mdet_openmm.studies.nve_figures import drift_against_size
 from mdet_openmm.studies.nve_runs import NveResult, check_runs, run_conditions
 from mdet_openmm.studies.nve_table import COLUMNS, STRUCTURE_COLUMNS, notes_of, rows_of, runs_of

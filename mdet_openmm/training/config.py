@@ -37,6 +37,7 @@ class TrainConfig:
     weight_decay: float = option(1e-7, "AdamW weight decay")
     clip_norm: float = option(1.0, "largest gradient norm")
     energy_weight: float = option(0.0, "weight of the energy error per atom (needs network.energy_head)")
+    energy_from: int = option(0, "steps before which the energy teaches its own head and not the trunk")
     dipole_weight: float = option(0.0, "weight of the dipole error, in e bohr (needs network.dipole_head)")
     train_only: str = option(
         "all",
@@ -94,6 +95,7 @@ class TrainConfig:
             "final_rate",
             "weight_decay",
             "energy_weight",
+            "energy_from",
             "dipole_weight",
             "calm_force",
             "antisymmetry_weight",

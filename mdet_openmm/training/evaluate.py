@@ -14,9 +14,9 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
+from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch, load_batch, random_orthogonal
-from mdet_openmm.trust.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.units import (
     ANGSTROM_PER_BOHR,
     DEBYE_PER_E_ANGSTROM,

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.model_folder import load_model, save_model
+from mdet_openmm.measure.coverage import coverage_of
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import TrainingBatches, load_batch
@@ -32,7 +33,6 @@ from mdet_openmm.training.evaluate import evaluate
 from mdet_openmm.training.initial_network import build_network
 from mdet_openmm.training.module import ForceTraining, NotFinite
 from mdet_openmm.training.progress import Progress
-from mdet_openmm.trust.coverage import coverage_of
 
 
 def has_tensorboard() -> bool:
@@ -162,6 +162,8 @@ def run_training(
         raise InputError("energy_weight and network.energy_head go together: set both or neither")
     if config.start_from is None and bool(config.dipole_weight) != config.network.dipole_head:
         raise InputError("dipole_weight and network.dipole_head go together: set both or neither")
+    if config.energy_from and config.start_from is None and config.network.energy_pooling != "atoms":
+        raise InputError("energy_from needs network.energy_pooling: atoms, whose energy has features of its own")
     store = Store(config.data)
     if len(store.indices("train")) == 0:
         raise InputError(f"{config.data} has no frames in its training split")

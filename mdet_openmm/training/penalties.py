@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from mdet_openmm.measure.definitions import antisymmetric_share
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
-from mdet_openmm.trust.definitions import antisymmetric_share
 
 
 class _PlainLayerNorm(TorchFunctionMode):

@@ -13,9 +13,9 @@ from mdet_openmm.analysis.contents import formula_of
 from mdet_openmm.analysis.depiction import draw_molecule
 from mdet_openmm.analysis.page import Card, Page, Plot, Table, Verdict
 from mdet_openmm.analysis.style import as_inline_svg, drawing
+from mdet_openmm.measure.field import KJ_NM_PER_MEV_A
 from mdet_openmm.molecules.bonds import find_bonds
 from mdet_openmm.trust import figures
-from mdet_openmm.trust.field import KJ_NM_PER_MEV_A
 from mdet_openmm.trust.study import KJ_NM_PER_KCAL_A, LambdaResult, Study
 from mdet_openmm.trust.verdicts import heating_budget, noise_time, pumping_heating, pumping_time
 from mdet_openmm.units import BOLTZMANN_KJ_PER_MOL_K

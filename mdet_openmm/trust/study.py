@@ -14,14 +14,14 @@ from mdet_openmm.export.memory import available_memory, peak_bytes
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import FRAMES, PRECISIONS
 from mdet_openmm.export.rotations import rotation_group
+from mdet_openmm.measure import curl
+from mdet_openmm.measure.coverage import Coverage, Distance, distance_to, held_out_e_eq, stored_coverage
+from mdet_openmm.measure.field import Field, make_field, smooth_field
+from mdet_openmm.measure.heating import Heating, heating_of
+from mdet_openmm.measure.orientation import OrientationNoise, SymmetryTest, noise_by_frames, symmetry_test
 from mdet_openmm.molecules.molecule import Molecule
-from mdet_openmm.trust import curl
-from mdet_openmm.trust.coverage import Coverage, Distance, distance_to, held_out_e_eq, stored_coverage
-from mdet_openmm.trust.field import Field, make_field, smooth_field
-from mdet_openmm.trust.heating import Heating, heating_of
-from mdet_openmm.trust.orientation import OrientationNoise, SymmetryTest, noise_by_frames, symmetry_test
+from mdet_openmm.simulation.structures import Structures, atomic_masses
 from mdet_openmm.trust.settings import DiagnoseSettings
-from mdet_openmm.trust.structures import Structures, atomic_masses
 from mdet_openmm.units import KCAL_PER_MOL_PER_EV, KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM, NM_PER_ANGSTROM
 
 KJ_NM_PER_KCAL_A: Final = KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM / KCAL_PER_MOL_PER_EV

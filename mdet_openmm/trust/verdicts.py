@@ -4,8 +4,8 @@ import math
 from typing import Final
 
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, WARN, Verdict
-from mdet_openmm.trust.field import KJ_NM_PER_MEV_A
-from mdet_openmm.trust.frames import BUDGET_OF_TEMPERATURE, cheapest
+from mdet_openmm.measure.field import KJ_NM_PER_MEV_A
+from mdet_openmm.simulation.frames import BUDGET_OF_TEMPERATURE, cheapest
 from mdet_openmm.trust.study import Study
 
 E_EQ_RAISED: Final = 1.75

@@ -9,9 +9,9 @@ import pytest
 from fake_run import ETHANOL, ETHANOL_NUMBERS, write_run
 
 from mdet_openmm.analysis.report import analyze
-from mdet_openmm.analysis.run_folder import read_run
 from mdet_openmm.analysis.study import study_run
 from mdet_openmm.errors import InputError
+from mdet_openmm.simulation.ended_run import read_run
 
 FRAMES = 400
 EV_KJ = 96.4853321

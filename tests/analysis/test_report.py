@@ -15,9 +15,9 @@ from mdet_openmm.analysis.contents import formula_of
 from mdet_openmm.analysis.page import Plot, _widths
 from mdet_openmm.analysis.reference import read_reference
 from mdet_openmm.analysis.report import analyze
-from mdet_openmm.analysis.run_folder import read_run
 from mdet_openmm.analysis.study import study_run
 from mdet_openmm.errors import InputError
+from mdet_openmm.simulation.ended_run import read_run
 
 SCRIPT = Path(__file__).resolve().parents[2] / "simulations" / "analyze.py"
 

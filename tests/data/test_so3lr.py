@@ -1,4 +1,4 @@
-"""SO3LR in batches against its own calculator, finite differences, and labels that do not depend on how they are made."""
+"""SO3LR in batches against its own calculator and finite differences; labels do not depend on how they are made."""
 
 import dataclasses
 from pathlib import Path

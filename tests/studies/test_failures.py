@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from ase.io import read
 
-from mdet_openmm.analysis.trajectory_files import read_dcd
 from mdet_openmm.cli import main
 from mdet_openmm.data.config import (
     DynamicsRun,
@@ -23,6 +22,7 @@ from mdet_openmm.data.label import run_label
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.molecules.trajectories import read_dcd
 from mdet_openmm.simulation.nvt import run_nvt
 from mdet_openmm.simulation.settings import NvtSettings
 from mdet_openmm.studies import relearn

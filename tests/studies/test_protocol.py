@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mdet_openmm.analysis.trajectory_files import read_dcd
 from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.trajectories import read_dcd
 from mdet_openmm.studies import protocol
 from mdet_openmm.studies.protocol import benchmark
 from mdet_openmm.studies.reference_trajectory import read_trajectory

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mdet_openmm.analysis.pair_distances import BIN_WIDTH, pair_density
+from mdet_openmm.measure.pair_distances import BIN_WIDTH, pair_density
 from mdet_openmm.studies.reference_trajectory import ReferenceTrajectory
 from mdet_openmm.studies.scores import collapse_frame, make_yardstick, score
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from mdet_openmm.data.store import Store
+from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.card import LONGEST, metrics_table
 from mdet_openmm.training.evaluate import evaluate, force_jacobian, random_rotations, rotated_forces
-from mdet_openmm.trust.definitions import antisymmetric_ratio, equivariance_error
 
 
 class Analytic(nn.Module):

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mdet_openmm.measure.definitions import antisymmetric_ratio
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch, augmented, random_orthogonal
 from mdet_openmm.training.evaluate import force_jacobian
 from mdet_openmm.training.penalties import antisymmetry, inequivariance
-from mdet_openmm.trust.definitions import antisymmetric_ratio
 
 
 def batch(b: int, n: int = 4) -> Batch:

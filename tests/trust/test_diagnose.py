@@ -10,9 +10,9 @@ import torch
 from mdet_openmm.cli import main
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import save_model
+from mdet_openmm.measure.coverage import Coverage
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.trust.coverage import Coverage
 from mdet_openmm.trust.diagnose import diagnose
 from mdet_openmm.trust.settings import DiagnoseSettings, checked
 

@@ -10,16 +10,16 @@ import torch
 
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, WARN
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.measure.coverage import Coverage, Distance
+from mdet_openmm.measure.curl import LoopWork
+from mdet_openmm.measure.heating import Heating
+from mdet_openmm.measure.orientation import SymmetryTest
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.simulation.structures import Structures
 from mdet_openmm.trust.contents import make_page, numbers_of
-from mdet_openmm.trust.coverage import Coverage, Distance
-from mdet_openmm.trust.curl import LoopWork
-from mdet_openmm.trust.heating import Heating
-from mdet_openmm.trust.orientation import SymmetryTest
 from mdet_openmm.trust.settings import DiagnoseSettings
-from mdet_openmm.trust.structures import Structures
 from mdet_openmm.trust.study import Equivariance, LambdaResult, Study
 from mdet_openmm.trust.verdicts import judge, noise_time, pumping_heating, pumping_time
 

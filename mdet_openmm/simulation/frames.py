@@ -11,11 +11,11 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import FRAMES
+from mdet_openmm.measure.field import Field, make_field, uniform_rotations
+from mdet_openmm.measure.heating import Heating, heating_of
+from mdet_openmm.measure.orientation import averaged_frames, orientation_noise
 from mdet_openmm.molecules.molecule import Molecule
-from mdet_openmm.trust.field import Field, make_field, uniform_rotations
-from mdet_openmm.trust.heating import Heating, heating_of
-from mdet_openmm.trust.orientation import averaged_frames, orientation_noise
-from mdet_openmm.trust.structures import atomic_masses, model_structures
+from mdet_openmm.simulation.structures import atomic_masses, model_structures
 from mdet_openmm.units import NM_PER_ANGSTROM
 
 BUDGET_OF_TEMPERATURE = 0.01

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mdet_openmm.export import compiled_attention as operator
+from mdet_openmm.export.attention_kernel import compiled_attention
 from mdet_openmm.export.compiled_attention import CompiledAttention, compile_attention, kernel_problem
 from mdet_openmm.network.attention import TriangularAttention
-from mdet_openmm.network.attention_kernel import compiled_attention
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
@@ -58,10 +58,10 @@ def test_not_a_number_is_not_hidden() -> None:
 def test_on_a_processor_with_shorter_vectors(tmp_path: Path) -> None:
     older = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+sse4.2"}
     code = (
-        "import torch; from mdet_openmm.network.vector_code import lanes; assert lanes(4) == 8\n"
+        "import torch; from mdet_openmm.export.vector_code import lanes; assert lanes(4) == 8\n"
         "from mdet_openmm.export.compiled_attention import kernel_problem; assert not kernel_problem()\n"
         "from mdet_openmm.network.attention import attention_of_projections as plain\n"
-        "from mdet_openmm.network.attention_kernel import compiled_attention\n"
+        "from mdet_openmm.export.attention_kernel import compiled_attention\n"
         "given = torch.randn(1, 11, 11, 96, dtype=torch.float64)\n"
         "assert (compiled_attention(given, 2) - plain(given, 2, None)).abs().max() < 1e-12\n"
     )
@@ -115,7 +115,7 @@ def test_without_numba_the_formula_runs_and_says_so(
         raise ImportError("no numba")
 
     assert kernel_problem() == ""
-    monkeypatch.setattr("mdet_openmm.network.attention_kernel.compiled_attention", broken)
+    monkeypatch.setattr("mdet_openmm.export.attention_kernel.compiled_attention", broken)
     monkeypatch.setattr(operator, "kernel_problem", operator.kernel_problem.__wrapped__)
     network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8))
     with caplog.at_level("WARNING", logger="mdet_openmm"):

@@ -10,10 +10,10 @@ from ase.data import atomic_masses
 from fake_run import ETHANOL, ETHANOL_NUMBERS, write_run
 from scipy.spatial.transform import Rotation
 
-from mdet_openmm.analysis.infrared import InfraredSpectrum, infrared_spectrum
 from mdet_openmm.analysis.report import analyze
-from mdet_openmm.analysis.vibrations import vibrational_spectrum
 from mdet_openmm.export.model_folder import load_model, save_model
+from mdet_openmm.measure.infrared import InfraredSpectrum, infrared_spectrum
+from mdet_openmm.measure.vibrations import vibrational_spectrum
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 

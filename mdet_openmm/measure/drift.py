@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mdet_openmm.analysis.block_average import blocked_mean
+from mdet_openmm.measure.block_average import blocked_mean
 
 FEWEST = 3
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mdet_openmm.export.options import FRAMES
 from mdet_openmm.export.rotations import rotation_group
-from mdet_openmm.trust.definitions import equivariance_error
-from mdet_openmm.trust.field import Field, uniform_rotations
+from mdet_openmm.measure.definitions import equivariance_error
+from mdet_openmm.measure.field import Field, uniform_rotations
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import TypeVar
 
+from mdet_openmm.dask_cluster import results_by_dask
 from mdet_openmm.errors import RunStopped
-from mdet_openmm.studies.dask_cluster import results_by_dask
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mdet_openmm.trust.definitions import langevin_heating, nve_heating
-from mdet_openmm.trust.heating import heating_of
+from mdet_openmm.measure.definitions import langevin_heating, nve_heating
+from mdet_openmm.measure.heating import heating_of
 from mdet_openmm.units import BOLTZMANN_KJ_PER_MOL_K
 
 MASS, FREQUENCY, TIMESTEP = 1.008, 300.0, 5e-4

@@ -44,7 +44,7 @@ def _client(address: str) -> Any:
 def results_by_dask(
     job: Callable[[Task], Result], tasks: Sequence[Task], order: list[int], address: str
 ) -> Iterator[tuple[int, Result]]:
-    """Results with the positions of their tasks, as they come; see `mdet_openmm.studies.side_by_side`."""
+    """Results with the positions of their tasks, as they come; see `mdet_openmm.side_by_side`."""
     from distributed import KilledWorker
     from distributed import as_completed as completed
 

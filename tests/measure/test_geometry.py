@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fake_run import ETHANOL, ETHANOL_NUMBERS, random_rotations, thermal_spring, write_run
 
-from mdet_openmm.analysis import geometry
-from mdet_openmm.analysis.run_folder import read_run
 from mdet_openmm.analysis.study import study_run
+from mdet_openmm.measure import geometry
+from mdet_openmm.simulation.ended_run import read_run
 
 
 def diatomic(lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:

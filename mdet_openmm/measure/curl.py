@@ -7,8 +7,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from mdet_openmm.trust.definitions import antisymmetric_ratio, antisymmetric_share
-from mdet_openmm.trust.field import Field
+from mdet_openmm.measure.definitions import antisymmetric_ratio, antisymmetric_share
+from mdet_openmm.measure.field import Field
 
 PAIRS_WITH_GRAPH: Final = 1000
 """Structures times atoms squared that are differentiated at once; a graph keeps every layer's activations."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mdet_openmm.analysis.drift import linear_drift
+from mdet_openmm.measure.drift import linear_drift
 
 TIMES = 0.01 * np.arange(2000)
 

@@ -2,7 +2,7 @@
 
 The formula of `mdet_openmm.network.attention`, with two differences in how it is computed: scores, weights and outputs
 of four rows i live in the cache and never in main memory, and the last atom j is the innermost index of everything,
-along which the processor computes eight or sixteen numbers at once (`mdet_openmm.network.vector_code`). Compiled by
+along which the processor computes eight or sixteen numbers at once (`mdet_openmm.export.vector_code`). Compiled by
 numba at first use, and kept in its cache; no compiler is needed for that. Every output is summed by one thread in one
 order: the number of threads changes no bit. The threads are Python's, with the interpreter's lock released: unlike
 OpenMP's they sleep when they have nothing to do, and PyTorch's need their cores.
@@ -19,7 +19,7 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 from torch import Tensor, nn
 
-from mdet_openmm.network.vector_code import GROUP, ROWS, lanes, prefetch, scores, transpose, values
+from mdet_openmm.export.vector_code import GROUP, ROWS, lanes, prefetch, scores, transpose, values
 
 _OPTIONS: Any = {
     "fastmath": {"contract", "nsz"},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mdet_openmm.analysis.block_average import blocked_mean
+from mdet_openmm.measure.block_average import blocked_mean
 
 
 def autoregressive(rng: np.random.Generator, n: int, memory: float) -> np.ndarray:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.block_average import BlockedMean, blocked_mean
-from mdet_openmm.analysis.drift import linear_drift
+from mdet_openmm.measure.block_average import BlockedMean, blocked_mean
+from mdet_openmm.measure.drift import linear_drift
 
 HOLDS, BROKEN, UNDECIDED = "holds", "broken", "undecided"
 

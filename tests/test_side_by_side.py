@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from jobs import die, fail_at_three, square_and_pid
 
+from mdet_openmm import dask_cluster
+from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.errors import InputError, RunStopped
-from mdet_openmm.studies import dask_cluster
-from mdet_openmm.studies.dask_cluster import check_scheduler
-from mdet_openmm.studies.side_by_side import run_side_by_side
+from mdet_openmm.side_by_side import run_side_by_side
 
 HERE = str(Path(__file__).parent)
 
@@ -61,7 +61,7 @@ def test_a_signal_gives_every_worker_time_for_a_checkpoint(tmp_path: Path, numbe
     script = tmp_path / "main.py"
     script.write_text(
         "from jobs import wait_for_the_end\n"
-        "from mdet_openmm.studies.side_by_side import run_side_by_side\n"
+        "from mdet_openmm.side_by_side import run_side_by_side\n"
         f"if __name__ == '__main__':\n    run_side_by_side(wait_for_the_end, [{str(tmp_path)!r}] * 4, workers=2)\n"
     )
     process = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": HERE}, stderr=-3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fields_with_answers import FORCE, Entangled, Linear, Springs, WithError, field_of, positions_nm
 
-from mdet_openmm.trust.curl import (
+from mdet_openmm.measure.curl import (
     RAD_PER_PS_PER_CM,
     backward_product,
     exact_lambda,
@@ -16,7 +16,7 @@ from mdet_openmm.trust.curl import (
     pumping_rate,
     stochastic_lambda,
 )
-from mdet_openmm.trust.field import Field
+from mdet_openmm.measure.field import Field
 from mdet_openmm.units import BOHR_PER_NM
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mdet_openmm.trust.definitions import langevin_heating, nve_heating
+from mdet_openmm.measure.definitions import langevin_heating, nve_heating
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import yaml
 from mdet_openmm.data.store import Batch
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import load_model
-from mdet_openmm.trust.coverage import (
+from mdet_openmm.measure.coverage import (
     Coverage,
     coverage_from,
     coverage_of,
@@ -73,7 +73,7 @@ def test_of_a_known_data_set(coverage: Coverage, monkeypatch: pytest.MonkeyPatch
     assert coverage.closest["N-N"] == (1.1, 1.1) and set(coverage.closest) == {"O-H", "H-H", "N-N"}
     assert coverage.largest_rms_force == pytest.approx(2.01)
     store = Waters()
-    monkeypatch.setattr("mdet_openmm.trust.coverage.AT_ONCE", 10)
+    monkeypatch.setattr("mdet_openmm.measure.coverage.AT_ONCE", 10)
     assert coverage_of(store) == coverage_of(Waters()) and max(store.loads) <= 10  # type: ignore[arg-type]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.simulation.dcd import DcdFile
+from mdet_openmm.molecules.dcd import DcdFile
 
 FRAMES = np.random.default_rng(1).normal(size=(7, 4, 3))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fake_run import gamma_temperatures
 
-from mdet_openmm.analysis.temperature import BROKEN, HOLDS, UNDECIDED, expected_density, study_temperature
+from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED, expected_density, study_temperature
 
 ATOMS = {"H": 6, "C": 2, "O": 1}
 

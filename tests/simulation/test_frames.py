@@ -13,7 +13,7 @@ from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.trust.frames import cheapest, choose_frames, noise_variance
+from mdet_openmm.simulation.frames import cheapest, choose_frames, noise_variance
 from mdet_openmm.units import ANGSTROM_PER_NM
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ def test_choice_for_the_shipped_model(ethanol: Molecule) -> None:
 
 
 def test_measures_on_its_own_dynamics(ethanol: Molecule, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mdet_openmm.trust.frames.STRUCTURES", 1)
+    monkeypatch.setattr("mdet_openmm.simulation.frames.STRUCTURES", 1)
     choice = choose_frames(
         load_model("mdet-gfn2-mini"), ethanol, temperature=300.0, timestep=0.5, friction=1.0, precision="mixed", seed=4
     )

@@ -6,8 +6,8 @@ import pytest
 import torch
 from fields_with_answers import FORCE, Linear, Rounded, Springs, WithError, field_of, octahedron_nm, positions_nm
 
-from mdet_openmm.trust.field import Field, uniform_rotations
-from mdet_openmm.trust.orientation import (
+from mdet_openmm.measure.field import Field, uniform_rotations
+from mdet_openmm.measure.orientation import (
     averaged_frames,
     net_force_and_torque,
     noise_by_frames,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mdet_openmm.trust.field import Field
+from mdet_openmm.measure.field import Field
 from mdet_openmm.units import KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
 
 FORCE = KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE

@@ -150,7 +150,7 @@ def trajectory_structures(path: Path, molecule: Molecule, count: int) -> Structu
 
 
 def _read_frames(path: Path, molecule: Molecule) -> NDArray[np.float64]:
-    from mdet_openmm.analysis.trajectory_files import one_line, read_dcd
+    from mdet_openmm.molecules.trajectories import one_line, read_dcd
 
     if path.suffix.lower() == ".dcd":
         return read_dcd(path).astype(np.float64)

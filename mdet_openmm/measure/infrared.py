@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.vibrations import (
+from mdet_openmm.measure.vibrations import (
     FEWEST_SAMPLES,
     PER_CM_PER_INVERSE_FS,
     highest_peaks,
@@ -58,7 +58,7 @@ def infrared_spectrum(
     scaling of wavenumbers, and no absolute intensity.
 
     The dipole is turned with the superposition of each frame on the mean structure that
-    `mdet_openmm.analysis.vibrations` uses. In the laboratory's frame the turning of the permanent dipole, which
+    `mdet_openmm.measure.vibrations` uses. In the laboratory's frame the turning of the permanent dipole, which
     vibrations change by a few percent, would be a band of its own at low wavenumbers and split every line
     into branches; both depend on the rotation of the run, which a Langevin thermostat damps and NVE keeps at
     whatever it was. Derivatives are differences of neighbouring frames, whose power is divided by sinc², and windows

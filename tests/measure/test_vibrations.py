@@ -6,7 +6,7 @@ from ase.data import atomic_masses
 from fake_run import ETHANOL, ETHANOL_NUMBERS
 from scipy.spatial.transform import Rotation
 
-from mdet_openmm.analysis.vibrations import (
+from mdet_openmm.measure.vibrations import (
     folded_stretches,
     internal_velocities,
     nyquist_per_cm,

@@ -12,7 +12,7 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.molecules.bonds import find_bonds, pair_distances
 from mdet_openmm.molecules.readers import read_molecule
-from mdet_openmm.trust.structures import model_structures, trajectory_structures
+from mdet_openmm.simulation.structures import model_structures, trajectory_structures
 
 SYSTEMS = Path(__file__).resolve().parents[2] / "simulations/systems"
 METHANOL = read_molecule(SYSTEMS / "methanol.sdf")

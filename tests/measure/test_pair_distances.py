@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mdet_openmm.analysis.pair_distances import BIN_WIDTH, CENTRES, density_error, pair_density
+from mdet_openmm.measure.pair_distances import BIN_WIDTH, CENTRES, density_error, pair_density
 
 
 def test_normalised_and_equal_to_the_plain_histogram():
