@@ -8,7 +8,7 @@ from typing import Any
 from mdet_openmm.errors import InputError
 from mdet_openmm.settings import option, read_settings
 
-TEACHERS = ("gfn2", "so3lr", "ase")
+TEACHERS = ("gfn2", "so3lr", "pyscf", "ase")
 MOLECULE_SPLITS = ("train", "test")
 DISPLACEMENT_KINDS = ("gaussian", "scale", "stretch", "torsion", "contact")
 
@@ -39,13 +39,17 @@ class TeacherConfig:
 
     kind: str = option(
         "gfn2",
-        "gfn2: GFN2-xTB through tblite; so3lr: SO3LR, PBE0+MBD, in batches; ase: any ASE calculator",
+        "gfn2: GFN2-xTB through tblite; so3lr: SO3LR, PBE0+MBD, in batches; pyscf: DFT; ase: any ASE calculator",
         choices=TEACHERS,
     )
     device: str = option("cpu", "of so3lr", choices=("cpu", "cuda"))
     precision: str = option("fp32", "of so3lr", choices=("fp32", "fp64"))
     accuracy: float = option(0.1, "tblite's SCF accuracy (gfn2); 0.1 converges forces to about 0.03 meV/Å")
-    max_iterations: int = option(250, "SCF iterations before a frame counts as failed (gfn2)")
+    max_iterations: int = option(250, "SCF iterations before a frame counts as failed (gfn2, pyscf)")
+    xc: str = option("pbe0", "functional (pyscf)")
+    basis: str = option("def2-svp", "basis set (pyscf)")
+    grid: int = option(3, "level of the integration grid, 0 to 9 (pyscf)")
+    dispersion: str | None = option(None, "d3bj or d4, which need pyscf-dispersion (pyscf)")
     electronic_temperature: float = option(300.0, "K, Fermi smearing of the SCF (gfn2)")
     ase: str | None = option(None, "module:Class of the ASE calculator")
     arguments: dict[str, Any] = option(

@@ -33,8 +33,13 @@ def make_teacher(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charg
     if config.kind in BATCHED:
         check_teachable(config, "the molecule", system)
         return _one_at_a_time(make_batch_teacher(config), system)
-    make = _gfn2 if config.kind == "gfn2" else _ase
-    compute = make(config, atomic_numbers, charge, multiplicity)
+    if config.kind == "pyscf":
+        from mdet_openmm.data.pyscf_teacher import make_pyscf
+
+        compute = make_pyscf(config, system)
+    else:
+        make = _gfn2 if config.kind == "gfn2" else _ase
+        compute = make(config, atomic_numbers, charge, multiplicity)
 
     def label(positions: Positions) -> Label:
         try:
@@ -108,6 +113,10 @@ def teacher_version(config: TeacherConfig) -> tuple[str, str]:
         from mdet_openmm.data.so3lr import so3lr_version
 
         return "SO3LR (PBE0+MBD)", so3lr_version()
+    if config.kind == "pyscf":
+        from mdet_openmm.data.pyscf_teacher import pyscf_version
+
+        return pyscf_version(config)
     assert config.ase is not None
     module = importlib.import_module(config.ase.partition(":")[0].partition(".")[0])
     return config.ase, f"{module.__name__} {getattr(module, '__version__', 'unknown')}"

@@ -1,0 +1,142 @@
+"""Teachers against true DFT, group by group: PBE0/def2-TZVP by PySCF, density fitting, no dispersion.
+
+    python experiments/teacher_check/check_teachers.py label     # once; hours of one core, can be stopped and goes on
+    python experiments/teacher_check/check_teachers.py report    # the table of docs/teachers.md
+
+Of each molecule one structure near the minimum of the teacher SO3LR (normal noise of 0.03 Å on every coordinate) and one
+distorted (0.10 Å). The labels stand in ``pbe0_def2tzvp.npz`` beside this program, and are the test set
+of true DFT that the cards of the models show.
+"""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mdet_openmm.data.config import TeacherConfig
+from mdet_openmm.data.labels import TeacherFailure
+from mdet_openmm.data.teacher import make_teacher, teacher_version
+from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.smiles import conformers_from_smiles
+
+HERE = Path(__file__).parent
+LIST = HERE / "molecules.smi"
+LABELS = HERE / "pbe0_def2tzvp.npz"
+DFT = TeacherConfig(kind="pyscf", xc="pbe0", basis="def2-tzvp")
+NOISE = (0.03, 0.10)
+"""Å: near the minimum, and distorted."""
+FMAX = 0.02
+"""eV/Å, of the minimum that the noise is put on."""
+
+
+def molecules() -> list[tuple[str, str]]:
+    """SMILES and group."""
+    lines = [line for line in LIST.read_text().splitlines() if not line.startswith("#")]
+    return [(smiles, group) for smiles, group in map(str.split, lines)]
+
+
+def structures(smiles: str) -> tuple[Molecule, list[NDArray[np.float64]]]:
+    """The molecule at SO3LR's minimum, and its two structures, a function of the SMILES alone."""
+    from ase import Atoms
+    from ase.optimize import FIRE
+
+    seed = int.from_bytes(hashlib.sha256(smiles.encode()).digest()[:4], "little")
+    molecule = conformers_from_smiles(smiles, 1, None, seed)[0]
+    teacher = make_teacher(TeacherConfig(kind="so3lr"), molecule.atomic_numbers, molecule.charge, 1)
+    atoms = Atoms(molecule.atomic_numbers, molecule.positions)
+    atoms.calc = _Forces(teacher)
+    FIRE(atoms, logfile=None).run(fmax=FMAX, steps=300)
+    rng = np.random.default_rng(seed)
+    return molecule, [
+        (atoms.positions + noise * rng.standard_normal(atoms.positions.shape)).astype(np.float32).astype(float)
+        for noise in NOISE
+    ]
+
+
+def _Forces(teacher):  # noqa: N802
+    from ase.calculators.calculator import Calculator, all_changes
+
+    class Forces(Calculator):  # type: ignore[misc]
+        implemented_properties = ("energy", "forces")
+
+        def calculate(self, atoms=None, properties=("forces",), system_changes=all_changes):
+            super().calculate(atoms, properties, system_changes)
+            label = teacher(atoms.positions)
+            self.results = {"energy": label.energy, "forces": label.forces}
+
+    return Forces()
+
+
+def read() -> dict[str, NDArray]:
+    """The labels made so far; every array has one entry for each structure, atoms padded with zeros."""
+    if not LABELS.exists():
+        return {}
+    with np.load(LABELS) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def label() -> None:
+    """Label what is not labelled yet, and write after every molecule."""
+    known = read()
+    done = {str(s) for s in known.get("smiles", ())}
+    todo = [(s, g) for s, g in molecules() if s not in done]
+    for smiles, group in tqdm(todo, unit="molecule"):
+        molecule, frames = structures(smiles)
+        teacher = make_teacher(DFT, molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
+        for kind, x in enumerate(frames):
+            try:
+                found = teacher(x)
+            except TeacherFailure as failure:
+                print(f"{smiles}, structure {kind}: {failure}", file=sys.stderr)
+                continue
+            n, most = molecule.n_atoms, 16
+            row = {
+                "smiles": np.array([smiles]),
+                "group": np.array([group]),
+                "distorted": np.array([kind == 1]),
+                "charge": np.array([molecule.charge], dtype=np.int8),
+                "atomic_numbers": np.pad(molecule.atomic_numbers.astype(np.uint8), (0, most - n))[None],
+                "positions": np.pad(x.astype(np.float32), ((0, most - n), (0, 0)))[None],
+                "forces": np.pad(found.forces.astype(np.float32), ((0, most - n), (0, 0)))[None],
+                "energy": np.array([found.energy]),
+            }
+            known = {key: np.concatenate((known[key], value)) if known else value for key, value in row.items()}
+        temporary = LABELS.with_suffix(".partial.npz")
+        np.savez_compressed(temporary, **known)
+        temporary.replace(LABELS)
+
+
+def report() -> None:
+    """Component-wise MAE of the forces in meV/Å, by group, of each teacher."""
+    data = read()
+    teachers = {"SO3LR": TeacherConfig(kind="so3lr"), "GFN2-xTB": TeacherConfig(kind="gfn2")}
+    errors: dict[str, list[tuple[str, bool, float]]] = {name: [] for name in teachers}
+    for k in range(len(data["energy"])):
+        n = int((data["atomic_numbers"][k] > 0).sum())
+        numbers, x = data["atomic_numbers"][k, :n].astype(np.int64), data["positions"][k, :n].astype(float)
+        for name, config in teachers.items():
+            found = make_teacher(config, numbers, int(data["charge"][k]), 1)(x).forces
+            error = 1e3 * float(np.abs(found - data["forces"][k, :n]).mean())
+            errors[name].append((str(data["group"][k]), bool(data["distorted"][k]), error))
+    print(f"Against {teacher_version(DFT)[0]}, {len(data['energy'])} structures of {len(set(data['smiles']))} molecules.\n")
+    print("| group | structures | SO3LR, near the minimum | distorted | GFN2-xTB, near the minimum | distorted |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    groups = list(dict.fromkeys(str(g) for g in data["group"]))
+    for group in [*groups, "all, median over structures"]:
+        cells = []
+        for name in teachers:
+            for distorted in (False, True):
+                of = [e for g, d, e in errors[name] if d == distorted and group in (g, "all, median over structures")]
+                cells.append(f"{np.median(of) if group not in groups else np.mean(of):.0f}" if of else "–")
+        count = sum(g == group for g, _, _ in errors["SO3LR"]) or len(data["energy"])
+        print(f"| {group} | {count} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("label", "report"))
+    {"label": label, "report": report}[parser.parse_args().what]()
