@@ -46,8 +46,8 @@ class Standing:
 
 def standing(model: Model, molecule: Molecule) -> Standing:
     """Compare a molecule with what a model folder says of its training."""
-    training = model.metadata.get("training")
-    coverage = training.get("coverage") if isinstance(training, Mapping) else None
+    training: dict[str, Any] = model.metadata.get("training") or {}
+    coverage = training.get("coverage")
     if not isinstance(coverage, Mapping):
         return Standing(False, None, (), (), False, {})
     graph = geometry_graph(molecule.atomic_numbers, molecule.positions)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.molecules.environments import SeenEnvironments, geometry_graph, smiles_graph
 from mdet_openmm.settings import from_mapping
 
 AT_ONCE = 4096
@@ -39,6 +40,9 @@ class Coverage:
         On held-out structures of its molecules, kcal/mol/Å; None if it is not known.
     formulas
         Hill formulas of its molecules, sorted.
+    environments
+        Of the atoms of its molecules, as `mdet_openmm.molecules.environments.SeenEnvironments` writes them; None if
+        they are not known.
     """
 
     elements: tuple[int, ...]
@@ -48,6 +52,7 @@ class Coverage:
     largest_rms_force: float
     formulas: tuple[str, ...]
     e_eq: float | None = None
+    environments: dict[str, str] | None = None
 
     def plain(self) -> dict[str, Any]:
         """In types that JSON and YAML know; `coverage_from` takes it back."""
@@ -141,6 +146,7 @@ def coverage_of(store: Store, metrics: Any = None) -> Coverage:
         raise InputError(f"{store.path} has no frames in its training split")
     distances: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     formulas: set[str] = set()
+    seen, known = SeenEnvironments(), set()
     largest = 0.0
     for frames in groups.values():
         for chunk in np.array_split(frames, -(-len(frames) // AT_ONCE)):
@@ -150,6 +156,11 @@ def coverage_of(store: Store, metrics: Any = None) -> Coverage:
                 of_owner = batch.molecule == owner
                 numbers = batch.atomic_numbers[of_owner][0]
                 formulas.add(hill_formula(numbers))
+                if owner not in known:
+                    known.add(owner)
+                    smiles = store.molecules[owner].smiles
+                    graph = smiles_graph(smiles) if smiles else geometry_graph(numbers, batch.positions[of_owner][0])
+                    seen.add(*graph)
                 for pair, shortest in shortest_distances(numbers, batch.positions[of_owner]).items():
                     distances[pair].append(shortest)
     closest = {pair: np.concatenate(parts) for pair, parts in sorted(distances.items())}
@@ -161,6 +172,7 @@ def coverage_of(store: Store, metrics: Any = None) -> Coverage:
         largest_rms_force=round(largest, 4),
         formulas=tuple(sorted(formulas)),
         e_eq=held_out_e_eq(metrics),
+        environments=seen.plain(),
     )
 
 

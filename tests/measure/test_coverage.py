@@ -30,6 +30,7 @@ class Waters:
 
     path = Path("waters.h5")
     elements = (1, 7, 8)
+    molecules = (SimpleNamespace(smiles="O"), SimpleNamespace(smiles=""))
 
     def __init__(self) -> None:
         self.lengths = 1.0 + 0.01 * np.arange(101)
@@ -63,6 +64,11 @@ class Waters:
 @pytest.fixture
 def coverage() -> Coverage:
     return coverage_of(Waters(), {"test": {"all": {"e_eq_kcal_mol_A": 0.25}}})  # type: ignore[arg-type]
+
+
+def test_environments_come_from_the_smiles_or_else_from_the_geometry(coverage: Coverage) -> None:
+    assert coverage.environments is not None
+    assert coverage.environments["near"] == "H(O) N(N) O(H,H)"
 
 
 def test_of_a_known_data_set(coverage: Coverage, monkeypatch: pytest.MonkeyPatch) -> None:
