@@ -92,11 +92,12 @@ def _finetune(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     from mdet_openmm.export.model_folder import load_model
     from mdet_openmm.export.module_file import export
+    from mdet_openmm.export.standing import sentences
     from mdet_openmm.molecules.readers import read_molecule
 
     molecule = read_molecule(args.system, charge=args.charge, multiplicity=args.multiplicity)
     model = load_model(args.model)
-    _note(model.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity))
+    _note(sentences(model, molecule))
     export(
         model,
         molecule,

@@ -1,6 +1,6 @@
 """Teachers against true DFT, group by group: PBE0/def2-TZVP by PySCF, density fitting, no dispersion.
 
-    python experiments/teacher_check/check_teachers.py label     # once; hours of one core, can be stopped and goes on
+    python experiments/teacher_check/check_teachers.py label     # hours of one core; can be stopped, and goes on
     python experiments/teacher_check/check_teachers.py report    # the table of docs/teachers.md
 
 Of each molecule one structure near the minimum of the teacher SO3LR (normal noise of 0.03 Å on every coordinate) and one
@@ -57,7 +57,7 @@ def structures(smiles: str) -> tuple[Molecule, list[NDArray[np.float64]]]:
     ]
 
 
-def _Forces(teacher):  # noqa: N802
+def _Forces(teacher):
     from ase.calculators.calculator import Calculator, all_changes
 
     class Forces(Calculator):  # type: ignore[misc]
@@ -122,7 +122,9 @@ def report() -> None:
             found = make_teacher(config, numbers, int(data["charge"][k]), 1)(x).forces
             error = 1e3 * float(np.abs(found - data["forces"][k, :n]).mean())
             errors[name].append((str(data["group"][k]), bool(data["distorted"][k]), error))
-    print(f"Against {teacher_version(DFT)[0]}, {len(data['energy'])} structures of {len(set(data['smiles']))} molecules.\n")
+    print(
+        f"Against {teacher_version(DFT)[0]}, {len(data['energy'])} structures of {len(set(data['smiles']))} molecules.\n"
+    )
     print("| group | structures | SO3LR, near the minimum | distorted | GFN2-xTB, near the minimum | distorted |")
     print("| --- | --- | --- | --- | --- | --- |")
     groups = list(dict.fromkeys(str(g) for g in data["group"]))

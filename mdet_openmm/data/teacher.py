@@ -122,6 +122,12 @@ def teacher_version(config: TeacherConfig) -> tuple[str, str]:
     return config.ase, f"{module.__name__} {getattr(module, '__version__', 'unknown')}"
 
 
+def teacher_of_name(name: str) -> TeacherConfig | None:
+    """The teacher that a data set or a model names as `teacher_version` does; None for one with settings of its own."""
+    kinds = {"GFN2-xTB": "gfn2", "SO3LR (PBE0+MBD)": "so3lr"}
+    return TeacherConfig(kind=kinds[name]) if name in kinds else None
+
+
 def _gfn2(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charge: int, multiplicity: int) -> Teacher:
     tblite = _import("tblite.interface")
     kelvin = BOLTZMANN_EV_PER_K / EV_PER_HARTREE

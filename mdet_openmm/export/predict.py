@@ -8,6 +8,7 @@ from mdet_openmm.export.force_module import bind, chosen_forces
 from mdet_openmm.export.force_module import forces as ase_units
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.standing import sentences
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.units import DEBYE_PER_E_ANGSTROM
@@ -89,7 +90,7 @@ def predict(
         "forces": kind,
         "raw": raw,
         "atomic_numbers": [int(z) for z in molecule.atomic_numbers],
-        "notes": loaded.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity),
+        "notes": sentences(loaded, molecule),
         "energy_eV": energy,
         "dipole_e_A": None if dipole is None else dipole.tolist(),
         "dipole_D": None if dipole is None else float((dipole**2).sum() ** 0.5) * DEBYE_PER_E_ANGSTROM,

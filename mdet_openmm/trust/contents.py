@@ -13,6 +13,7 @@ from mdet_openmm.analysis.contents import formula_of
 from mdet_openmm.analysis.depiction import draw_molecule
 from mdet_openmm.analysis.page import Card, Page, Plot, Table, Verdict
 from mdet_openmm.analysis.style import as_inline_svg, drawing
+from mdet_openmm.export.standing import sentences
 from mdet_openmm.measure.field import KJ_NM_PER_MEV_A
 from mdet_openmm.molecules.bonds import find_bonds
 from mdet_openmm.trust import figures
@@ -43,6 +44,9 @@ def numbers_of(study: Study, verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "origin": study.structures.origin,
             "problem": study.structures.problem or None,
         },
+        "force_error": dataclasses.asdict(study.force_error)
+        if not isinstance(study.force_error, str)
+        else {"unknown": study.force_error},
         "rms_force_eV_A": study.rms_force / KJ_NM_PER_MEV_A / 1e3,
         "training_e_eq_kcal_mol_A": study.training_e_eq,
         "frames": {str(frames): _frames_numbers(study, frames) for frames in study.frames},
@@ -125,7 +129,7 @@ def make_page(study: Study, verdicts: Sequence[Verdict]) -> Page:
         cards=_cards(study),
         plots=plots,
         tables=[_frames_table(study), _noise_table(study), _symmetry_table(study), *_loop_table(study)],
-        notes=study.model.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity),
+        notes=sentences(study.model, molecule),
         footer=f"mdet-openmm {mdet_openmm.__version__}, Python {platform.python_version()} · all numbers are in "
         "diagnosis.json · what they mean: docs/diagnose.md",
     )
@@ -140,6 +144,10 @@ def _cards(study: Study) -> list[Card]:
         Card("net torque", f"{10 * study.net_torque / KJ_NM_PER_KCAL_A:.2g}", "kcal/mol", "rms, before it is removed"),
         Card("rms force", f"{study.rms_force / KJ_NM_PER_KCAL_A:.3g}", "kcal/mol/Å", "of a component"),
     ]
+    if not isinstance(study.force_error, str):
+        error = study.force_error
+        share = f"{100 * error.relative:.2g} % of the forces of {error.teacher}"
+        cards.insert(0, Card("force MAE", f"{error.mae:.3g}", "meV/Å", share))
     if study.lambdas:
         used, raw = study.lambdas["used"], study.lambdas["raw"]
         cards.insert(1, Card("λ", _lambda(used), "", f"as used; raw {_lambda(raw)}; {used.method}"))

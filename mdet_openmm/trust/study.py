@@ -21,6 +21,7 @@ from mdet_openmm.measure.heating import Heating, heating_of
 from mdet_openmm.measure.orientation import OrientationNoise, SymmetryTest, noise_by_frames, symmetry_test
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.simulation.structures import Structures, atomic_masses
+from mdet_openmm.trust.forces import ForceError, force_error
 from mdet_openmm.trust.settings import DiagnoseSettings
 from mdet_openmm.units import KCAL_PER_MOL_PER_EV, KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM, NM_PER_ANGSTROM
 
@@ -86,7 +87,8 @@ class Study:
     `lambdas` has "raw" and "used" (net force and torque removed), and "averaged" (of the force as used, averaged over
     12 orientations, of the first structure) where the Jacobian is exact; it is empty where memory does not suffice.
     `pumping_rate` is in 1/ps, None without a relaxed structure and an exact Jacobian. `training_e_eq` is in
-    kcal/mol/Å, `coverage` the training's, both None if the model does not tell.
+    kcal/mol/Å, `coverage` the training's, both None if the model does not tell. `force_error` is the error against the
+    teacher, or why it is not known.
     """
 
     settings: DiagnoseSettings
@@ -105,11 +107,12 @@ class Study:
     coverage: Coverage | None
     distances: list[Distance]
     training_e_eq: float | None
+    force_error: ForceError | str
 
 
 def steps_of(n_structures: int) -> int:
     """How often `study_molecule` calls its tick."""
-    return 3 * n_structures + 1
+    return 4 * n_structures + 1
 
 
 def study_molecule(
@@ -171,6 +174,7 @@ def study_molecule(
         coverage=coverage,
         distances=distance_to(coverage, molecule.atomic_numbers, structures.positions, largest) if coverage else [],
         training_e_eq=coverage.e_eq if coverage and coverage.e_eq else own_e_eq,
+        force_error=force_error(model, molecule, structures.positions, precision=settings.precision, tick=tick),
     )
 
 

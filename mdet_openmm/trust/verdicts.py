@@ -14,6 +14,11 @@ does not know and whose forces are wrong by seven times the usual error, 2.0."""
 E_EQ_FAR: Final = 4.0
 """Times the training value: beyond what any molecule reaches that shares its bonds with the training set."""
 
+FORCE_ERROR_RAISED: Final = 0.1
+"""Of the mean size of the forces: molecules that a model knows lie at 0.02 to 0.05."""
+FORCE_ERROR_FAR: Final = 0.2
+"""Beyond it vibrations and conformations are those of another molecule."""
+
 LAMBDA_RAISED: Final = 0.1
 """The paper finds 0.1 to 0.2 after fine-tuning on small sets, and its runs at constant energy then fail; the shipped
 model has 0.01."""
@@ -61,13 +66,30 @@ def pumping_heating(study: Study) -> float | None:
 
 
 def judge(study: Study) -> list[Verdict]:
-    """NVT, NVE, precision, then each sign of trouble, in this order."""
-    signs = [_dynamics(study), _equivariance(study), _lambda(study), *_coverage(study)]
+    """The forces beside the teacher's, NVT, NVE, precision, then each sign of trouble, in this order."""
+    forces = _forces(study)
+    signs = [forces, _dynamics(study), _equivariance(study), _lambda(study), *_coverage(study)]
     trouble = any(sign.state == BAD for sign in signs)
     runs = [_nvt(study, trouble), _nve(study, trouble)]
     if any(sign.state == WARN for sign in signs):
         runs = [Verdict(WARN, f"{v.text} But see the notes below.") if v.state == GOOD else v for v in runs]
-    return [*runs, _precision(study), *signs]
+    return [forces, *runs, _precision(study), *signs[1:]]
+
+
+def _forces(study: Study) -> Verdict:
+    error = study.force_error
+    if isinstance(error, str):
+        return Verdict(NEUTRAL, f"Nobody has checked whether the forces are right: {error}.")
+    number = error.worst_atom + 1
+    text = (
+        f"Forces: {error.mae:.3g} meV/Å from those of {error.teacher} in the mean, {100 * error.relative:.2g} % of "
+        f"their size, most on atom {number}"
+    ) + (f"; no answer of the teacher on {error.failures} of the structures" if error.failures else "")
+    if error.relative <= FORCE_ERROR_RAISED:
+        return Verdict(GOOD, f"{text}.")
+    if error.relative <= FORCE_ERROR_FAR:
+        return Verdict(WARN, f"{text}: raised; fine-tune on some structures of it for anything but a first look.")
+    return Verdict(BAD, f"{text}: wrong; label structures of this molecule and fine-tune, or use another model.")
 
 
 def _settings(study: Study) -> str:

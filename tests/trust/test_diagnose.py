@@ -42,7 +42,10 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # the card has 0.33 kcal/mol/Å and 0.011 for water
     assert 0.15 < one["e_eq_raw_kcal_mol_A"] < 0.5 and sixty["e_eq_kcal_mol_A"] < 0.1 * one["e_eq_kcal_mol_A"]
     assert 0.003 < found["lambda"]["used"]["value"] < 0.03
-    assert found["verdicts"][0]["text"].startswith("Fit for NVT") and found["structures"]["count"] == 2
+    assert found["verdicts"][1]["text"].startswith("Fit for NVT") and found["structures"]["count"] == 2
+    # the card has 14 meV/Å on water at 300 K
+    assert found["force_error"]["teacher"] == "GFN2-xTB" and 2.0 < found["force_error"]["mae"] < 40.0
+    assert found["verdicts"][0]["state"] == "good" and found["verdicts"][0]["text"].startswith("Forces: ")
     page = (out / "diagnosis.html").read_text()
     assert page.count("<svg") >= 5 and "H₂O" in page and "Fit for NVT" in page
     assert main(["diagnose", "mdet-gfn2-mini", str(SYSTEMS / "water.pdb"), *flags]) == 2

@@ -19,6 +19,7 @@ from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.simulation.structures import Structures
 from mdet_openmm.trust.contents import make_page, numbers_of
+from mdet_openmm.trust.forces import ForceError
 from mdet_openmm.trust.settings import DiagnoseSettings
 from mdet_openmm.trust.study import Equivariance, LambdaResult, Study
 from mdet_openmm.trust.verdicts import judge, noise_time, pumping_heating, pumping_time
@@ -53,19 +54,20 @@ def study() -> Study:
         coverage=Coverage((1, 8), 2, 12, {"O-H": (0.8, 0.9)}, 3.0, ("H2O",), 0.19),
         distances=[],
         training_e_eq=0.19,
+        force_error=ForceError("GFN2-xTB", 20.0, 600.0, 1, 0),
     )
 
 
 def states(study: Study, **changes: Any) -> tuple[str, str, list[str]]:
     """States of NVT and NVE, and all texts."""
     found = judge(dataclasses.replace(study, **changes))
-    return found[0].state, found[1].state, [v.text for v in found]
+    return found[1].state, found[2].state, [v.text for v in found[1:]]
 
 
 def test_all_is_well(study: Study) -> None:
     found = judge(study)
     assert {v.state for v in found} == {GOOD}
-    assert "--frames 1:" in found[0].text and "--frames 60" in found[1].text
+    assert "--frames 1:" in found[1].text and "--frames 60" in found[2].text
 
 
 def test_frames_that_are_needed(study: Study) -> None:
@@ -95,7 +97,7 @@ def test_curl_in_a_bath(study: Study) -> None:
     nvt, _, texts = states(study, pumping_rate=0.1)
     assert nvt == WARN and "--friction 2.1 " in texts[0]
     damped = dataclasses.replace(study, pumping_rate=0.1, settings=dataclasses.replace(study.settings, friction=2.11))
-    assert judge(damped)[0].state == GOOD
+    assert judge(damped)[1].state == GOOD
     nvt, _, texts = states(study, pumping_rate=1.5)
     assert nvt == WARN and "outruns" in texts[0]
 
@@ -123,7 +125,7 @@ def test_rounding_beside_the_noise(study: Study) -> None:
     coarse = {**study.symmetry, "mixed": dataclasses.replace(study.symmetry["mixed"], rounding=100.0)}
     for precision, state in (("double", GOOD), ("mixed", WARN)):
         settings = dataclasses.replace(study.settings, precision=precision)
-        found = judge(dataclasses.replace(study, symmetry=coarse, settings=settings))[2]
+        found = judge(dataclasses.replace(study, symmetry=coarse, settings=settings))[3]
         assert found.state == state and "use --precision double" in found.text
 
 
@@ -151,3 +153,16 @@ def test_page_and_numbers_of_what_is_not_known(study: Study) -> None:
         numbers = numbers_of(each, verdicts)
         assert numbers["frames"]["12"]["langevin_heating_K"]["H"] == 0.1
         assert (numbers["coverage"] is None) == (each.coverage is None)
+
+
+@pytest.mark.parametrize(("relative", "state"), [(0.05, GOOD), (0.15, WARN), (0.44, BAD)])
+def test_wrong_forces_cap_the_verdict(study: Study, relative: float, state: str) -> None:
+    found = judge(dataclasses.replace(study, force_error=ForceError("GFN2-xTB", 600.0 * relative, 600.0, 4, 0)))
+    assert [v.state for v in found[:3]] == [state] * 3
+    assert f"{100 * relative:.2g} %" in found[0].text and "atom 5" in found[0].text
+
+
+def test_without_a_teacher_it_says_that_nobody_checked(study: Study) -> None:
+    found = judge(dataclasses.replace(study, force_error="tblite is not installed"))
+    assert found[0].state == NEUTRAL and found[0].text.startswith("Nobody has checked")
+    assert found[1].state == GOOD
