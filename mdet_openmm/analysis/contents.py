@@ -9,6 +9,7 @@ from ase.formula import Formula
 
 import mdet_openmm
 from mdet_openmm.analysis.depiction import draw_molecule
+from mdet_openmm.analysis.movie import movie
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, Card, Page, Table, Verdict
 from mdet_openmm.analysis.plots import Drawing
 from mdet_openmm.analysis.study import Study
@@ -41,6 +42,7 @@ def make_page(study: Study, drawings: Mapping[str, Drawing], verdicts: list[Verd
         notes=study.notes,
         footer=f"{run.folder.resolve()} · mdet-openmm {mdet_openmm.__version__}, Python {platform.python_version()} · "
         "all numbers are in analysis.json, the plots as PNG files beside it",
+        movie=movie(run.atomic_numbers, run.positions, run.times),
     )
 
 

@@ -61,6 +61,7 @@ class Page:
     tables: Sequence[Table]
     notes: Sequence[str]
     footer: str
+    movie: str | None = None
 
 
 _STYLE = """
@@ -97,6 +98,9 @@ border-radius:99px;padding:0 9px;min-width:82px;text-align:center}
 figure,.table{background:var(--card);border:1px solid var(--grid);border-radius:12px;padding:16px 18px;margin:0;
 min-width:0}
 figure.wide{grid-column:1/-1}
+figure.movie{margin-bottom:16px;padding:8px 18px 12px}
+.player{display:flex;gap:12px;align-items:center;color:var(--muted);font-size:13px}
+.player input{flex:1}.player span{min-width:70px;text-align:right;font-variant-numeric:tabular-nums}
 figure svg{display:block;width:100%;height:auto;max-height:620px}
 figure svg{overflow:visible}
 figure.alone svg{max-width:500px}
@@ -123,7 +127,7 @@ _TAGS = {GOOD: "good", WARN: "note", BAD: "problem", NEUTRAL: "open"}
 
 
 def render(page: Page) -> str:
-    """The page as HTML text; all strings are escaped except the SVG drawings."""
+    """The page as HTML text; all strings are escaped except the SVG drawings and the movie."""
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -141,7 +145,9 @@ def render(page: Page) -> str:
         ),
         '</ul><section class="cards">',
         *map(_card, page.cards),
-        '</section><section class="plots">',
+        "</section>",
+        f'<figure class="movie">{page.movie}</figure>' if page.movie else "",
+        '<section class="plots">',
         *map(_plot, page.plots, _widths(page.plots)),
         "</section>",
         *map(_table, page.tables),
