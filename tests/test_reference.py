@@ -40,8 +40,6 @@ def test_v1_errors_name_the_tensor(parity: dict[str, np.ndarray]) -> None:
         load_v1(strange, heads)
     with pytest.raises(InputError, match="num_heads"):
         load_v1(state_dict(parity), 7)
-    with pytest.raises(InputError, match="activation 'silu'; known are gelu and relu"):
-        load_v1(state_dict(parity), heads, activation="silu")
 
 
 def test_there_are_two_codes() -> None:

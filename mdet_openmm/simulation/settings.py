@@ -51,7 +51,9 @@ class RunSettings(Checked):
     temperature: float = option(
         300.0, "temperature in K: of the bath, or of the equilibration before an NVE run", above=0
     )
-    timestep: float = option(0.5, "time step in fs", above=0, at_most=LARGEST_TIMESTEP_FS)
+    timestep: float = option(
+        0.5, "time step in fs; 0.5 fs is usual with hydrogens", above=0, at_most=LARGEST_TIMESTEP_FS
+    )
     steps: int | None = option(None, "number of steps after the equilibration; or give --time", at_least=1)
     time: float | None = option(None, f"length of the run after the equilibration in ps [{DEFAULT_TIME_PS}]", above=0)
     equilibrate: float = option(1.0, "length of the equilibration in ps, not reported", at_least=0)

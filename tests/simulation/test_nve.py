@@ -426,7 +426,7 @@ def test_one_atom_is_refused(tmp_path: Path, model: Path) -> None:
         (["--largest-equivariance-error", "0"], "--largest-equivariance-error"),
         (["--largest-equivariance-error", "1", "--watch-equivariance", "0"], "needs measurements"),
         (["--equivariance-action", "ignore"], "equivariance-action"),
-        (["--timestep", "10"], "too long"),
+        (["--timestep", "10"], "--timestep must be positive and at most 5.0, not 10.0"),
     ],
 )
 def test_bad_flags(
