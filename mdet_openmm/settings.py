@@ -33,7 +33,7 @@ class OptionError(InputError):
 
     def __str__(self) -> str:
         """Both in one line."""
-        return " ".join(self.args)
+        return " ".join(" ".join(self.args).split())  # an array would be shown in several
 
 
 def one_of(name: str, value: Any, choices: Collection[Any]) -> None:

@@ -227,6 +227,7 @@ def test_files_that_cannot_be_read(tmp_path: Path):
         ("steps", True, "must be int, not True"),
         ("steps", "7", "must be int, not '7'"),
         ("steps", 0, "must be at least 1, not 0"),
+        ("steps", np.eye(2), "must be int, not array([[1., 0.], [0., 1.]])"),
         ("quiet", 1, "must be bool, not 1"),
         ("precision", "half", "must be one of double, mixed, not 'half'"),
         ("precision", None, "must be str, not None"),
