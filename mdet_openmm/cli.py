@@ -75,17 +75,16 @@ def _finetune(args: argparse.Namespace) -> None:
 
     given = {"steps": args.steps, "learning_rate": args.learning_rate, "batch_size": args.batch_size, "seed": args.seed}
     args.continue_from = args.cooldown = None
-    args.train_config = TrainConfig(
-        name=args.name,
-        data=args.data,
-        start_from=args.model,
-        description=f"Fine-tuned from {args.model}.",
-        train_only=args.train_only,
-        **{
-            **HEAD_DEFAULTS.get(args.train_only, FINETUNE_DEFAULTS),
-            **{k: v for k, v in given.items() if v is not None},
-        },
-    )
+    config = {
+        **HEAD_DEFAULTS.get(args.train_only, FINETUNE_DEFAULTS),
+        **{k: v for k, v in given.items() if v is not None},
+        "name": args.name,
+        "data": args.data,
+        "start_from": args.model,
+        "description": f"Fine-tuned from {args.model}.",
+        "train_only": args.train_only,
+    }
+    args.train_config = from_namespace(TrainConfig, argparse.Namespace(**config))
     _train(args, start_from=args.model)
 
 

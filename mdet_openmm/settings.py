@@ -3,15 +3,17 @@
 import argparse
 import dataclasses
 import math
+import numbers
+import operator
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, Union
+from typing import Any, Final, NoReturn, TypeVar, Union
 
 from mdet_openmm.errors import InputError
 
-T = TypeVar("T")
+_BOUNDS: Final = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -26,17 +28,144 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (try {self.prog} --help)\n")
 
 
+class OptionError(InputError):
+    """A field cannot have its value; ``args`` are the name of the field and what is wrong with the value."""
+
+    def __str__(self) -> str:
+        """Both in one line."""
+        return " ".join(" ".join(self.args).split())  # an array would be shown in several
+
+
+def one_of(name: str, value: Any, choices: Collection[Any]) -> None:
+    """Refuse what is none of some choices; for a parameter of a function as for a field.
+
+    Raises
+    ------
+    OptionError
+        Naming the choices.
+    """
+    if value not in choices:
+        raise OptionError(name, f"must be one of {', '.join(map(str, choices))}, not {value!r}")
+
+
 def option(
     default: Any = dataclasses.MISSING,
     help: str = "",
+    *,
     choices: Sequence[Any] | None = None,
     words: Mapping[str, Any] | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
 ) -> Any:
-    """A dataclass field with the help text and choices that its command-line flag shows, and words for some values."""
-    metadata = {"help": help, "choices": tuple(choices) if choices else None, "words": dict(words or {})}
+    """A field of a `Checked` dataclass: the help text of its flag, and what values it may have.
+
+    Parameters
+    ----------
+    default
+        Left out: the field must be given.
+    help
+        For the command line.
+    choices
+        All that it may be, beside None where the type allows that.
+    words
+        Words that stand for some of the values.
+    at_least, above, at_most, below
+        Bounds of a number.
+    """
+    bounds = zip(_BOUNDS, (at_least, above, at_most, below), strict=True)
+    metadata = {
+        "help": help,
+        "choices": tuple(choices) if choices else None,
+        "words": dict(words or {}),
+        "bounds": {word: bound for word, bound in bounds if bound is not None},
+    }
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """Base of the dataclasses that refuse, at construction, what their fields cannot be.
+
+    Numbers, texts and paths become the type of their field where nothing is lost: an int a float, a str a Path, a list
+    a tuple. Anything else raises an `OptionError`: another type (a bool is no number), NaN and infinity, what is none
+    of the choices or out of bounds.
+    """
+
+    def __post_init__(self) -> None:
+        """Check each field by itself, then all of them together."""
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, str):
+                value = field.metadata.get("words", {}).get(value, value)
+            value = _typed(value, hints[field.name], field.name)
+            if value is not None:
+                _check_allowed(value, field)
+            object.__setattr__(self, field.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values that do not go together; a class overrides it that has any.
+
+        Raises
+        ------
+        InputError
+            Saying which.
+        """
+
+
+T = TypeVar("T", bound=Checked)
+
+
+def _check_allowed(value: Any, field: "dataclasses.Field[Any]") -> None:
+    choices, bounds = field.metadata.get("choices"), field.metadata.get("bounds", {})
+    if choices and value not in choices:
+        one_of(field.name, value, _shown(field).values())
+    if not all(_BOUNDS[word](value, bound) for word, bound in bounds.items()):
+        allowed = ("positive" if (word, bound) == ("above", 0) else f"{word} {bound}" for word, bound in bounds.items())
+        raise OptionError(field.name, f"must be {' and '.join(allowed)}, not {value!r}")
+
+
+def _shown(field: "dataclasses.Field[Any]") -> dict[Any, str]:
+    """The choices of a field as the user writes them."""
+    named = {value: word for word, value in field.metadata["words"].items()}
+    return {choice: str(named.get(choice, choice)) for choice in field.metadata["choices"]}
+
+
+def _typed(value: Any, annotation: Any, name: str) -> Any:
+    """The value in the type of its field."""
+    kind, optional = _plain_type(annotation)
+    if kind is Any or (value is None and optional):
+        return value
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise OptionError(name, f"must be a list, not {value!r}")
+        inner = typing.get_args(kind)[0]
+        return tuple(_typed(v, inner, f"{name}[{i}]") for i, v in enumerate(value))
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, dict):
+            raise OptionError(name, f"must be a mapping, not {value!r}")
+        inner = typing.get_args(kind)[1]
+        return {str(k): _typed(v, inner, f"{name}.{k}") for k, v in value.items()}
+    if kind in (str, Path) and isinstance(value, (str, Path)):
+        return kind(value)
+    if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:  # an int of more than 300 digits
+            number = math.inf
+        if not math.isfinite(number):
+            raise OptionError(name, f"must be a finite number, not {value}")
+        return number
+    if kind not in (int, float) and isinstance(value, kind):
+        return value
+    raise OptionError(name, f"must be {getattr(kind, '__name__', kind)}, not {value!r}")
 
 
 def _plain_type(annotation: Any) -> tuple[Any, bool]:
@@ -48,7 +177,7 @@ def _plain_type(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def add_flags(parser: argparse.ArgumentParser, cls: type, positional: Sequence[str] = ()) -> None:
+def add_flags(parser: argparse.ArgumentParser, cls: type[Checked], positional: Sequence[str] = ()) -> None:
     """Add a flag to the parser for every field of a settings dataclass.
 
     Parameters
@@ -75,8 +204,7 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, positional: Sequence[s
             extra["type"] = _reader(kind, field.metadata.get("words", {}))
             if field.metadata.get("choices"):
                 extra["choices"] = field.metadata["choices"]
-                named = {value: word for word, value in field.metadata.get("words", {}).items()}
-                extra["metavar"] = "{" + ",".join(str(named.get(c, c)) for c in extra["choices"]) + "}"
+                extra["metavar"] = "{" + ",".join(_shown(field).values()) + "}"
         if field.name in positional:
             parser.add_argument(field.name, metavar=field.name.upper(), **extra)
             continue
@@ -100,10 +228,20 @@ def _reader(kind: Any, words: Mapping[str, Any]) -> Any:
 
 
 def from_namespace(cls: type[T], namespace: argparse.Namespace) -> T:
-    """Build a settings object from parsed flags; fields that were not given keep their defaults."""
+    """Build a settings object from parsed flags; fields that were not given keep their defaults.
+
+    Raises
+    ------
+    InputError
+        Naming the flag whose value the class refuses.
+    """
     given = vars(namespace)
-    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    return cls(**{k: v for k, v in given.items() if k in names})
+    names = {f.name for f in dataclasses.fields(cls)}
+    try:
+        return cls(**{k: v for k, v in given.items() if k in names})
+    except OptionError as error:
+        name, problem = error.args
+        raise InputError(f"--{name.replace('_', '-')} {problem}") from None
 
 
 def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
@@ -121,65 +259,39 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
     Raises
     ------
     InputError
-        For unknown or missing keys and for values of the wrong type.
+        For unknown or missing keys and for values that the class refuses.
     """
     if not isinstance(mapping, dict):
         raise InputError(f"{where}: expected a mapping of settings, got {type(mapping).__name__}")
     hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in mapping:
         if key not in fields:
             raise InputError(f"{where}: unknown setting '{key}'; known are {', '.join(sorted(fields))}")
-    values: dict[str, Any] = {}
     for name, field in fields.items():
-        if name in mapping:
-            values[name] = _converted(mapping[name], hints[name], f"{where}: {name}")
-            choices = field.metadata.get("choices")
-            if choices and values[name] not in choices:
-                raise InputError(f"{where}: {name} must be one of {', '.join(map(str, choices))}, not {values[name]!r}")
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        if name not in mapping and field.default is field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: setting '{name}' is missing")
+    values = {name: _from_yaml(value, hints[name], f"{where}: {name}") for name, value in mapping.items()}
     try:
         return cls(**values)
-    except InputError as error:  # the class's own checks do not know where the values stand
+    except InputError as error:  # the class does not know where the values stand
         raise InputError(f"{where}: {error}") from None
 
 
-def _converted(value: Any, annotation: Any, where: str) -> Any:
+def _from_yaml(value: Any, annotation: Any, where: str) -> Any:
+    """A value with what YAML cannot write: dataclasses of mappings, and numbers of the texts that YAML 1.1 reads."""
     kind, optional = _plain_type(annotation)
-    if value is None and optional:
-        return None
-    if dataclasses.is_dataclass(kind):
-        return from_mapping(typing.cast(type, kind), value, where)
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise InputError(f"{where} must be a list, not {value!r}")
+    if dataclasses.is_dataclass(kind) and not (value is None and optional):
+        return from_mapping(typing.cast(type[Checked], kind), value, where)
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
         inner = typing.get_args(kind)[0]
-        return tuple(_converted(v, inner, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise InputError(f"{where} must be a mapping, not {value!r}")
-        inner = typing.get_args(kind)[1]
-        return {str(k): _converted(v, inner, f"{where}.{k}") for k, v in value.items()}
-    if kind is Any:
-        return value
-    if kind is Path and isinstance(value, str):
-        return Path(value)
+        return tuple(_from_yaml(v, inner, f"{where}[{i}]") for i, v in enumerate(value))
     if kind is float and isinstance(value, str):
-        try:  # YAML 1.1 reads 1e-4 as a string
+        try:  # 1e-4
             return float(value)
         except ValueError:
             pass
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is float and isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{where} must be a finite number, not {value}")
-    if kind is bool and isinstance(value, bool):
-        return value
-    if isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool)):
-        return value
-    raise InputError(f"{where} must be {getattr(kind, '__name__', kind)}, not {value!r}")
+    return value
 
 
 def read_settings(path: Path, cls: type[T]) -> T:

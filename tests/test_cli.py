@@ -98,6 +98,35 @@ def test_bad_input_is_one_line_and_status_2(
         assert word in message
 
 
+def test_settings_that_cannot_be_are_named_where_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.yaml").write_text("name: x\ndata: x.h5\nprecision: fp16\n")
+    Path("deep.yaml").write_text("name: x\ndata: x.h5\nnetwork: {directions: fouriers}\n")
+    for arguments, message in (
+        (["train", "train.yaml"], "train.yaml: precision must be one of fp32, bf16, not 'fp16'"),
+        (["train", "deep.yaml"], "deep.yaml: network: directions must be one of"),
+        (["finetune", "x", "x.h5", "--name", "y", "--steps", "0"], "--steps must be at least 1, not 0"),
+        (["finetune", "x", "x.h5", "--name", "y", "--learning-rate", "nan"], "--learning-rate must be a finite number"),
+        (["run-nvt", "x.pdb", "--temperature", "0"], "--temperature must be positive, not 0.0"),
+        (["diagnose", "x", "x.pdb", "--friction", "nan"], "--friction must be a finite number, not nan"),
+        (["ablate-nve", "x.pdb", "--replicas", "0"], "--replicas must be at least 1, not 0"),
+        (["map-stability", "--conditions", "fp16"], "--conditions: 'fp16' in 'fp16' is not understood"),
+        (["benchmark-nvt", "x", "x.npz", "--start", "-1"], "--start must be at least 0, not -1"),
+        (["learn-from-failures", "x", "x.h5", "O", "--share", "1"], "--share must be positive and below 1, not 1.0"),
+    ):
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {message}") and said.count("\n") == 1
+    for arguments in (["import", "x", "--code", "v3"], ["run-nve", "x.pdb", "--precision", "half"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 and arguments[-1] in said and said.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep.yaml", "train.yaml"]
+
+
 def test_usage_errors_and_help() -> None:
     for arguments in (["nonsense"], ["predict"], ["run-nvt", "x.pdb", "--temp", "300"], []):
         with pytest.raises(SystemExit) as ended:

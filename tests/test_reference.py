@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.published.options import read_options
 from mdet_openmm.reference import load_v1
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "v1_small.npz"
@@ -39,3 +40,8 @@ def test_v1_errors_name_the_tensor(parity: dict[str, np.ndarray]) -> None:
         load_v1(strange, heads)
     with pytest.raises(InputError, match="num_heads"):
         load_v1(state_dict(parity), 7)
+
+
+def test_there_are_two_codes() -> None:
+    with pytest.raises(InputError, match="code must be one of v1, v2, not 'v3'"):
+        read_options({}, {}, code="v3")

@@ -2,25 +2,41 @@
 
 import argparse
 import dataclasses
+import importlib
+import pickle
+import typing
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import mdet_openmm
 from mdet_openmm.errors import InputError, RunStopped, exit_status
-from mdet_openmm.settings import OneLineParser, add_flags, from_mapping, from_namespace, option, read_settings
+from mdet_openmm.settings import (
+    Checked,
+    OneLineParser,
+    OptionError,
+    add_flags,
+    from_mapping,
+    from_namespace,
+    one_of,
+    option,
+    read_settings,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Inner:
+class Inner(Checked):
     width: int = option(8, "width")
     kind: str = option("a", "kind", choices=("a", "b"))
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
+class Example(Checked):
     system: Path = option(help="a file")
-    temperature: float = option(300.0, "in K, 50 % is allowed")
-    steps: int | None = option(None, "steps")
+    temperature: float = option(300.0, "in K, 50 % is allowed", above=0, at_most=1000)
+    steps: int | None = option(None, "steps", at_least=1)
     report_interval: float = option(10.0, "in fs")
     quiet: bool = option(False, "say less")
     precision: str = option("double", "precision", choices=("double", "mixed"))
@@ -31,12 +47,12 @@ class Example:
 
 
 @dataclasses.dataclass(frozen=True)
-class Flags:
+class Flags(Checked):
     """The fields that a command line can carry."""
 
     system: Path = option(help="a file")
-    temperature: float = option(300.0, "in K, 50 % is allowed")
-    steps: int | None = option(None, "steps")
+    temperature: float = option(300.0, "in K, 50 % is allowed", above=0, at_most=1000)
+    steps: int | None = option(None, "steps", at_least=1)
     report_interval: float = option(10.0, "in fs")
     quiet: bool = option(False, "say less")
     precision: str = option("double", "precision", choices=("double", "mixed"))
@@ -61,7 +77,7 @@ def test_every_flag():
 
 
 @dataclasses.dataclass(frozen=True)
-class Worded:
+class Worded(Checked):
     frames: int = option(1, "frames", choices=(0, 1, 12), words={"auto": 0})
 
 
@@ -76,6 +92,9 @@ def test_words_stand_for_values(capsys: pytest.CaptureFixture[str]):
         assert stop.value.code == 2
     parser.print_help()
     assert "{auto,1,12}" in capsys.readouterr().out
+    assert Worded(frames="auto") == from_mapping(Worded, {"frames": "auto"}, "x") == Worded(0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^frames must be one of auto, 1, 12, not 13$"):
+        Worded(13)
 
 
 def test_flags_that_were_given_can_be_told_from_defaults():
@@ -164,6 +183,10 @@ def test_optional_values_may_be_null(tmp_path: Path):
         ("system: a.pdb\nweights: [1]\n", "weights must be a mapping"),
         ("system: a.pdb\nweights: {energy: x}\n", "weights.energy must be float"),
         ("system: a.pdb\ntemperature: null\n", "temperature must be float"),
+        ("system: a.pdb\ntemperature: .nan\n", "temperature must be a finite number, not nan"),
+        ("system: a.pdb\ntemperature: -3\n", "temperature must be positive and at most 1000, not -3.0"),
+        ("system: a.pdb\nsteps: 0\n", "steps must be at least 1, not 0"),
+        ("system: a.pdb\nnetwork: {width: x}\n", "network: width must be int, not 'x'"),
         ("system: a.pdb\nnetwork: 3\n", "expected a mapping"),
         ("- a\n- b\n", "expected a mapping of settings, got list"),
         ("", "expected a mapping"),
@@ -186,6 +209,128 @@ def test_files_that_cannot_be_read(tmp_path: Path):
     for path in (tmp_path / "missing.yaml", tmp_path, binary):
         with pytest.raises(InputError, match="cannot read the configuration"):
             read_settings(path, Example)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("system", 3, "must be Path, not 3"),
+        ("system", None, "must be Path, not None"),
+        ("temperature", "300", "must be float, not '300'"),
+        ("temperature", True, "must be float, not True"),
+        ("temperature", None, "must be float, not None"),
+        ("temperature", float("nan"), "must be a finite number, not nan"),
+        ("temperature", float("inf"), "must be a finite number, not inf"),
+        ("temperature", 0, "must be positive and at most 1000, not 0.0"),
+        ("temperature", 1000.1, "must be positive and at most 1000, not 1000.1"),
+        ("steps", 1.0, "must be int, not 1.0"),
+        ("steps", True, "must be int, not True"),
+        ("steps", "7", "must be int, not '7'"),
+        ("steps", 0, "must be at least 1, not 0"),
+        ("steps", np.eye(2), "must be int, not array([[1., 0.], [0., 1.]])"),
+        ("quiet", 1, "must be bool, not 1"),
+        ("precision", "half", "must be one of double, mixed, not 'half'"),
+        ("precision", None, "must be str, not None"),
+        ("frames", 7, "must be one of 1, 12, not 7"),
+        ("frames", True, "must be int, not True"),
+        ("temperatures", (300.0, "hot"), "must be float, not 'hot'"),
+        ("temperatures", 300.0, "must be a list, not 300.0"),
+        ("weights", {"energy": "x"}, "must be float, not 'x'"),
+        ("network", {"width": 3}, "must be Inner, not {'width': 3}"),
+    ],
+)
+def test_python_is_refused_what_yaml_and_flags_are(name: str, value: Any, problem: str):
+    with pytest.raises(OptionError) as raised:
+        Example(**{"system": Path("a"), name: value})
+    assert str(raised.value).startswith(name) and str(raised.value).endswith(problem)
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)  # worker processes raise them
+    with pytest.raises(OptionError):
+        dataclasses.replace(Example(Path("a")), **{name: value})
+
+
+def test_what_loses_nothing_is_converted():
+    given = Example("a.pdb", np.float32(2), np.int64(3), 10, network=Inner(), temperatures=[1, 2])  # type: ignore[arg-type]
+    assert given == Example(Path("a.pdb"), 2.0, 3, 10.0, temperatures=(1.0, 2.0))
+    assert [type(v) for v in (given.system, given.temperature, given.steps)] == [type(Path()), float, int]
+    with pytest.raises(OptionError, match="finite"):
+        Example(Path("a"), 10**400)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--temperature", "-3"], "--temperature must be positive and at most 1000, not -3.0"),
+        (["--temperature", "nan"], "--temperature must be a finite number, not nan"),
+        (["--report-interval", "inf"], "--report-interval must be a finite number, not inf"),
+        (["--steps", "0"], "--steps must be at least 1, not 0"),
+    ],
+)
+def test_flags_out_of_bounds_are_named(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    assert exit_status(lambda: print(parse("a.pdb", *flags))) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_bounds_are_met_or_missed_as_they_say():
+    @dataclasses.dataclass(frozen=True)
+    class Bounded(Checked):
+        closed: float = option(0.0, at_least=0, at_most=1)
+        open: float = option(0.5, above=0, below=1)
+
+    assert Bounded(closed=1.0) and Bounded(closed=0.0, open=1e-9)
+    for values, message in (
+        ({"closed": 1.0000001}, "closed must be at least 0 and at most 1, not 1.0000001"),
+        ({"closed": -1e-9}, "closed must be at least 0"),
+        ({"open": 0.0}, "open must be positive and below 1, not 0.0"),
+        ({"open": 1.0}, "open must be positive and below 1, not 1.0"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            Bounded(**values)
+
+
+def test_one_of():
+    one_of("colour", "red", ("red", "blue"))
+    with pytest.raises(InputError, match=r"^colour must be one of red, blue, not 'green'$"):
+        one_of("colour", "green", ("red", "blue"))
+
+
+def classes_with_options() -> list[type]:
+    """Every dataclass of the package that has fields made by `option`."""
+    root = Path(mdet_openmm.__file__).parent
+    paths = [p for p in root.rglob("*.py") if "= option(" in p.read_text() and p.parent != root]
+    found = {}
+    for path in paths:
+        module = importlib.import_module(".".join(("mdet_openmm", *path.relative_to(root).with_suffix("").parts)))
+        for value in vars(module).values():
+            if dataclasses.is_dataclass(value) and any("bounds" in f.metadata for f in dataclasses.fields(value)):
+                found[value.__qualname__] = value
+    assert len(found) > 15
+    return list(found.values())
+
+
+SAMPLES = {Path: Path("x"), str: "x", float: 1.0, int: 1}
+
+
+@pytest.mark.parametrize("cls", classes_with_options(), ids=lambda cls: cls.__name__)
+def test_every_settings_class_refuses_what_a_field_cannot_be(cls: Any):
+    hints, fields = typing.get_type_hints(cls), dataclasses.fields(cls)
+    required = {
+        f.name: (f.metadata["choices"] or [SAMPLES.get(hints[f.name], ())])[0]
+        for f in fields
+        if f.default is f.default_factory is dataclasses.MISSING
+    }
+    for field in fields:
+        wrong: list[Any] = [object()]
+        kinds = {hints[field.name], *typing.get_args(hints[field.name])}
+        wrong += [float("nan"), float("inf"), True, "1"] if float in kinds else []
+        wrong += [1.5, True, "1"] if int in kinds else []
+        if field.metadata.get("choices"):
+            wrong += [{str: "misspelt", int: 7}[next(k for k in (str, int) if k in kinds)]]
+        for word, bound in field.metadata.get("bounds", {}).items():
+            wrong.append(bound + {"at least": -1, "above": 0, "at most": 1, "below": 0}[word])
+        for value in wrong:
+            with pytest.raises(OptionError) as raised:
+                cls(**{**required, field.name: value})
+            assert raised.value.args[0] == field.name and "\n" not in str(raised.value)
 
 
 def test_mutable_defaults_are_not_shared():

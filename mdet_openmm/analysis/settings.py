@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdet_openmm.settings import option
+from mdet_openmm.settings import Checked, option
 
 
 @dataclass(frozen=True)
-class AnalyzeSettings:
+class AnalyzeSettings(Checked):
     """What ``simulations/analyze.py`` and ``mdet analyze`` take."""
 
     folder: Path = option(help="output folder of run_nvt.py or run_nve.py")

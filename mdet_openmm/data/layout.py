@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.data.config import MOLECULE_SPLITS
 from mdet_openmm.errors import InputError
+from mdet_openmm.settings import one_of
 
 FORMAT = "mdet-frames"
 FORMAT_VERSION = 1
@@ -115,6 +117,10 @@ class MoleculeRow:
     multiplicity: int
     split: str
     n_atoms: int
+
+    def __post_init__(self) -> None:
+        """Refuse a split that is none of ``MOLECULE_SPLITS``: the molecule would be neither trained on nor held out."""
+        one_of("split", self.split, MOLECULE_SPLITS)
 
 
 def write_dataset(

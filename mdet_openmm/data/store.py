@@ -95,7 +95,7 @@ class Store:
             self.molecules: tuple[MoleculeRow, ...] = _molecule_table(file["molecules"])
             rows, count = file["atoms/positions"].shape[0], file["frames/energy"].shape[0]
             whole = file["frames/offsets"].shape[0] == count + 1 and int(file["frames/offsets"][-1]) == rows
-        except (KeyError, OSError) as error:
+        except (KeyError, OSError, InputError) as error:
             raise InputError(f"{self.path} is damaged: {error}") from None
         if not whole:
             raise InputError(f"{self.path} is damaged: its tables do not have the same number of frames")

@@ -10,7 +10,9 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.fast_linear import use_onednn
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import PRECISIONS
 from mdet_openmm.export.rotations import rotation_group
+from mdet_openmm.settings import one_of
 from mdet_openmm.units import ANGSTROM_PER_BOHR, BOHR_PER_ANGSTROM
 
 PAIRS_AT_ONCE = 20_000
@@ -50,8 +52,9 @@ def dipoles(
     Raises
     ------
     InputError
-        For a model without a dipole head.
+        For a model without a dipole head, and for a precision that there is not.
     """
+    one_of("precision", precision, PRECISIONS)
     if not model.network.has_dipole:
         raise InputError(f"the model {model.name} has no dipole head")
     network = copy.deepcopy(model.network).requires_grad_(False).eval()

@@ -21,6 +21,7 @@ from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISIONS
 from mdet_openmm.export.rotations import hashed_rotation, random_rotation, rotation_group
 from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.network.nodes import MAX_CHARGE, MAX_MULTIPLICITY
+from mdet_openmm.settings import one_of
 from mdet_openmm.units import (
     BOHR_PER_NM,
     KJ_PER_MOL_PER_EV,
@@ -75,8 +76,7 @@ class ForceModule(nn.Module):
         raw: bool = False,
     ) -> None:
         super().__init__()
-        if offset not in OFFSETS:
-            raise ValueError(f"offset must be one of {', '.join(OFFSETS)}, not {offset!r}")
+        one_of("offset", offset, OFFSETS)
         self.network = network
         self.register_buffer("rotations", rotation_group(frames))
         self.turned = frames > 1 or offset != "none"
@@ -175,8 +175,7 @@ def chosen_forces(model: "Model", forces: str | None) -> str:
     shape = model.network.config
     if forces is None:
         return "direct" if shape.force_head else "conservative"
-    if forces not in FORCES:
-        raise InputError(f"forces must be one of {', '.join(FORCES)}, not {forces!r}")
+    one_of("forces", forces, FORCES)
     if forces == "direct" and not shape.force_head:
         raise InputError(f"the model {model.name} has no direct forces, only the gradient of its energy")
     if forces == "conservative" and not shape.energy_head:
@@ -237,12 +236,9 @@ def bind(
     InputError
         For an option, or an element, charge or multiplicity that the model does not know.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-    if frames not in FRAMES:
-        raise InputError(f"frames must be one of {', '.join(map(str, FRAMES))}, not {frames!r}")
-    if offset not in OFFSETS:
-        raise InputError(f"offset must be one of {', '.join(OFFSETS)}, not {offset!r}")
+    one_of("precision", precision, PRECISIONS)
+    one_of("frames", frames, FRAMES)
+    one_of("offset", offset, OFFSETS)
     if not -(2**63) <= seed < 2**63:
         raise InputError(f"the seed must fit 64 bits, not {seed}")
     conservative = chosen_forces(model, forces) == "conservative"

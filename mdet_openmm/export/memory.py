@@ -7,8 +7,10 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.export.compiled_attention import kernel_problem
 from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import PRECISIONS
 from mdet_openmm.network.attention import MOST_SCORES
 from mdet_openmm.network.config import NetworkConfig
+from mdet_openmm.settings import one_of
 
 
 def peak_bytes(
@@ -43,6 +45,7 @@ def peak_bytes(
     int
         Bytes.
     """
+    one_of("precision", precision, PRECISIONS)
     n, e, heads = n_atoms, shape.embd_dim, shape.n_heads
     itemsize = 8 if precision == "double" else 4
     if conservative:

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from mdet_openmm.settings import one_of
+
 PRECISIONS: Final = ("double", "mixed", "fp32")
 PRECISION_HELP: Final = (
     "double; mixed: the network's trunk in fp32, its geometry in double; fp32: everything in single, for ablations "
@@ -18,4 +20,5 @@ def default_offset(forces: str) -> str:
     Direct forces get one, which turns their dependence on the orientation into noise that the bath takes up. The
     energy of conservative ones would jump with it, so that they get none.
     """
+    one_of("forces", forces, FORCES)
     return "hashed" if forces == "direct" else "none"

@@ -15,14 +15,14 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.molecules.environments import SeenEnvironments, geometry_graph, smiles_graph
-from mdet_openmm.settings import from_mapping
+from mdet_openmm.settings import Checked, from_mapping
 
 AT_ONCE = 4096
 """Structures that are read at once."""
 
 
 @dataclass(frozen=True)
-class Coverage:
+class Coverage(Checked):
     """What a training set covered; stored as ``training["coverage"]`` in a model's config.yaml.
 
     Attributes
@@ -54,6 +54,11 @@ class Coverage:
     e_eq: float | None = None
     environments: dict[str, str] | None = None
 
+    def check(self) -> None:
+        """Refuse pairs without their two distances."""
+        if any(len(lengths) != 2 for lengths in self.closest.values()):
+            raise InputError("closest must give two distances for each pair of elements")
+
     def plain(self) -> dict[str, Any]:
         """In types that JSON and YAML know; `coverage_from` takes it back."""
         values = asdict(self)
@@ -69,10 +74,7 @@ def coverage_from(mapping: Any, where: str = "coverage") -> Coverage:
     InputError
         If it is something else.
     """
-    coverage = from_mapping(Coverage, mapping, where)
-    if any(len(lengths) != 2 for lengths in coverage.closest.values()):
-        raise InputError(f"{where}: closest must give two distances for each pair of elements")
-    return coverage
+    return from_mapping(Coverage, mapping, where)
 
 
 def stored_coverage(model: Model) -> Coverage | None:

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.settings import option
+from mdet_openmm.settings import Checked, option
 
 DIRECTIONS = ("spherical_harmonics", "fourier", "direct", "spherical_harmonics_mlp")
+ACTIVATIONS = ("gelu", "relu")
+DECOMPOSERS = ("pooling", "diagonal")
 NUMERICS = ("exact", "authors_v1", "authors_v2")
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Checked):
     """Shape and options of an Edge Transformer; the defaults are those of new models.
 
     The published network (arXiv 2503.01431) is ``directions="fourier"``, ``decomposer_activation="relu"``,
@@ -18,25 +20,25 @@ class NetworkConfig:
     code; it is for loading their weights and for nothing else.
     """
 
-    n_layers: int = option(4, "Edge Transformer layers")
-    embd_dim: int = option(64, "width of the pair features")
-    n_heads: int = option(8, "attention heads")
-    n_radial: int = option(64, "radial basis functions")
+    n_layers: int = option(4, "Edge Transformer layers", at_least=1)
+    embd_dim: int = option(64, "width of the pair features", at_least=1)
+    n_heads: int = option(8, "attention heads", at_least=1)
+    n_radial: int = option(64, "radial basis functions", at_least=1)
     radial_basis: str = option("gaussian", "of distances", choices=("gaussian", "bessel"))
     edge_types: bool = option(False, "a radial basis of its own for every ordered pair of elements")
-    ffn_multiplier: int = option(2, "hidden width of the feed-forward block over embd_dim")
-    activation: str = option("gelu", "in the feed-forward blocks and the heads", choices=("gelu", "relu"))
+    ffn_multiplier: int = option(2, "hidden width of the feed-forward block over embd_dim", at_least=1)
+    activation: str = option("gelu", "in the feed-forward blocks and the heads", choices=ACTIVATIONS)
     norm_first: bool = option(True, "layer norm before the attention")
     directions: str = option(
         "spherical_harmonics",
         "embedding of directions; the last two are of the authors' second code",
         choices=DIRECTIONS,
     )
-    l_max: int = option(4, "highest degree of the spherical harmonics")
-    n_frequencies: int = option(64, "frequencies per angle of the Fourier embedding")
-    shortest_wavelength: float = option(2e-4, "of the Fourier embedding, in radians; published: 2e-4")
-    decomposer: str = option("pooling", "how pairs become atoms", choices=("pooling", "diagonal"))
-    decomposer_activation: str = option("gelu", "inside the decomposer; published: relu", choices=("gelu", "relu"))
+    l_max: int = option(4, "highest degree of the spherical harmonics", at_least=1)
+    n_frequencies: int = option(64, "frequencies per angle of the Fourier embedding", at_least=1)
+    shortest_wavelength: float = option(2e-4, "of the Fourier embedding, in radians; published: 2e-4", above=0)
+    decomposer: str = option("pooling", "how pairs become atoms", choices=DECOMPOSERS)
+    decomposer_activation: str = option("gelu", "inside the decomposer; published: relu", choices=ACTIVATIONS)
     head_project_down: bool = option(True, "heads halve their width at each layer")
     electronic_embedding: bool = option(True, "add the electron configuration to the element embedding")
     class_token: bool = option(False, "a token at the centroid that carries charge and multiplicity")
@@ -48,20 +50,15 @@ class NetworkConfig:
         choices=("mean", "atoms"),
     )
     dipole_head: bool = option(False, "also predict the dipole moment")
-    radial_cutoff: float = option(16.0, "initial centres of the radial basis reach this far, bohr")
-    force_scale: float = option(1.0, "forces are the head's output times this, Ha/bohr")
+    radial_cutoff: float = option(16.0, "initial centres of the radial basis reach this far, bohr", above=0)
+    force_scale: float = option(1.0, "forces are the head's output times this, Ha/bohr", above=0)
     numerics: str = option("exact", "as the authors' first or second code computes", choices=NUMERICS)
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse shapes that cannot be built."""
-        for name in ("n_layers", "embd_dim", "n_heads", "n_radial", "ffn_multiplier", "l_max", "n_frequencies"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.embd_dim % self.n_heads:
             raise InputError(f"embd_dim {self.embd_dim} is not a multiple of n_heads {self.n_heads}")
         if not (self.force_head or self.energy_head):
             raise InputError("a network needs a force_head or an energy_head")
         if self.head_project_down and self.embd_dim < 4:
             raise InputError("head_project_down needs embd_dim of 4 or more")
-        if not (self.force_scale > 0 and self.radial_cutoff > 0 and self.shortest_wavelength > 0):
-            raise InputError("force_scale, radial_cutoff and shortest_wavelength must be positive")

@@ -4,7 +4,9 @@ from typing import Final
 
 from torch import Tensor, nn
 
+from mdet_openmm.network.config import DECOMPOSERS
 from mdet_openmm.network.layer import activation_module
+from mdet_openmm.settings import one_of
 
 
 def _norm_mlp(width_in: int, width: int, activation: str) -> nn.Sequential:
@@ -22,6 +24,7 @@ class Decomposer(nn.Module):
 
     def __init__(self, embd_dim: int, kind: str, activation: str) -> None:
         super().__init__()
+        one_of("decomposer", kind, DECOMPOSERS)
         self.pooling = kind == "pooling"
         self.pair_mlp = _norm_mlp(embd_dim, 2 * embd_dim if self.pooling else embd_dim, activation)
         self.atom_mlp = _norm_mlp(embd_dim, embd_dim, activation)

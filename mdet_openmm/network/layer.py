@@ -3,10 +3,13 @@
 from torch import Tensor, nn
 
 from mdet_openmm.network.attention import TriangularAttention
+from mdet_openmm.network.config import ACTIVATIONS
+from mdet_openmm.settings import one_of
 
 
 def activation_module(name: str) -> nn.Module:
     """GELU (exact erf) or ReLU."""
+    one_of("activation", name, ACTIVATIONS)
     return nn.GELU() if name == "gelu" else nn.ReLU()
 
 

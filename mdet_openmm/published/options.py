@@ -15,6 +15,7 @@ from torch import Tensor
 from mdet_openmm.errors import InputError
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.radial import N_EDGE_TYPES
+from mdet_openmm.settings import one_of
 
 FIVE_NEW: Final = (
     "use_electronic_embeddings",
@@ -89,6 +90,8 @@ def read_options(
     InputError
         If a tensor is missing, or contradicts the configuration in a way that no version of the code explains.
     """
+    if code is not None:
+        one_of("code", code, ("v1", "v2"))
     found, notes = _from_tensors(tensors), list[str]()
     bessel = found["distance_embed_type"] == "bessel"
     if bessel:  # its table has all rows whether they are used or not

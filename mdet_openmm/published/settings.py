@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdet_openmm.settings import option
+from mdet_openmm.settings import Checked, option
 
 
 @dataclass(frozen=True)
-class ImportSettings:
+class ImportSettings(Checked):
     """Settings of an import of the authors' weights."""
 
     source: str = option(

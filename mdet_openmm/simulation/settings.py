@@ -1,7 +1,6 @@
 """What a user may choose about a run, and how it is checked before anything is computed."""
 
 import dataclasses
-import math
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS
-from mdet_openmm.settings import option
+from mdet_openmm.settings import Checked, OptionError, option
 
 DEFAULT_TIME_PS = 5.0
 DEFAULT_FRICTION = {"langevin": 1.0, "nose-hoover": 10.0}
@@ -36,7 +35,7 @@ MAY_CHANGE = frozenset({"steps", "model", "threads", "reference", "cuda_graph"})
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class RunSettings(Checked):
     """What NVT and NVE runs share; plain numbers in the units below, or ``openmm.unit`` quantities to convert.
 
     Temperature in K, friction in 1/ps, time step and report interval in fs, times and checkpoint interval in ps,
@@ -48,19 +47,25 @@ class RunSettings:
     system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
     model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
-    multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1")
-    temperature: float = option(300.0, "temperature in K: of the bath, or of the equilibration before an NVE run")
-    timestep: float = option(0.5, "time step in fs")
-    steps: int | None = option(None, "number of steps after the equilibration; or give --time")
-    time: float | None = option(None, f"length of the run after the equilibration in ps [{DEFAULT_TIME_PS}]")
-    equilibrate: float = option(1.0, "length of the equilibration in ps, not reported")
+    multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1", at_least=1)
+    temperature: float = option(
+        300.0, "temperature in K: of the bath, or of the equilibration before an NVE run", above=0
+    )
+    timestep: float = option(
+        0.5, "time step in fs; 0.5 fs is usual with hydrogens", above=0, at_most=LARGEST_TIMESTEP_FS
+    )
+    steps: int | None = option(None, "number of steps after the equilibration; or give --time", at_least=1)
+    time: float | None = option(None, f"length of the run after the equilibration in ps [{DEFAULT_TIME_PS}]", above=0)
+    equilibrate: float = option(1.0, "length of the equilibration in ps, not reported", at_least=0)
     backend: str = option("auto", "what calls the network", choices=("auto", "torch", "python"))
     platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
     precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
     cuda_graph: bool | None = option(
         None, "replay each force call as one CUDA graph [python backend and small molecules, on CUDA]"
     )
-    threads: int | None = option(None, "CPU threads of the network; default: OMP_NUM_THREADS, else 1 if small")
+    threads: int | None = option(
+        None, "CPU threads of the network; default: OMP_NUM_THREADS, else 1 if small", at_least=1, at_most=1024
+    )
     frames: int = option(
         1,
         "orientations averaged at each force call; auto: the fewest whose noise adds at most 1 % to the temperature",
@@ -73,35 +78,37 @@ class RunSettings:
     forces: str | None = option(
         None, "straight from the network, or the gradient of its energy [what the model gives]", choices=FORCES
     )
-    seed: int | None = option(None, "one seed for velocities, thermostat and rotations; default: drawn and printed")
+    seed: int | None = option(
+        None, "one seed for velocities, thermostat and rotations; default: drawn and printed", at_least=0, below=2**31
+    )
     watch: bool = option(True, "stop when a bond breaks or the temperature runs away; a NaN always stops")
     watch_equivariance: int | None = option(
         None,
         "steps between two measurements of the equivariance error; 0: never "
         f"[{STEPS_PER_ROTATION} per rotation: 2 % more force calls]",
+        at_least=0,
     )
-    equivariance_rotations: int = option(8, "rotations of each measurement")
-    largest_equivariance_error: float | None = option(None, "limit of the equivariance error in kcal/mol/Å")
+    equivariance_rotations: int = option(8, "rotations of each measurement", at_least=2, at_most=1024)
+    largest_equivariance_error: float | None = option(None, "limit of the equivariance error in kcal/mol/Å", above=0)
     equivariance_action: str = option("stop", "what a larger error does", choices=("stop", "warn"))
     minimize: bool = option(True, "relax the structure first (FIRE on the model's forces)")
-    report_interval: float = option(4.0, "between frames and log rows, in fs; 4 fs resolves every vibration")
-    checkpoint_interval: float = option(1.0, "between checkpoints, in ps")
+    report_interval: float = option(4.0, "between frames and log rows, in fs; 4 fs resolves every vibration", above=0)
+    checkpoint_interval: float = option(1.0, "between checkpoints, in ps", above=0)
     output: Path | None = option(None, "folder to write; default: NAME-nvt or NAME-nve here, after the input file")
     restart: bool = option(False, "go on with the run in the output folder; settings not given are the stored ones")
     quiet: bool = option(False, "print nothing but errors")
 
     def __post_init__(self) -> None:
-        """Turn quantities into plain numbers and text into paths, so that one type goes through the package."""
+        """Turn quantities into plain numbers, check, and name the output folder."""
         for name, unit in UNITS.items():
             value: Any = getattr(self, name, None)
             if hasattr(value, "value_in_unit"):
-                object.__setattr__(self, name, float(value.value_in_unit(_openmm_unit(unit))))
-        object.__setattr__(self, "system", Path(self.system))
-        object.__setattr__(self, "output", Path(self.output or f"{self.system.stem}-{self.ensemble}"))
-        if isinstance(self.model, Path):
-            object.__setattr__(self, "model", str(self.model))
-        if self.frames == "auto":
-            object.__setattr__(self, "frames", AUTO_FRAMES)
+                try:
+                    object.__setattr__(self, name, value.value_in_unit(_openmm_unit(unit)))
+                except TypeError:
+                    raise OptionError(name, f"must be a quantity in {unit}, not {value}") from None
+        super().__post_init__()
+        object.__setattr__(self, "output", self.output or Path(f"{self.system.stem}-{self.ensemble}"))
 
     @property
     def folder(self) -> Path:
@@ -116,7 +123,9 @@ class NvtSettings(RunSettings):
     ensemble: ClassVar[str] = "nvt"
     thermostat: str = option("langevin", "how the temperature is kept", choices=("langevin", "nose-hoover"))
     friction: float | None = option(
-        None, "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]"
+        None,
+        "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]",
+        above=0,
     )
 
 
@@ -132,6 +141,7 @@ class NveSettings(RunSettings):
         None,
         "hold kinetic energy plus the energy head's at its start by scaling velocities, with this time constant in ps "
         "(0.1, say); needs a model with an energy head",
+        above=0,
     )
 
 
@@ -145,7 +155,9 @@ def _openmm_unit(name: str) -> Any:
 
 
 def resolved(settings: S) -> S:
-    """Check every number and fill in what was left open: steps, friction, the seed, and when to watch equivariance.
+    """Check what belongs together, and fill in what was left open: steps, friction, seed, when to watch equivariance.
+
+    Not done at construction: on a restart only some settings are given, and the others are those of the stored run.
 
     Returns
     -------
@@ -155,27 +167,9 @@ def resolved(settings: S) -> S:
     Raises
     ------
     InputError
-        For a value that makes no sense, alone or beside another.
+        For a value that makes no sense beside another.
     """
     s = settings
-    for name in ("temperature", "timestep", "report_interval", "checkpoint_interval"):
-        _check_positive(name, getattr(s, name))
-    for name in ("friction", "time", "largest_equivariance_error", "hold_energy"):
-        if getattr(s, name, None) is not None:
-            _check_positive(name, getattr(s, name))
-    if not (isinstance(s.equilibrate, (int, float)) and math.isfinite(s.equilibrate) and s.equilibrate >= 0):
-        raise InputError(f"--equilibrate must be zero or a positive number of ps, not {s.equilibrate}")
-    for field in dataclasses.fields(s):
-        choices = field.metadata.get("choices")
-        if choices and getattr(s, field.name) not in (*choices, field.default):
-            raise InputError(
-                f"{_flag(field.name)} must be one of {', '.join(map(str, choices))}, not {getattr(s, field.name)}"
-            )
-    if s.timestep > LARGEST_TIMESTEP_FS:
-        raise InputError(
-            f"--timestep {s.timestep} fs is too long to integrate vibrations (at most {LARGEST_TIMESTEP_FS} fs; "
-            "0.5 fs is usual with hydrogens)"
-        )
     if isinstance(s, NveSettings) and s.hold_energy is not None and 1000.0 * s.hold_energy < 10.0 * s.timestep:
         raise InputError(f"--hold-energy {s.hold_energy} ps is shorter than ten time steps of {s.timestep} fs")
     if s.steps is not None and s.time is not None:
@@ -187,30 +181,13 @@ def resolved(settings: S) -> S:
         raise InputError(f"--report-interval {s.report_interval} fs is shorter than the time step ({s.timestep} fs)")
     if 1000.0 * s.checkpoint_interval < s.timestep:
         raise InputError(f"--checkpoint-interval {s.checkpoint_interval} ps is shorter than the time step")
-    if s.threads is not None and not 1 <= s.threads <= 1024:
-        raise InputError(f"--threads must be from 1 to 1024, not {s.threads}")
-    if s.seed is not None and not 0 <= s.seed < 2**31:
-        raise InputError(f"--seed must be between 0 and {2**31 - 1}, not {s.seed}")
     seed = secrets.randbelow(2**31) if s.seed is None else s.seed
     watch = STEPS_PER_ROTATION * s.equivariance_rotations if s.watch_equivariance is None else s.watch_equivariance
-    _check_equivariance(s, watch)
+    if watch == 0 and s.largest_equivariance_error is not None:
+        raise InputError("--largest-equivariance-error needs measurements; leave out --watch-equivariance 0")
     if isinstance(s, NvtSettings) and s.friction is None:
         s = dataclasses.replace(s, friction=DEFAULT_FRICTION[s.thermostat])
     return dataclasses.replace(s, steps=steps, time=None, seed=seed, watch_equivariance=watch)
-
-
-def _check_equivariance(s: RunSettings, watch: int) -> None:
-    if not 2 <= s.equivariance_rotations <= 1024:
-        raise InputError(f"--equivariance-rotations must be from 2 to 1024, not {s.equivariance_rotations}")
-    if watch < 0:
-        raise InputError(f"--watch-equivariance must be a number of steps, or 0 for never, not {watch}")
-    if watch == 0 and s.largest_equivariance_error is not None:
-        raise InputError("--largest-equivariance-error needs measurements; leave out --watch-equivariance 0")
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-        raise InputError(f"{_flag(name)} must be a positive, finite number, not {value}")
 
 
 def _flag(name: str) -> str:
@@ -251,7 +228,7 @@ def continued(settings: S, before: dict[str, Any], given: Collection[str]) -> S:
     try:
         # A run of a version that did not measure equivariance goes on without it.
         old = dataclasses.replace(settings, time=None, **{"watch_equivariance": 0, **before})
-    except TypeError as error:
+    except (TypeError, OptionError) as error:
         raise InputError(f"the settings stored in {settings.folder} are not of this version ({error})") from None
     asked = {name: getattr(settings, name) for name in given if name not in NOT_STORED}
     for name in ("backend", "platform", "frames"):  # these leave the choice to us

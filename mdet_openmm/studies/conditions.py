@@ -5,6 +5,7 @@ from typing import Any
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import FRAMES, OFFSETS, PRECISIONS
+from mdet_openmm.settings import Checked, option
 
 WRITTEN = {"double": "fp64"}
 """What the paper calls a precision."""
@@ -28,15 +29,15 @@ HOLD_PS = 0.1
 
 
 @dataclass(frozen=True)
-class Condition:
+class Condition(Checked):
     """How the forces of a run are computed; the first three fields are those of a run's settings.
 
     ``held``: with ``hold_energy`` of `HOLD_PS`.
     """
 
-    precision: str
-    offset: str = "none"
-    frames: int = 1
+    precision: str = option(choices=PRECISIONS)
+    offset: str = option("none", choices=OFFSETS)
+    frames: int = option(1, choices=FRAMES)
     held: bool = False
 
     @property

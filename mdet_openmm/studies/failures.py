@@ -73,7 +73,6 @@ def learn_from_failures(
     model = load_model(settings.model)
     settings = _complete(settings, model, given)
     say = speaker(settings.quiet)
-    settings.check()
     structures = read_systems(systems, settings)
     check_systems(structures, model, settings)
     check_scheduler(settings.scheduler)

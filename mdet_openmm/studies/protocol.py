@@ -96,7 +96,6 @@ def benchmark(
     """
     settings = folder.go_on(replace(settings, output=settings.folder), given)
     say = speaker(settings.quiet)
-    settings.check()
     model = load_model(settings.model)
     choose_platform(settings.platform, settings.precision)
     choose_backend(settings.backend)

@@ -1,52 +1,42 @@
 """What a user may choose about a study; a study of runs at constant energy and the protocol of a benchmark."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS
-from mdet_openmm.settings import option
-from mdet_openmm.studies.conditions import DEFAULT
+from mdet_openmm.settings import Checked, option
+from mdet_openmm.simulation.settings import LARGEST_TIMESTEP_FS
+from mdet_openmm.studies.conditions import DEFAULT, read_conditions
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudySettings:
+class StudySettings(Checked):
     """What all studies have in common."""
 
     charge: int | None = option(None, "total charge in e; default: what the files say, else 0")
-    multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the files say, else 1")
-    timestep: float = option(0.5, "time step in fs")
-    replicas: int = option(3, "runs of each kind, which differ in their random numbers")
-    seed: int = option(1, "of all random numbers; that of replica k is seed + k - 1")
+    multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the files say, else 1", at_least=1)
+    timestep: float = option(0.5, "time step in fs", above=0, at_most=LARGEST_TIMESTEP_FS)
+    replicas: int = option(3, "runs of each kind, which differ in their random numbers", at_least=1)
+    seed: int = option(1, "of all random numbers; that of replica k is seed + k - 1", at_least=0)
     backend: str = option("auto", "what calls the network", choices=("auto", "torch", "python"))
     platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
     forces: str | None = option(
         None, "straight from the network, or the gradient of its energy [what the model gives]", choices=FORCES
     )
-    report_interval: float = option(10.0, "between frames and log rows, in fs")
-    workers: int | None = option(None, "runs side by side on this machine, one thread each [cores]")
+    report_interval: float = option(10.0, "between frames and log rows, in fs", above=0)
+    workers: int | None = option(None, "runs side by side on this machine, one thread each [cores]", at_least=1)
     scheduler: str | None = option(None, "address of a Dask scheduler, such as tcp://host:8786, to run on its workers")
     output: Path | None = option(None, "folder to write")
     restart: bool = option(False, "go on with the study in the output folder; settings not given are the stored ones")
     quiet: bool = option(False, "print nothing but errors")
 
     def check(self) -> None:
-        """Check what no run checks itself.
-
-        Raises
-        ------
-        InputError
-            For a number that makes no sense.
-        """
-        if self.replicas < 1:
-            raise InputError(f"--replicas must be at least 1, not {self.replicas}")
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"--workers must be at least 1, not {self.workers}")
+        """Refuse what no run refuses itself."""
         if self.workers is not None and self.scheduler is not None:
             raise InputError("--workers is for this machine and --scheduler for a cluster; give only one")
-        if not 0 <= self.seed < 2**31 - self.replicas:
-            raise InputError(f"--seed must be between 0 and {2**31 - self.replicas - 1}, not {self.seed}")
+        if self.seed + self.replicas >= 2**31:
+            raise InputError(f"--seed must be at most {2**31 - self.replicas - 1}, not {self.seed}")
 
     def seed_of(self, replica: int) -> int:
         """Seed of a replica, counted from 1."""
@@ -59,18 +49,17 @@ class NveStudySettings(StudySettings):
 
     model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
     conditions: str = option(DEFAULT, "PRECISION[+OFFSET][+FRAMES][+held], with commas between")
-    time: float = option(10.0, "length of each run at constant energy in ps")
-    temperature: float = option(300.0, "that the runs start from, in K")
-    thermalize: float = option(2.0, "length of the Langevin dynamics that the starts come from, in ps")
+    time: float = option(10.0, "length of each run at constant energy in ps", above=0)
+    temperature: float = option(300.0, "that the runs start from, in K", above=0)
+    thermalize: float = option(2.0, "length of the Langevin dynamics that the starts come from, in ps", above=0)
     reference: str | None = option(
         None, "method whose energy is followed instead of the model's (extra label)", choices=("gfn2",)
     )
 
     def check(self) -> None:
-        """As above; times are checked by the runs that have them, but for this one."""
+        """As above, and what is no condition."""
         super().check()
-        if not (math.isfinite(self.thermalize) and self.thermalize > 0):
-            raise InputError(f"--thermalize must be a positive number of ps, not {self.thermalize}")
+        read_conditions(self.conditions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,19 +94,21 @@ class ProtocolSettings(StudySettings):
     """What ``simulations/benchmark_nvt.py`` takes; the defaults are the protocol of Fu et al. (2210.07237)."""
 
     model: str = option(help="name of a shipped model, or a model folder")
-    temperature: float = option(500.0, "temperature of the bath in K")
+    temperature: float = option(500.0, "temperature of the bath in K", above=0)
     thermostat: str = option("nose-hoover", "how the temperature is kept", choices=("langevin", "nose-hoover"))
     friction: float | None = option(
-        None, "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]"
+        None,
+        "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]",
+        above=0,
     )
-    time: float = option(300.0, "length of each run in ps")
+    time: float = option(300.0, "length of each run in ps", above=0)
     precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
     frames: int = option(1, "orientations averaged at each force call", choices=FRAMES)
     offset: str | None = option(
         None, "rotation of these frames at each call [hashed; none for conservative forces]", choices=OFFSETS
     )
     start: int | None = option(
-        None, "frame of the reference, from 0, that every replica starts from [spread over the reference]"
+        None, "frame of the reference, from 0, that every replica starts from [spread over the reference]", at_least=0
     )
 
     @property

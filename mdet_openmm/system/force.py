@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import run_plainly
+from mdet_openmm.settings import one_of
 from mdet_openmm.system.cuda_graph import ForceCall, GraphedCall, wants_graph
 from mdet_openmm.system.guards import guard_serialisation
 from mdet_openmm.system.platform import in_double
@@ -202,8 +203,7 @@ def choose_backend(name: str = "auto", platform: str = "Reference") -> tuple[str
     InputError
         For another name, and for a backend that does not work here.
     """
-    if name not in BACKENDS:
-        raise InputError(f"backend must be one of {', '.join(BACKENDS)}, not {name!r}")
+    one_of("backend", name, BACKENDS)
     if name != "python":
         problem = torch_problem(platform)
         if not problem:

@@ -8,6 +8,8 @@ import torch  # isort: skip
 import openmm
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.export.options import PRECISIONS
+from mdet_openmm.settings import one_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def choose_platform(name: str | None = None, precision: str = "double") -> Platf
     name
         A platform's name in any case; None or "auto" to choose.
     precision
-        Of the network, "double" or "mixed". OpenMM's own stays double.
+        Of the network, one of `PRECISIONS`. OpenMM's own stays double.
 
     Returns
     -------
@@ -66,13 +68,14 @@ def choose_platform(name: str | None = None, precision: str = "double") -> Platf
     Raises
     ------
     InputError
-        If the platform is unknown or no Context can be made in it.
+        If the platform or the precision is unknown, or no Context can be made in the platform.
     """
+    one_of("precision", precision, PRECISIONS)
     trunk = {
         "double": "the network in double",
         "mixed": "the network's trunk in fp32 (mixed)",
         "fp32": "the network in fp32, geometry too",
-    }.get(precision, f"the network in {precision}")
+    }[precision]
     if name is not None and name.lower() != "auto":
         matches = [p for p in available_platforms() if p.lower() == name.lower()]
         if not matches:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.network.config import NetworkConfig
-from mdet_openmm.settings import option
+from mdet_openmm.settings import Checked, option
 
 OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("cosine", "constant")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """Everything that decides what a training run computes; read from YAML by `mdet train`.
 
     The published recipe (arXiv 2503.01431): AdamW with weight decay 1e-7, linear warm-up then cosine, gradient norm
@@ -22,101 +22,71 @@ class TrainConfig:
     name: str = option(help="name of the model; its folder is models/NAME")
     data: Path = option(help="labelled data set, HDF5")
     network: NetworkConfig = option(NetworkConfig(), "shape of the network")
-    steps: int = option(20_000, "optimiser steps")
-    batch_size: int = option(64, "structures in a batch of one process, before they are copied, at most")
-    batch_pairs: int = option(0, "pairs of atoms (n² of a structure) in a batch at most; 0: no bound")
-    accumulate: int = option(1, "batches, each of one size of molecule, whose gradients make one step")
-    copies: int = option(2, "randomly rotated and reflected copies of each structure")
+    steps: int = option(20_000, "optimiser steps", at_least=1)
+    batch_size: int = option(64, "structures in a batch of one process, before they are copied, at most", at_least=1)
+    batch_pairs: int = option(0, "pairs of atoms (n² of a structure) in a batch at most; 0: no bound", at_least=0)
+    accumulate: int = option(1, "batches, each of one size of molecule, whose gradients make one step", at_least=1)
+    copies: int = option(2, "randomly rotated and reflected copies of each structure", at_least=1)
     optimizer: str = option("adamw", "muon: Muon for the layers' matrices, AdamW for the rest", choices=OPTIMIZERS)
-    learning_rate: float = option(5e-4, "peak learning rate of AdamW")
-    muon_learning_rate: float = option(6e-3, "peak learning rate of Muon")
+    learning_rate: float = option(5e-4, "peak learning rate of AdamW", above=0)
+    muon_learning_rate: float = option(6e-3, "peak learning rate of Muon", above=0)
     schedule: str = option("cosine", "of the rates after the warm-up", choices=SCHEDULES)
-    warmup_steps: int = option(500, "steps of linear warm-up")
-    cooldown_steps: int = option(0, "constant schedule: steps at the end in which the rates fall in a line")
-    final_rate: float = option(0.01, "the schedule ends at this fraction of the peak")
-    weight_decay: float = option(1e-7, "AdamW weight decay")
-    clip_norm: float = option(1.0, "largest gradient norm")
-    energy_weight: float = option(0.0, "weight of the energy error per atom (needs network.energy_head)")
-    energy_from: int = option(0, "steps before which the energy teaches its own head and not the trunk")
-    dipole_weight: float = option(0.0, "weight of the dipole error, in e bohr (needs network.dipole_head)")
+    warmup_steps: int = option(500, "steps of linear warm-up", at_least=0)
+    cooldown_steps: int = option(0, "constant schedule: steps at the end in which the rates fall in a line", at_least=0)
+    final_rate: float = option(0.01, "the schedule ends at this fraction of the peak", at_least=0)
+    weight_decay: float = option(1e-7, "AdamW weight decay", at_least=0)
+    clip_norm: float = option(1.0, "largest gradient norm", above=0)
+    energy_weight: float = option(0.0, "weight of the energy error per atom (needs network.energy_head)", at_least=0)
+    energy_from: int = option(0, "steps before which the energy teaches its own head and not the trunk", at_least=0)
+    dipole_weight: float = option(0.0, "weight of the dipole error, in e bohr (needs network.dipole_head)", at_least=0)
     train_only: str = option(
         "all",
         "dipole, energy: that head alone, on the forces of start_from as they are",
         choices=("all", "dipole", "energy"),
     )
-    calm_force: float = option(0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off")
-    antisymmetry_weight: float = option(0.0, "weight of lambda squared, the part of the forces that has no energy")
-    antisymmetry_structures: int = option(8, "structures of each step that it is taken from")
+    calm_force: float = option(
+        0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off", at_least=0
+    )
+    antisymmetry_weight: float = option(
+        0.0, "weight of lambda squared, the part of the forces that has no energy", at_least=0
+    )
+    antisymmetry_structures: int = option(8, "structures of each step that it is taken from", at_least=1)
     antisymmetry_rotations: int = option(
-        1, "take that of the force averaged over as many random orientations: frames and offsets average out the rest"
+        1,
+        "take that of the force averaged over as many random orientations: frames and offsets average out the rest",
+        at_least=1,
     )
     penalties_from: float = option(
-        0.4, "part of the steps after which these and the next come in, over a tenth of the steps"
+        0.4, "part of the steps after which these and the next come in, over a tenth of the steps", at_least=0, below=1
     )
-    equivariance_weight: float = option(0.0, "weight of the force change between rotated copies (needs copies >= 2)")
-    ema_decay: float = option(0.999, "decay of the averaged weights, which are the ones exported")
+    equivariance_weight: float = option(
+        0.0, "weight of the force change between rotated copies (needs copies >= 2)", at_least=0
+    )
+    ema_decay: float = option(0.999, "decay of the averaged weights, which are the ones exported", at_least=0, below=1)
     precision: str = option("fp32", "of the trunk in training", choices=("fp32", "bf16"))
     compile: bool = option(False, "compile the layers with torch.compile")
-    seed: int = option(0, "of weights, batches and rotations")
+    seed: int = option(0, "of weights, batches and rotations", at_least=0)
     accelerator: str = option("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"))
-    devices: int = option(1, "devices per node")
-    nodes: int = option(1, "number of nodes")
-    threads: int = option(0, "CPU threads; 0 leaves it to torch (all cores, or OMP_NUM_THREADS)")
-    validate_every: int = option(1000, "steps between validations")
-    checkpoint_every: int = option(500, "steps between checkpoints")
+    devices: int = option(1, "devices per node", at_least=1)
+    nodes: int = option(1, "number of nodes", at_least=1)
+    threads: int = option(0, "CPU threads; 0 leaves it to torch (all cores, or OMP_NUM_THREADS)", at_least=0)
+    validate_every: int = option(1000, "steps between validations", at_least=1)
+    checkpoint_every: int = option(500, "steps between checkpoints", at_least=1)
     start_from: str | None = option(None, "model to start from (mdet finetune)")
     description: str = option("", "a sentence or two for the model card")
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse what cannot be trained before anything is written."""
         if not self.name or self.name != Path(self.name).name or self.name.startswith("."):
             raise InputError(f"name must be a plain folder name, not {self.name!r}")
-        for name in (
-            "steps",
-            "batch_size",
-            "accumulate",
-            "copies",
-            "devices",
-            "nodes",
-            "validate_every",
-            "checkpoint_every",
-            "antisymmetry_structures",
-            "antisymmetry_rotations",
-        ):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "muon_learning_rate", "clip_norm"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in (
-            "batch_pairs",
-            "warmup_steps",
-            "cooldown_steps",
-            "final_rate",
-            "weight_decay",
-            "energy_weight",
-            "energy_from",
-            "dipole_weight",
-            "calm_force",
-            "antisymmetry_weight",
-            "equivariance_weight",
-            "seed",
-            "threads",
-        ):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name} cannot be negative, not {getattr(self, name)}")
         if self.cooldown_steps and self.schedule != "constant":
             raise InputError("cooldown_steps belongs to schedule: constant; a cosine falls all the way")
         if self.cooldown_steps > self.steps:
             raise InputError(f"cooldown_steps {self.cooldown_steps} is more than all {self.steps} steps")
         if self.train_only != "all":
             self._check_head_alone(self.train_only)
-        if not 0 <= self.penalties_from < 1:
-            raise InputError(f"penalties_from must be from 0 to below 1, not {self.penalties_from}")
         if self.equivariance_weight and self.copies < 2:
             raise InputError("equivariance_weight compares rotated copies: set copies to 2 or more")
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"ema_decay must be from 0 to below 1, not {self.ema_decay}")
 
     def _check_head_alone(self, head: str) -> None:
         own = f"{head}_weight"

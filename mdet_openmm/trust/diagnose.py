@@ -17,7 +17,7 @@ from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.simulation.run_folder import check_new_folder
 from mdet_openmm.simulation.structures import Structures, model_structures, trajectory_structures
-from mdet_openmm.trust.settings import DiagnoseSettings, checked
+from mdet_openmm.trust.settings import DiagnoseSettings, resolved
 from mdet_openmm.trust.study import steps_of, study_molecule
 
 JSON_NAME, PAGE_NAME = "diagnosis.json", "diagnosis.html"
@@ -49,7 +49,7 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     model = load_model(settings.model)
     molecule = read_molecule(settings.system, charge=settings.charge, multiplicity=settings.multiplicity)
     check_elements(molecule, model.elements, model.name)
-    settings = checked(settings, molecule.n_atoms)
+    settings = resolved(settings, molecule.n_atoms)
     check_memory(model, molecule.n_atoms, frames=1, precision="double", forces=chosen_forces(model, None))
     if "OMP_NUM_THREADS" not in os.environ and molecule.n_atoms <= LARGEST_ON_ONE_THREAD:
         torch.set_num_threads(1)

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from mdet_openmm.data.config import LabelConfig, MoleculeEntry, read_config
+from mdet_openmm.data.config import (
+    Displacement,
+    DynamicsRun,
+    HeldOutConfig,
+    LabelConfig,
+    MoleculeEntry,
+    SamplingConfig,
+    TeacherConfig,
+    read_config,
+)
 from mdet_openmm.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +67,7 @@ def test_files_are_found_beside_the_configuration(tmp_path, monkeypatch):
         ("molecules: [{smiles: C}]\nsampling: {interval: 0.1}", "shorter than the time step"),
         ("molecules: [{smiles: C}]\nsampling: {runs: [{temperature: 0}]}", "temperature"),
         ("molecules: [{smiles: C}]\nheld_out: {temperature: -5}", "temperature"),
-        ("molecules: [{smiles: C}]\nheld_out: {val: -1}", "negative"),
+        ("molecules: [{smiles: C}]\nheld_out: {val: -1}", "held_out: val must be at least 0, not -1"),
         ("molecules: [{smiles: C}]\ndisplacements: []", "displacements"),
         ("molecules: [{smiles: C}]\ndisplacements: [{kind: scale, low: 2, high: 1}]", "low <= high"),
         ("molecules: [{smiles: C}]\nmax_force: 0", "max_force"),
@@ -70,6 +79,45 @@ def test_what_cannot_be_labelled_is_refused_in_one_line(tmp_path, text, message)
     with pytest.raises(InputError, match=message) as error:
         read(tmp_path, text)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (MoleculeEntry, {}, "give exactly one of smiles"),
+        (MoleculeEntry, {"smiles": "C", "file": Path("a.xyz")}, "give exactly one of smiles"),
+        (MoleculeEntry, {"smiles": "C", "split": "tset"}, "split must be one of train, test, not 'tset'"),
+        (MoleculeEntry, {"smiles": "C", "weight": float("nan")}, "weight must be a finite number"),
+        (TeacherConfig, {"kind": "gfn1"}, "kind must be one of gfn2, so3lr, ase, not 'gfn1'"),
+        (TeacherConfig, {"kind": "ase", "ase": "module"}, "module:Class"),
+        (TeacherConfig, {"precision": "fp46"}, "precision must be one of fp32, fp64"),
+        (TeacherConfig, {"accuracy": 0.0}, "accuracy must be positive"),
+        (DynamicsRun, {"temperature": float("nan")}, "temperature must be a finite number"),
+        (SamplingConfig, {"timestep": float("nan")}, "timestep must be a finite number"),
+        (SamplingConfig, {"runs": (300.0,)}, "must be DynamicsRun, not 300.0"),
+        (SamplingConfig, {"interval": 0.5}, "interval 0.5 fs is shorter than the time step of 1.0 fs"),
+        (HeldOutConfig, {"interval": 0.25}, "interval 0.25 fs is shorter than the time step of 0.5 fs"),
+        (HeldOutConfig, {"share": 1.1}, "share must be at least 0 and at most 1"),
+        (Displacement, {"kind": "gauss", "low": 0.0, "high": 1.0}, "kind must be one of gaussian"),
+        (Displacement, {"kind": "scale", "low": 2.0, "high": 1.0}, "low <= high"),
+        (LabelConfig, {"molecules": ()}, "no molecules"),
+        (LabelConfig, {"molecules": ("C",)}, "must be MoleculeEntry, not 'C'"),
+    ],
+)
+def test_python_is_refused_the_same(cls, values, message):
+    with pytest.raises(InputError, match=message):
+        cls(**values)
+
+
+def test_a_bad_configuration_ends_label_with_status_2(tmp_path, capsys):
+    from mdet_openmm.cli import main
+
+    path = tmp_path / "label.yaml"
+    path.write_text("molecules: [{smiles: C, split: tset}]")
+    assert main(["label", str(path), "--output", str(tmp_path / "out.h5")]) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: {path}: molecules[0]: split must be one of train, test, not 'tset'\n"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_shipped_configuration_fits_its_model(monkeypatch):

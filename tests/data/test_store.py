@@ -135,6 +135,16 @@ def test_indices_that_do_not_fit_are_refused(path):
         store.indices("valid")
 
 
+def test_a_molecule_is_trained_on_or_held_out(path, tmp_path):
+    with pytest.raises(InputError, match="split must be one of train, test, not 'tset'"):
+        MoleculeRow("water", "O", "smiles", 0, 1, "tset", 3)
+    (tmp_path / "other.h5").write_bytes(path.read_bytes())
+    with h5py.File(tmp_path / "other.h5", "a") as file:
+        file["molecules/split"][0] = "tset"
+    with pytest.raises(InputError, match=r"other\.h5 is damaged: split must be one of"):
+        Store(tmp_path / "other.h5")
+
+
 def test_the_same_input_gives_the_same_bytes(path, tmp_path):
     write_dataset(tmp_path / "again.h5", MOLECULES, BLOCKS, {"teacher": "T", "config": {"seed": [1, 2]}})
     assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()

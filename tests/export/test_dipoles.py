@@ -75,6 +75,11 @@ def test_more_frames_are_closer_to_turning_with_the_molecule(model: Model) -> No
     assert errors[1] < 0.5 * errors[0]
 
 
+def test_a_precision_that_there_is_not_is_refused(model: Model) -> None:
+    with pytest.raises(InputError, match="precision must be one of double, mixed, fp32, not 'fp64'"):
+        dipoles(model, NUMBERS, structures(1), charge=0, multiplicity=1, precision="fp64")
+
+
 def test_a_model_without_the_head_is_refused(tmp_path: Path) -> None:
     network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2))
     save_model(tmp_path / "plain", network, elements=(1, 8), training={}, metrics={}, card="")

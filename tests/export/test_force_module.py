@@ -14,6 +14,7 @@ from mdet_openmm.export.force_module import ForceModule, bind, forces
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.module_file import export
 from mdet_openmm.export.net_force import remove_net_force_and_torque
+from mdet_openmm.export.options import default_offset
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.network.config import NetworkConfig
@@ -382,6 +383,13 @@ def test_bad_options_are_refused(model, change, message):
     options = {"atomic_numbers": [1, 8], "charge": 0, "multiplicity": 1, **change}
     with pytest.raises(InputError, match=message):
         bind(model, **options)
+
+
+def test_names_that_there_are_not_are_refused():
+    with pytest.raises(InputError, match="offset must be one of none, random, hashed, not 'hash'"):
+        ForceModule(Springs(), offset="hash")
+    with pytest.raises(InputError, match="forces must be one of direct, conservative, not 'energy'"):
+        default_offset("energy")
 
 
 def test_export_writes_a_module_that_stands_alone(model, tmp_path):

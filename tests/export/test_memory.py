@@ -35,6 +35,11 @@ def test_the_error_advises_what_would_fit(model: Model, n_atoms: int, frames: in
     memory.check_memory(model, 9, frames=12, precision="double", forces=None, available=10**9)
 
 
+def test_a_precision_that_there_is_not_has_no_size() -> None:
+    with pytest.raises(InputError, match="precision must be one of double, mixed, fp32, not 'fp64'"):
+        memory.peak_bytes(SMALL, 9, 1, "fp64")
+
+
 def test_an_exported_module_does_not_count_on_the_compiled_attention(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

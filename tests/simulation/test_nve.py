@@ -254,7 +254,7 @@ def test_a_held_run_goes_on_to_the_bit(tmp_path: Path, water: Path, two_headed_m
         ("model", {"hold_energy": 0.1}, "needs a model with an energy head"),
         ("conservative_model", {"hold_energy": 0.1}, "conservative ones keep their energy"),
         ("two_headed_model", {"hold_energy": 0.004}, "shorter than ten time steps"),
-        ("two_headed_model", {"hold_energy": -1.0}, "hold-energy must be"),
+        ("two_headed_model", {"hold_energy": -1.0}, "hold_energy must be positive"),
     ],
 )
 def test_an_energy_that_cannot_be_held(
@@ -426,7 +426,7 @@ def test_one_atom_is_refused(tmp_path: Path, model: Path) -> None:
         (["--largest-equivariance-error", "0"], "--largest-equivariance-error"),
         (["--largest-equivariance-error", "1", "--watch-equivariance", "0"], "needs measurements"),
         (["--equivariance-action", "ignore"], "equivariance-action"),
-        (["--timestep", "10"], "too long"),
+        (["--timestep", "10"], "--timestep must be positive and at most 5.0, not 10.0"),
     ],
 )
 def test_bad_flags(

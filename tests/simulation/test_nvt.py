@@ -107,6 +107,10 @@ def test_quantities_are_converted(water: Path) -> None:
         system=water, time=0.002 * unit.nanosecond, timestep=0.001 * unit.picosecond, friction=2.0 / unit.picosecond
     )
     assert (settings.time, settings.timestep, settings.friction) == pytest.approx((2.0, 1.0, 2.0))
+    with pytest.raises(InputError, match=r"^timestep must be a quantity in femtosecond, not 300 K$"):
+        NvtSettings(system=water, timestep=300 * unit.kelvin)
+    with pytest.raises(InputError, match=r"^temperature must be positive, not -1.0$"):
+        NvtSettings(system=water, temperature=-1 * unit.kelvin)
 
 
 @pytest.mark.slow

@@ -31,6 +31,16 @@ def test_the_default_is_the_papers_four_and_ours_but_for_24_frames() -> None:
     }  # fmt: skip
 
 
+def test_a_condition_is_one_of_those_that_can_be_written() -> None:
+    for values, message in (
+        (("fp64",), "precision must be one of double, mixed, fp32, not 'fp64'"),
+        (("double", "hash"), "offset must be one of none, random, hashed"),
+        (("double", "none", 7), "frames must be one of 1, 12, 24, 60"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Condition(*values)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -141,14 +141,14 @@ def test_two_processes_give_the_scores_of_one(tmp_path: Path, model: Path, refer
     ("change", "message"),
     [
         ({"start": 50}, "--start 50 is not a frame of water, which has 50"),
-        ({"start": -1}, "--start"),
-        ({"temperature": 0.0}, "--temperature"),
-        ({"time": -1.0}, "--time"),
-        ({"frames": 7}, "--frames"),
-        ({"precision": "half"}, "--precision"),
+        ({"start": -1}, "start must be at least 0"),
+        ({"temperature": 0.0}, "temperature must be positive"),
+        ({"time": -1.0}, "time must be positive"),
+        ({"frames": 7}, "frames must be one of"),
+        ({"precision": "half"}, "precision must be one of"),
         ({"model": "nowhere"}, "no model"),
         ({"charge": 1}, "multiplicity"),
-        ({"replicas": 0}, "--replicas"),
+        ({"replicas": 0}, "replicas must be at least 1"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(

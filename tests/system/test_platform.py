@@ -54,3 +54,8 @@ def test_an_unknown_platform_is_refused_with_the_list(name):
 def test_cuda_where_there_is_none_is_refused():
     with pytest.raises(InputError, match="CUDA is not available here"):
         choose_platform("CUDA")
+
+
+def test_a_precision_that_there_is_not_is_refused():
+    with pytest.raises(InputError, match="precision must be one of double, mixed, fp32, not 'fp16'"):
+        choose_platform("Reference", "fp16")

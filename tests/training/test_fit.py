@@ -144,7 +144,23 @@ def test_nothing_is_overwritten(tmp_path: Path, small_config: TrainConfig) -> No
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("steps", -30), ("batch_size", 0), ("learning_rate", float("nan")), ("name", "a/b"), ("ema_decay", 1.0)],
+    [
+        ("steps", -30),
+        ("batch_size", 0),
+        ("learning_rate", float("nan")),
+        ("name", "a/b"),
+        ("ema_decay", 1.0),
+        ("precision", "fp16"),
+        ("optimizer", "adam"),
+        ("schedule", "linear"),
+        ("train_only", "force"),
+        ("accelerator", "gpu"),
+        ("clip_norm", 0.0),
+        ("weight_decay", float("nan")),
+        ("penalties_from", 1.0),
+        ("steps", 10.0),
+        ("compile", 1),
+    ],
 )
 def test_settings_that_cannot_be_trained(field: str, value: object, small_config: TrainConfig) -> None:
     with pytest.raises(InputError, match=field):

@@ -14,7 +14,7 @@ from mdet_openmm.measure.coverage import Coverage
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.trust.diagnose import diagnose
-from mdet_openmm.trust.settings import DiagnoseSettings, checked
+from mdet_openmm.trust.settings import DiagnoseSettings, resolved
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMS = ROOT / "simulations/systems"
@@ -120,6 +120,8 @@ def test_bad_input_writes_nothing(
 
 def test_number_of_rotations() -> None:
     settings = DiagnoseSettings(model="m", system=Path("x.pdb"))
-    assert [checked(settings, n).rotations for n in (3, 12, 24, 100)] == [512, 512, 64, 32]
-    with pytest.raises(InputError, match="rotations"):
-        checked(DiagnoseSettings(model="m", system=Path("x.pdb"), rotations=0), 9)
+    assert [resolved(settings, n).rotations for n in (3, 12, 24, 100)] == [512, 512, 64, 32]
+    with pytest.raises(InputError, match="rotations must be at least 2"):
+        DiagnoseSettings(model="m", system=Path("x.pdb"), rotations=1)
+    with pytest.raises(InputError, match="--structures 0 is too few"):
+        DiagnoseSettings(model="m", system=Path("x.pdb"), structures=0, trajectory=Path("x.dcd"))
