@@ -17,7 +17,8 @@ MOST_FRAMES = 150
 _PLAYER = """
 <div id="movie" style="position:relative;height:380px"></div>
 <div class="player"><button type="button" id="movie-play">pause</button>
-<input id="movie-at" type="range" min="0" max="%(last)d" value="0" aria-label="frame"><span id="movie-time"></span></div>
+<input id="movie-at" type="range" min="0" max="%(last)d" value="0" aria-label="frame">
+<span id="movie-time"></span></div>
 <script>%(library)s</script>
 <script>
 (() => {
@@ -31,7 +32,10 @@ _PLAYER = """
   viewer.setStyle({}, {stick: {radius: 0.12}, sphere: {scale: 0.25}});
   viewer.zoomTo();
   let playing = last > 0;
-  const show = k => { at.value = k; label.textContent = times[k] + " ps"; viewer.setFrame(k).then(() => viewer.render()); };
+  const show = k => {
+    at.value = k; label.textContent = times[k] + " ps";
+    viewer.setFrame(k).then(() => viewer.render());
+  };
   play.onclick = () => { playing = !playing; play.textContent = playing ? "pause" : "play"; };
   at.oninput = () => { playing = false; play.textContent = "play"; show(Number(at.value)); };
   setInterval(() => { if (playing) show((Number(at.value) + 1) %% (last + 1)); }, 100);

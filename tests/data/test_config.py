@@ -88,7 +88,7 @@ def test_what_cannot_be_labelled_is_refused_in_one_line(tmp_path, text, message)
         (MoleculeEntry, {"smiles": "C", "file": Path("a.xyz")}, "give exactly one of smiles"),
         (MoleculeEntry, {"smiles": "C", "split": "tset"}, "split must be one of train, test, not 'tset'"),
         (MoleculeEntry, {"smiles": "C", "weight": float("nan")}, "weight must be a finite number"),
-        (TeacherConfig, {"kind": "gfn1"}, "kind must be one of gfn2, so3lr, ase, not 'gfn1'"),
+        (TeacherConfig, {"kind": "gfn1"}, "kind must be one of gfn2, so3lr, pyscf, ase, not 'gfn1'"),
         (TeacherConfig, {"kind": "ase", "ase": "module"}, "module:Class"),
         (TeacherConfig, {"precision": "fp46"}, "precision must be one of fp32, fp64"),
         (TeacherConfig, {"accuracy": 0.0}, "accuracy must be positive"),
