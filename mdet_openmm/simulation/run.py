@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mdet_openmm.errors import RunStopped
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.checkpoint import load_checkpoint, save_checkpoint
+from mdet_openmm.simulation.checkpoint import check_counted, load_checkpoint, save_checkpoint
 from mdet_openmm.simulation.dynamics import Outcome, run_dynamics
 from mdet_openmm.simulation.equivariance import EquivarianceWatch
 from mdet_openmm.simulation.interrupt import Interrupt
@@ -143,6 +143,7 @@ def _go_on(setup: Setup, say: Say) -> Setup:
     setup, _ = _with_start(setup)
     folder = setup.settings.folder
     step = load_checkpoint(setup.context, folder)
+    check_counted(folder, setup.schedule, step, setup.molecule.n_atoms)
     if step < setup.schedule.total:  # what was said of the shorter run would be wrong should this one be killed
         for name in (run_folder.SUMMARY, run_folder.LAST_GOOD):
             (folder / name).unlink(missing_ok=True)

@@ -28,7 +28,7 @@ def read(page: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def ethanol(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return harmonic_ethanol(tmp_path_factory.mktemp("run") / "ethanol", time_ps=16.0, velocities=True)
+    return harmonic_ethanol(tmp_path_factory.mktemp("run") / "ethanol", time_ps=16.0)
 
 
 def test_report_of_langevin_ethanol(ethanol: Path):
@@ -45,7 +45,6 @@ def test_report_of_langevin_ethanol(ethanol: Path):
     assert not numbers["stability"]["collapsed"]
     assert len(numbers["bonds"]) == 8
     assert set(numbers["temperature"]["elements"]) == {"H", "C", "O"}
-    assert numbers["vibrations"]["source"] == "velocities"
     # one k_B T of twice the kinetic energy per vibrational mode, at the temperature that the run really had
     modes = numbers["vibrations"]["modes"] * 300.0 / numbers["temperature"]["mean"]["mean"]
     assert modes == pytest.approx(21, abs=2.0)
@@ -263,8 +262,6 @@ BAD = {
     "summary is a list": (rewrite("summary.json", lambda d: b"[]"), "summary"),
     "damaged log": (rewrite("log.csv", lambda d: d + b"60,0.0\n"), "line 32"),
     "log of something else": (rewrite("log.csv", lambda d: b"a,b\n1,2\n"), "temperature_K"),
-    "velocities of another shape": (lambda run: np.savez(run / "velocities.npz", velocities=np.zeros((3, 3))), "shape"),
-    "no velocities in the file": (lambda run: np.savez(run / "velocities.npz", v=np.zeros(3)), "velocities"),
 }
 
 
