@@ -118,8 +118,8 @@ def measure_drift(
     folders: list[Path], masses: NDArray[np.float64], reference: NDArray[np.float64], interval_fs: float
 ) -> dict[str, Any]:
     """Drift and errors of every NVE run that has enough frames at the reference's interval."""
+    from mdet_openmm.simulation.conservation import EnergySource
     from mdet_openmm.simulation.ended_run import read_run
-    from mdet_openmm.simulation.log_file import read_table
     from mdet_openmm.simulation.reference_energy import total_energy
 
     found: dict[str, Any] = {}
@@ -132,7 +132,9 @@ def measure_drift(
             continue
         windows = windows_of(run.positions, masses, interval_fs, reference)
         times, temperature = run.log["time_ps"], run.log["temperature_K"]
-        at, energy = total_energy(folder, read_table(folder / "log.csv"))
+        energies = total_energy(folder, run.log, EnergySource.GFN2)
+        assert energies is not None
+        at, energy = energies
         energy = MEV_PER_KJ_MOL / len(masses) * (energy - energy[: max(1, len(energy) // 100)].mean())
         for window in windows:
             near = np.abs(times - window["middle_ps"]) <= WINDOW_PS / 2

@@ -3,8 +3,8 @@
     python experiments/teacher_check/check_teachers.py label     # hours of one core; can be stopped, and goes on
     python experiments/teacher_check/check_teachers.py report    # the table of docs/teachers.md
 
-Of each molecule one structure near the minimum of the teacher SO3LR (normal noise of 0.03 Å on every coordinate) and one
-distorted (0.10 Å). The labels stand in ``pbe0_def2tzvp.npz`` beside this program, and are the test set
+Of each molecule one structure near the minimum of the teacher SO3LR (normal noise of 0.03 Å on every coordinate) and
+one distorted (0.10 Å). The labels stand in ``pbe0_def2tzvp.npz`` beside this program, and are the test set
 of true DFT that the cards of the models show.
 """
 
@@ -123,7 +123,7 @@ def report() -> None:
             error = 1e3 * float(np.abs(found - data["forces"][k, :n]).mean())
             errors[name].append((str(data["group"][k]), bool(data["distorted"][k]), error))
     print(
-        f"Against {teacher_version(DFT)[0]}, {len(data['energy'])} structures of {len(set(data['smiles']))} molecules.\n"
+    print(f"Against {teacher_version(DFT)[0]}: {len(data['energy'])} structures of {len(set(data['smiles']))} molecules.\n")
     )
     print("| group | structures | SO3LR, near the minimum | distorted | GFN2-xTB, near the minimum | distorted |")
     print("| --- | --- | --- | --- | --- | --- |")

@@ -98,7 +98,7 @@ def _cards(study: Study) -> list[Card]:
             "stable for",
             f"{study.stable_ps:.4g}",
             "ps",
-            f"of {run.times[-1]:.4g} ps simulated" if collapsed else f"{run.trajectory.n_frames} frames, the whole run",
+            f"of {run.times[-1]:.4g} ps simulated" if collapsed else f"{len(run.positions)} frames, the whole run",
             BAD if collapsed else GOOD if study.bonds else NEUTRAL,
         )
     ]
@@ -180,7 +180,7 @@ def _element_table(study: Study) -> Table | None:
     if study.temperature is None or not study.temperature.elements:
         return None
     result = study.temperature
-    counts = dict(zip(*np.unique([a.element.symbol for a in study.run.trajectory.topology.atoms], return_counts=True)))  # noqa: B905
+    counts = dict(zip(*np.unique([a.element.symbol for a in study.run.topology.atoms], return_counts=True)))  # noqa: B905
     rows = [
         [
             symbol,

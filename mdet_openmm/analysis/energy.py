@@ -1,6 +1,5 @@
 """The energy of an NVE run: what summary.json says of its drift, and the series to draw."""
 
-import csv
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +7,12 @@ from numpy.typing import NDArray
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
-from mdet_openmm.molecules.trajectories import one_line
+from mdet_openmm.simulation.conservation import MEV_PER_KJ_MOL, EnergySource, energy_source
 from mdet_openmm.simulation.ended_run import Run
-from mdet_openmm.units import KJ_PER_MOL_PER_EV
+from mdet_openmm.simulation.log_file import KINETIC, POTENTIAL, TEMPERATURE, TIME
+from mdet_openmm.simulation.reference_energy import total_energy
+from mdet_openmm.simulation.run_folder import LOG
 
-KINETIC, POTENTIAL = "kinetic_energy_kJ_mol", "potential_energy_kJ_mol"
-GFN2, HELD = "GFN2-xTB", "energy head, which was held"
 SIGMAS = 3.0
 
 
@@ -28,7 +27,7 @@ class EnergyResult:
     total_times, total
         (k,) total energy, less its mean; empty where there is none.
     source
-        Whose potential energy it has: "energy head", the same "which was held", "GFN2-xTB" or None.
+        Whose potential energy it has, or None.
     drift, drift_error
         Of the total energy, per ps; None where there is none.
     ratio
@@ -41,7 +40,7 @@ class EnergyResult:
     kinetic: NDArray[np.float64]
     total_times: NDArray[np.float64]
     total: NDArray[np.float64]
-    source: str | None
+    source: EnergySource | None
     drift: float | None
     drift_error: float | None
     ratio: float | None
@@ -53,7 +52,7 @@ class EnergyResult:
 
         An energy that was held to be constant is no judge.
         """
-        if self.ratio is None or self.drift is None or not self.kinetic_std > 0.0 or self.source == HELD:
+        if self.ratio is None or self.drift is None or not self.kinetic_std > 0.0 or self.source is EnergySource.HELD:
             return UNDECIDED
         error = self.ratio * abs((self.drift_error or 0.0) / self.drift) if self.drift else 0.0
         if self.ratio + SIGMAS * error < 1.0:
@@ -68,7 +67,7 @@ class EnergyResult:
                 "Nothing gives this run an energy, so its drift cannot be judged: run_nve.py --restart --reference "
                 "gfn2 evaluates one."
             )
-        if self.source == HELD:
+        if self.source is EnergySource.HELD:
             return (
                 "The total energy of the energy head was held constant, which says nothing about the true one: "
                 "run_nve.py --restart --reference gfn2 evaluates that."
@@ -88,24 +87,19 @@ def study_energy(run: Run) -> EnergyResult | None:
         If the log has no kinetic energy, or ``reference.csv`` is damaged.
     """
     summary, log = run.summary, run.log
-    if summary.get("ensemble") != "nve" or not len(log["temperature_K"]):
+    if summary.get("ensemble") != "nve" or not len(log[TEMPERATURE]):
         return None
-    if KINETIC not in log or "time_ps" not in log:
-        raise InputError(f"{run.folder / 'log.csv'} has no {KINETIC}; was it written by run_nve.py?")
-    per_atom = 1e3 / KJ_PER_MOL_PER_EV / len(run.atomic_numbers)
-    source = summary.get("energy_source")
-    times, total = np.zeros(0), np.zeros(0)
-    if source == GFN2:
-        at, potential = _reference(run)
-        _, theirs, ours = np.intersect1d(at, log["step"], return_indices=True)
-        times, total = log["time_ps"][ours], KJ_PER_MOL_PER_EV * potential[theirs] + log[KINETIC][ours]
-    elif source is not None and POTENTIAL in log:
-        times, total = log["time_ps"], log[POTENTIAL] + log[KINETIC]
+    if KINETIC not in log or TIME not in log:
+        raise InputError(f"{run.folder / LOG} has no {KINETIC}; was it written by run_nve.py?")
+    per_atom = MEV_PER_KJ_MOL / len(run.atomic_numbers)
+    source = energy_source(summary)
+    known = source is EnergySource.GFN2 or POTENTIAL in log
+    times, total = (total_energy(run.folder, log, source) if known else None) or (np.zeros(0), np.zeros(0))
     finite = np.isfinite(total)
     times, total = times[finite], total[finite]
     kinetic = log[KINETIC]
     return EnergyResult(
-        times=log["time_ps"],
+        times=log[TIME],
         kinetic=per_atom * (kinetic - kinetic.mean()),
         total_times=times,
         total=per_atom * (total - total.mean()) if len(total) else total,
@@ -115,15 +109,3 @@ def study_energy(run: Run) -> EnergyResult | None:
         ratio=summary.get("drift_ratio"),
         kinetic_std=float(summary.get("kinetic_energy_std_meV_per_atom") or 0.0),
     )
-
-
-def _reference(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and potential energies in eV of ``reference.csv``."""
-    path = run.folder / "reference.csv"
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [(float(row["step"]), float(row["potential_energy_eV"])) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot read {path}: {one_line(error)}") from None
-    table = np.array(rows).reshape(-1, 2)
-    return table[:, 0], table[:, 1]

@@ -19,7 +19,7 @@ def numbers_of(study: Study) -> dict[str, Any]:
     bond = None if stability.bond is None else study.bonds[stability.bond].label
     result: dict[str, Any] = {
         "format": "mdet-analysis 1",
-        "frames": run.trajectory.n_frames,
+        "frames": len(run.positions),
         "stable_frames": study.stable,
         "interval_fs": run.interval_fs,
         "time_ps": run.times[-1],
@@ -72,7 +72,7 @@ def numbers_of(study: Study) -> dict[str, Any]:
         "infrared": None if study.infrared is None else asdict(study.infrared),
         "reference": None if study.reference is None else {
             "path": str(study.reference.path),
-            "frames": study.reference.trajectory.n_frames,
+            "frames": len(study.reference.positions),
         },
         "notes": study.notes,
     }  # fmt: skip

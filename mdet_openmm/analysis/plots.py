@@ -200,7 +200,7 @@ def _vibrations(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
         )
     windows = "one window" if spectrum.windows == 1 else f"{spectrum.windows} windows"
     caption = (
-        f"Mass-weighted, from {spectrum.source}, without translation and rotation; {windows}, resolution "
+        f"Mass-weighted, from positions, without translation and rotation; {windows}, resolution "
         f"{spectrum.resolution:.0f} cm⁻¹. Frames every {study.run.interval_fs:g} fs resolve up to "
         f"{spectrum.nyquist:.0f} cm⁻¹. The integral, {spectrum.modes:.1f} modes, is the kinetic energy of the "
         "vibrations in units of k_B T/2."

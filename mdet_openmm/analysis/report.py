@@ -80,12 +80,13 @@ def _check_output(target: Path) -> None:
 
 
 def run_analysis(settings: AnalyzeSettings) -> Path:
-    """Analyse as the command line does: say what is rewritten, and print the summary and the path of the report."""
+    """Analyse as the command line does: say what is rewritten, print the summary, notes, and the path of the report."""
     target = settings.folder / "analysis" if settings.output is None else settings.output
     if (target / JSON_NAME).is_file():
         print(f"rewriting the analysis in {target}")
     page = analyze(settings.folder, settings.reference, settings.output)
-    for line in json.loads((page.parent / JSON_NAME).read_text(encoding="utf-8"))["verdicts"]:
-        print(line["text"])
+    numbers = json.loads((page.parent / JSON_NAME).read_text(encoding="utf-8"))
+    for line in [verdict["text"] for verdict in numbers["verdicts"]] + [f"note: {note}" for note in numbers["notes"]]:
+        print(line)
     print(f"report: {page}")
     return page

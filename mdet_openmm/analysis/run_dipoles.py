@@ -1,6 +1,5 @@
 """The dipoles along a run, from the model that it was run with."""
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from mdet_openmm.errors import InputError
 from mdet_openmm.measure.vibrations import superpose
 from mdet_openmm.simulation.ended_run import Run
-from mdet_openmm.simulation.run_folder import SETTINGS
+from mdet_openmm.simulation.run_folder import read_settings
 
 MOST_FRAMES = 10_000
 """Frames from the start on whose dipoles are computed: for ethanol and a small network a minute on one core."""
@@ -44,16 +43,12 @@ def dipoles_of_run(run: Run, positions: NDArray[np.float64], masses: NDArray[np.
     RunDipoles or None
         None if the model is not there any more, is not the one that the run was made with, or has no dipole head.
     """
-    try:
-        name = json.loads((run.folder / SETTINGS).read_text(encoding="utf-8"))["settings"]["model"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
     from mdet_openmm.export.dipoles import dipoles
     from mdet_openmm.export.model_folder import load_model
 
     try:
-        model = load_model(name)
-    except InputError:
+        model = load_model(read_settings(run.folder)["settings"]["model"])
+    except (InputError, KeyError):
         return None
     used = run.summary.get("model")
     if not model.network.has_dipole or not isinstance(used, dict) or used.get("sha256") != model.sha256:

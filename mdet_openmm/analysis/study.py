@@ -18,6 +18,7 @@ from mdet_openmm.measure.pair_distances import density_error, pair_density
 from mdet_openmm.measure.temperature import TemperatureResult, isolated_temperature, study_temperature
 from mdet_openmm.measure.vibrations import Spectrum, folded_stretches, nyquist_per_cm, vibrational_spectrum
 from mdet_openmm.simulation.ended_run import Run
+from mdet_openmm.simulation.log_file import TEMPERATURE, TIME, temperature_of
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,8 @@ def study_run(run: Run, reference: Reference | None = None) -> Study:
 
     masses = atomic_masses[run.atomic_numbers]
     target = float(run.summary["temperature_K"])
-    positions = settled.xyz.astype(np.float64) * 10.0
-    own_velocities = None if run.velocities is None else run.velocities[: settled.n_frames]
-    spectrum = vibrational_spectrum(positions, masses, run.interval_fs, run.spectral_temperature, own_velocities)
+    positions = run.positions[: settled.n_frames]
+    spectrum = vibrational_spectrum(positions, masses, run.interval_fs, run.spectral_temperature)
     reference_spectrum = None
     if reference is not None and reference.interval_fs is not None and spectrum is not None:
         kelvin = reference.temperature or target
@@ -199,14 +199,14 @@ def _temperatures(
     run: Run, collapse: int | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, NDArray[np.float64]]]:
     """Times in ps, temperatures and those of each element in K, for finite rows before the collapse."""
-    series = run.log["temperature_K"]
+    series = run.log[TEMPERATURE]
     counted = run.interval_fs * 1e-3 * np.arange(1, len(series) + 1, dtype=np.float64)
-    times = run.log.get("time_ps", counted)
+    times = run.log.get(TIME, counted)
     keep = np.isfinite(series)
     if collapse is not None:
         keep &= times < run.times[collapse]
     symbols = [chemical_symbols[z] for z in sorted(set(run.atomic_numbers.tolist()))]
-    columns = {symbol: run.log[f"temperature_{symbol}_K"] for symbol in symbols if f"temperature_{symbol}_K" in run.log}
+    columns = {symbol: run.log[temperature_of(symbol)] for symbol in symbols if temperature_of(symbol) in run.log}
     return times[keep], series[keep], {symbol: column[keep] for symbol, column in columns.items()}
 
 

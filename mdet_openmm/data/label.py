@@ -95,7 +95,7 @@ def run_label(config: LabelConfig, output: Path, workers: int | None = None, res
             assembled = partial / "assembled.h5"
             summary = write_dataset(assembled, rows, blocks, provenance, compact=config.compact)
             if not summary["frames"]:
-                raise RunStopped(f"not one frame could be labelled; the teacher first said: {summary['first_failure']}")
+                raise RunStopped(_why_none(summary, config))
             with open(assembled, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(assembled, output)
@@ -108,6 +108,17 @@ def run_label(config: LabelConfig, output: Path, workers: int | None = None, res
         "workers": workers,
         "seconds": round(time.perf_counter() - began, 2),
     }
+
+
+def _why_none(summary: dict[str, Any], config: LabelConfig) -> str:
+    reasons = {
+        "teacher": "without an answer of the teacher",
+        "max_force": f"with a force above max_force ({config.max_force:g} eV/Å)",
+        "broken": f"not reached because a bond grew to {config.max_stretch:g} times its length (max_stretch)",
+    }
+    counts = [f"{count} {reasons[name]}" for name, count in summary["skipped"].items() if count]
+    said = f"; the teacher first said: {summary['first_failure']}" if summary["first_failure"] else ""
+    return f"not one frame could be labelled: {', '.join(counts) or 'none was asked for'}{said}"
 
 
 def _check_output(output: Path, partial: Path, restart: bool) -> None:

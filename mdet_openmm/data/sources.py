@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,36 +220,20 @@ def _from_file(path: Path, entry: MoleculeEntry) -> Molecule:
 
 
 def _from_trajectory(path: Path, entry: MoleculeEntry) -> tuple[Molecule, Array]:
-    if entry.topology is None:
-        numbers, frames = _multi_frame_file(path)
-        multiplicity = 1 if entry.multiplicity is None else entry.multiplicity
-        molecule = Molecule(numbers, frames[0], entry.charge or 0, multiplicity, entry.name or path.stem)
-    else:
-        import mdtraj
+    from mdet_openmm.molecules.trajectories import read_trajectory
 
-        _fingerprint(entry.topology)  # says so if it cannot be read
-        molecule = _from_file(entry.topology, replace(entry, name=entry.name or path.stem))
-        try:
-            loaded = mdtraj.load(str(path), top=str(entry.topology))
-        except Exception as error:  # mdtraj has one for every format
-            raise InputError(f"label: cannot read {path} with {entry.topology}: {error}") from None
-        numbers = np.array([atom.element.atomic_number for atom in loaded.topology.atoms], dtype=np.int64)
-        if not np.array_equal(numbers, molecule.atomic_numbers):
-            raise InputError(f"label: {entry.topology} has other atoms for mdtraj than for the molecule's reader")
-        frames = loaded.xyz.astype(np.float64) * 10.0
-    return molecule, np.ascontiguousarray(frames[:: entry.stride])
-
-
-def _multi_frame_file(path: Path) -> tuple[NDArray[np.int64], Array]:
-    from ase.io import read
-
-    try:
-        images = read(path, index=":")
-    except Exception as error:  # ase has one for every format
-        raise InputError(
-            f"label: cannot read the frames of {path}: {error} (formats without element names need a topology)"
-        ) from None
-    numbers = np.asarray(images[0].numbers, dtype=np.int64)
-    if any(not np.array_equal(image.numbers, numbers) for image in images):
-        raise InputError(f"label: the frames of {path} have different atoms; label them as separate entries")
-    return numbers, np.array([image.positions for image in images], dtype=np.float64)
+    topology = None if entry.topology is None else _from_file(entry.topology, entry)
+    found = read_trajectory(path, topology)
+    settled: dict[str, Any] = {}
+    for what, default in (("charge", 0), ("multiplicity", 1)):
+        given, stated = getattr(entry, what), getattr(found.first, what, None)
+        question = getattr(found.first, f"{what}_question", None)
+        if given is None and topology is not None:
+            given = getattr(topology, what)
+            if stated not in (None, given):
+                raise InputError(f"label: {path} states {what} {stated}, {entry.topology} {given}; give '{what}' here")
+        if given is None and question is not None:
+            raise InputError(question)
+        settled[what] = given if given is not None else stated if stated is not None else default
+    frames = np.ascontiguousarray(found.positions[:: entry.stride])
+    return Molecule(found.atomic_numbers, frames[0], name=entry.name or path.stem, **settled), frames

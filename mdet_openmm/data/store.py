@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +20,7 @@ _RUN = 1 << 20
 """Rows of atoms read at once at most, to bound the memory."""
 
 
-class Batch(NamedTuple):
+class LabelledFrames(NamedTuple):
     """Frames of b structures with n atoms each."""
 
     atomic_numbers: NDArray[np.int64]
@@ -40,23 +39,6 @@ class Batch(NamedTuple):
     """(b,) index into ``Store.molecules``."""
     dipole: NDArray[np.float64]
     """(b, 3) in e·Å about the origin of the positions; NaN where unknown."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One labelled structure; units as in `Batch`, dipole (3,) in e·Å, temperature in K (NaN where unknown)."""
-
-    atomic_numbers: NDArray[np.int64]
-    positions: NDArray[np.float64]
-    forces: NDArray[np.float64]
-    energy: float
-    charge: int
-    multiplicity: int
-    molecule: int
-    dipole: NDArray[np.float64]
-    temperature: float
-    kind: str
-    split: str
 
 
 class Store:
@@ -204,7 +186,7 @@ class Store:
         sizes = self.sizes[chosen]
         return {int(n): chosen[sizes == n] for n in np.unique(sizes)}
 
-    def load(self, indices: ArrayLike) -> Batch:
+    def load(self, indices: ArrayLike) -> LabelledFrames:
         """Frames of one size, in the order of ``indices``, which may repeat.
 
         Raises
@@ -233,7 +215,7 @@ class Store:
         molecule = self.molecule[wanted]
         charges = np.array([m.charge for m in self.molecules], dtype=np.int64)
         multiplicities = np.array([m.multiplicity for m in self.molecules], dtype=np.int64)
-        return Batch(
+        return LabelledFrames(
             numbers[back],
             positions[back],
             forces[back],
@@ -264,31 +246,6 @@ class Store:
                     continue
             yield begin, end
             begin = end
-
-    def __getitem__(self, index: int) -> Frame:
-        """One frame."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"frame {index} of {len(self)}")
-        index = int(index) % len(self)
-        batch = self.load([index])
-        return Frame(
-            atomic_numbers=batch.atomic_numbers[0],
-            positions=batch.positions[0],
-            forces=batch.forces[0],
-            energy=float(batch.energy[0]),
-            charge=int(batch.charge[0]),
-            multiplicity=int(batch.multiplicity[0]),
-            molecule=int(batch.molecule[0]),
-            dipole=batch.dipole[0],
-            temperature=float(self.temperatures[index]),
-            kind=self.kind_names[self.kinds[index]],
-            split=self.split_names[self.splits[index]],
-        )
-
-    def __iter__(self) -> Iterator[Frame]:
-        """All frames, one after the other."""
-        for index in range(len(self)):
-            yield self[index]
 
 
 def _molecule_table(group: Any) -> tuple[MoleculeRow, ...]:

@@ -158,10 +158,8 @@ def begin_task(task: Task, config: LabelConfig, source: Source) -> Work:
     numbers = source.atomic_numbers
     collected = _Collected(config)
     if task.positions.ndim == 3:
-        finite = [as_stored(x, config.compact) for x in task.positions if np.isfinite(x).all()]
-        if len(finite) < len(task.positions):
-            collected.failed("teacher", len(task.positions) - len(finite), "positions are not finite")
-        for positions, answer in zip(finite, (yield finite), strict=True):
+        frames = [as_stored(x, config.compact) for x in task.positions]
+        for positions, answer in zip(frames, (yield frames), strict=True):
             collected.keep("trajectory", positions, answer)
     else:
         yield from _sample(task, config, numbers, collected)

@@ -20,6 +20,10 @@ TOO_WIDE = 0.25
 RELAXATIONS = 10.0
 """A run shorter than this many thermostat relaxation times still remembers its start."""
 
+IMPOSSIBLE_SIGMAS = 4.0
+"""A mean that is as improbable as so many sigmas of a normal distribution for one single sample is wrong at any length.
+"""
+
 
 @dataclass(frozen=True)
 class TemperatureResult:
@@ -89,6 +93,28 @@ def expected_density(temperature: NDArray[np.float64], target: float, degrees_of
     return density
 
 
+def widest_means(target: float, degrees_of_freedom: int) -> tuple[float, float]:
+    """Lowest and highest mean temperature in K that a canonical run of any length shows, be it one sample long.
+
+    The mean of a run whose correlation nobody knows scatters at most as one sample does (standard deviation T₀ √(2/d)),
+    which has the tails of the gamma distribution (`expected_density`). Each bound has the tail of `IMPOSSIBLE_SIGMAS`
+    normal ones, 3.2e-5; a mean of correlated samples may exceed it e times as often (convex order), so that at most 1
+    of 5,000 canonical runs is outside, and of runs of more than a few independent samples none.
+
+    Parameters
+    ----------
+    target
+        T₀ in K.
+    degrees_of_freedom
+        d.
+    """
+    from scipy.stats import gamma, norm  # type: ignore[import-untyped, unused-ignore]
+
+    tail = norm.sf(IMPOSSIBLE_SIGMAS)
+    canonical = gamma(degrees_of_freedom / 2, scale=2 * target / degrees_of_freedom)
+    return float(canonical.ppf(tail)), float(canonical.isf(tail))
+
+
 def judge_mean(mean: BlockedMean, target: float) -> str:
     """Whether a mean agrees with its target within its error (three standard errors) and the tolerance."""
     bound = mean.bound()
@@ -124,7 +150,8 @@ def study_temperature(
     Returns
     -------
     TemperatureResult
-        A verdict is ``undecided`` for a run of fewer than ten relaxation times, or one whose errors are too large.
+        A verdict is ``undecided`` for a run of fewer than ten relaxation times, or one whose errors are too large; but
+        a mean outside of `widest_means` is ``broken`` at any length.
     """
     from scipy.stats import gamma, kstwobign  # type: ignore[import-untyped, unused-ignore]
 
@@ -145,7 +172,10 @@ def study_temperature(
     mean_verdict = judge_mean(mean, target)
     if relaxations < RELAXATIONS:
         mean_verdict = spread = equipartition = UNDECIDED
-    sentence = _sentence(mean, target, mean_verdict, equipartition, elements, verdicts, relaxations)
+    lowest, highest = widest_means(target, degrees_of_freedom)
+    if mean.mean < lowest or mean.mean > highest:
+        mean_verdict = BROKEN
+    sentence = _sentence(mean, target, expected_std, mean_verdict, equipartition, elements, verdicts, relaxations)
     return TemperatureResult(
         target, degrees_of_freedom, mean, expected_std, distance, probability, elements, mean_verdict, spread,
         equipartition, sentence,
@@ -194,31 +224,39 @@ def _worst(verdicts: list[str]) -> str:
 def _sentence(
     mean: BlockedMean,
     target: float,
+    expected_std: float,
     mean_verdict: str,
     equipartition: str,
     elements: Mapping[str, BlockedMean],
     verdicts: Mapping[str, str],
     relaxations: float,
 ) -> str:
+    off = mean.mean - target
+    if relaxations < RELAXATIONS and mean_verdict == BROKEN:
+        return (
+            f"The mean temperature, {mean.mean:.1f} K, is off by {off:+.1f} K: {abs(off) / expected_std:.1f} standard "
+            "deviations of a single sample, too much for a run of any length."
+        )
     if relaxations < RELAXATIONS:
         return "The run is shorter than ten thermostat relaxation times: too short to judge its temperature."
     parts = []
     if mean_verdict == HOLDS:
         parts.append(f"the mean temperature, {mean.mean:.1f} ± {mean.error:.1f} K, agrees with the target")
     elif mean_verdict == BROKEN:
-        parts.append(f"the mean temperature is off by {mean.mean - target:+.1f} ± {mean.error:.1f} K")
+        error = f" ± {mean.error:.1f}" if np.isfinite(mean.error) else ""
+        parts.append(f"the mean temperature is off by {off:+.1f}{error} K")
     else:
         parts.append("the mean temperature is not known well enough to judge")
     if equipartition == HOLDS:
         widest = max(element.bound() for element in elements.values())
         parts.append(f"every element has the target temperature (deviations of more than {widest:.0f} K would show)")
     elif equipartition == BROKEN:
-        off = [
+        wrong = [
             f"{symbol} {elements[symbol].mean - target:+.1f} ± {elements[symbol].error:.1f} K"
             for symbol, verdict in verdicts.items()
             if verdict == BROKEN
         ]
-        parts.append(f"equipartition is broken ({', '.join(off)})")
+        parts.append(f"equipartition is broken ({', '.join(wrong)})")
     else:
         parts.append("equipartition cannot be decided from so few independent samples")
     text = "; ".join(parts) + "."

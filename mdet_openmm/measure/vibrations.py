@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.constants import speed_of_light  # type: ignore[import-untyped, unused-ignore]
 
-from mdet_openmm.units import ANGSTROM_PER_NM, BOLTZMANN_KJ_PER_MOL_K
+from mdet_openmm.units import BOLTZMANN_KJ_PER_MOL_K
 
 PER_CM_PER_INVERSE_FS = 1e15 / (100 * speed_of_light)
 """Wavenumber in 1/cm of a frequency of 1/fs."""
@@ -43,8 +43,6 @@ class Spectrum:
         Number of half-overlapping windows that were averaged.
     peaks
         Wavenumbers of the highest peaks in 1/cm, ascending.
-    source
-        ``positions`` or ``velocities``.
     """
 
     wavenumber: NDArray[np.float64]
@@ -53,7 +51,6 @@ class Spectrum:
     nyquist: float
     windows: int
     peaks: tuple[float, ...]
-    source: str
 
     @property
     def modes(self) -> float:
@@ -77,15 +74,12 @@ def vibrational_spectrum(
     masses: NDArray[np.float64],
     interval_fs: float,
     temperature: float,
-    velocities: NDArray[np.float64] | None = None,
 ) -> Spectrum | None:
     """Mass-weighted power spectrum of the atomic velocities, without translation and rotation.
 
-    From positions: each frame is superposed (mass-weighted) on the mean structure, then v(t + Δ/2) = (x(t + Δ) −
-    x(t))/Δ. This difference scales the amplitude at frequency f by sinc(fΔ) = sin(πfΔ)/(πfΔ), so the power is
-    divided by sinc²(fΔ), at most 2.47 (at the Nyquist frequency). From velocities: the velocity of the centre of mass
-    and the rigid rotation are subtracted, and the rest is turned with the superposition. Either is then averaged over
-    half-overlapping Hann windows (Welch).
+    Each frame is superposed (mass-weighted) on the mean structure, then v(t + Δ/2) = (x(t + Δ) − x(t))/Δ. This
+    difference scales the amplitude at frequency f by sinc(fΔ) = sin(πfΔ)/(πfΔ), so the power is divided by sinc²(fΔ),
+    at most 2.47 (at the Nyquist frequency). It is averaged over half-overlapping Hann windows (Welch).
 
     Parameters
     ----------
@@ -97,8 +91,6 @@ def vibrational_spectrum(
         Time between frames.
     temperature
         In K; scales the density to modes.
-    velocities
-        (f, n, 3) in nm/ps, used instead of differences where given.
 
     Returns
     -------
@@ -109,18 +101,12 @@ def vibrational_spectrum(
 
     if positions.shape[1] < 2 or len(positions) < FEWEST_SAMPLES + 1:
         return None
-    rotations, superposed = superpose(positions, masses)
-    if velocities is None:
-        source = "positions"
-        rates = np.diff(superposed, axis=0) / interval_fs  # Å/fs
-    else:
-        source = "velocities"
-        rates = np.einsum("fab,fnb->fna", rotations, internal_velocities(positions, velocities, masses)) / 100.0
+    _, superposed = superpose(positions, masses)
+    rates = np.diff(superposed, axis=0) / interval_fs  # Å/fs
     nyquist = nyquist_per_cm(interval_fs)
     length = window_length(len(rates), interval_fs)
     frequency, power = welch(rates, fs=1 / interval_fs, nperseg=length, axis=0, detrend="constant")
-    if source == "positions":
-        power = power / np.sinc(frequency * interval_fs)[:, None, None] ** 2
+    power = power / np.sinc(frequency * interval_fs)[:, None, None] ** 2
     # Å/fs is 100 nm/ps, and g/mol (nm/ps)² is kJ/mol
     energy = np.einsum("n,fnx->f", masses, power) * 100.0**2
     density = energy / (BOLTZMANN_KJ_PER_MOL_K * temperature) / PER_CM_PER_INVERSE_FS
@@ -132,7 +118,6 @@ def vibrational_spectrum(
         nyquist,
         1 + 2 * (len(rates) - length) // length,
         highest_peaks(wavenumber, density),
-        source,
     )
 
 
@@ -217,18 +202,3 @@ def _follow_axis(axes: NDArray[np.float64]) -> NDArray[np.float64]:
         k = np.array([[0, -cross[2], cross[1]], [cross[2], 0, -cross[0]], [-cross[1], cross[0], 0]])
         rotations[i] = rotations[i - 1] @ (np.eye(3) + k + k @ k / (1 + cosine))
     return rotations
-
-
-def internal_velocities(
-    positions: NDArray[np.float64], velocities: NDArray[np.float64], masses: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Velocities less those of the rigid body: v − v_cm − ω × (x − x_cm), where I ω = L; all (f, n, 3)."""
-    weights = masses / masses.sum()
-    x = (positions - np.einsum("n,fnx->fx", weights, positions)[:, None]) / ANGSTROM_PER_NM
-    v = velocities - np.einsum("n,fnx->fx", weights, velocities)[:, None]
-    momentum = np.einsum("n,fnx->fx", weights, np.cross(x, v))
-    gyration = np.einsum("n,fna,fnb->fab", weights, x, x)
-    inertia = np.trace(gyration, axis1=1, axis2=2)[:, None, None] * np.eye(3) - gyration
-    omega = np.einsum("fab,fb->fa", np.linalg.pinv(inertia, rcond=1e-9, hermitian=True), momentum)
-    rest: NDArray[np.float64] = v - np.cross(omega[:, None], x)
-    return rest

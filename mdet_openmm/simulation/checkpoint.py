@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.dcd import check_frames
 from mdet_openmm.simulation import run_folder, verlet
+from mdet_openmm.simulation.log_file import check_rows
+from mdet_openmm.simulation.schedule import Schedule
 
 DIGEST_BYTES = 32
 
@@ -44,3 +47,30 @@ def load_checkpoint(context: Any, folder: Path) -> int:
         text = " ".join(str(error).split())
         raise InputError(f"cannot use {path} ({text}); go on with the platform and OpenMM that wrote it") from None
     return int(context.getStepCount())
+
+
+def check_counted(folder: Path, schedule: Schedule, step: int, n_atoms: int) -> None:
+    """Refuse to go on from a checkpoint that counts more frames or rows than the folder holds.
+
+    Parameters
+    ----------
+    folder
+        Of the run; nothing in it is touched.
+    schedule
+        When frames and rows are due.
+    step
+        Of the checkpoint.
+    n_atoms
+        Atoms of a frame.
+
+    Raises
+    ------
+    InputError
+        Naming the file.
+    """
+    counted, frames = step - schedule.equilibrate, schedule.frames(step)
+    if frames:
+        check_frames(folder / run_folder.TRAJECTORY, n_atoms, frames)
+        check_rows(folder / run_folder.LOG, counted, frames)
+        if schedule.equivariance:
+            check_rows(folder / run_folder.EQUIVARIANCE, counted, counted // schedule.equivariance)

@@ -1,16 +1,41 @@
 """What an NVE run kept and what it did not: drifts of temperature and energy, and the check of the integrator."""
 
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.errors import InputError
 from mdet_openmm.measure.drift import linear_drift
-from mdet_openmm.simulation.log_file import ADDED, CHECK, KINETIC
+from mdet_openmm.simulation.log_file import ADDED, CHECK, KINETIC, TEMPERATURE, TIME, Log
 from mdet_openmm.units import KJ_PER_MOL_PER_EV
 
-Log = dict[str, NDArray[np.float64]]
 MEV_PER_KJ_MOL = 1e3 / KJ_PER_MOL_PER_EV
+
+
+class EnergySource(StrEnum):
+    """Whose potential energy is in the total energy of a run, as ``energy_source`` in summary.json has it."""
+
+    HEAD = "energy head"
+    HELD = "energy head, which was held"
+    """Scaling held this total energy constant: that it did not drift says nothing about the forces."""
+    GFN2 = "GFN2-xTB"
+
+
+def energy_source(summary: dict[str, Any]) -> EnergySource | None:
+    """The one that a summary names; None where the run has no total energy.
+
+    Raises
+    ------
+    InputError
+        For a name that is not known.
+    """
+    value = summary.get("energy_source")
+    known = {str(source): source for source in EnergySource}
+    if value is not None and value not in known:
+        raise InputError(f"summary.json: energy_source {value!r} is none of {', '.join(map(repr, known))}")
+    return None if value is None else known[value]
 
 
 def integrator_check(log: Log) -> dict[str, float | None]:
@@ -43,8 +68,8 @@ def conservation(
     n_atoms
         For energies per atom.
     """
-    times = log.get("time_ps", np.zeros(0))
-    temperature = linear_drift(times, log.get("temperature_K", np.zeros(0)))
+    times = log.get(TIME, np.zeros(0))
+    temperature = linear_drift(times, log.get(TEMPERATURE, np.zeros(0)))
     kinetic = linear_drift(times, log.get(KINETIC, np.zeros(0)))
     total = None if energy is None else linear_drift(*energy)
     per_atom = MEV_PER_KJ_MOL / n_atoms

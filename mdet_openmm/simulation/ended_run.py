@@ -1,8 +1,8 @@
 """Reading what run_nvt.py and run_nve.py wrote."""
 
-import csv
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.molecules.trajectories import elements_of, one_line, read_dcd
+from mdet_openmm.molecules.dcd import HEADER_BYTES, read_dcd
+from mdet_openmm.molecules.trajectories import elements_of, one_line
+from mdet_openmm.simulation.log_file import TEMPERATURE, TIME, Log, read_table
+from mdet_openmm.simulation.run_folder import LOG, SUMMARY, TOPOLOGY, TRAJECTORY
 from mdet_openmm.units import ANGSTROM_PER_NM
 
 if TYPE_CHECKING:
     import mdtraj
 
-FILES = ("summary.json", "log.csv", "topology.pdb", "trajectory.dcd")
-SUMMARY_KEYS = ("temperature_K", "report_interval_fs", "atomic_numbers")
+FILES = (SUMMARY, LOG, TOPOLOGY, TRAJECTORY)
+POSITIVE = ("temperature_K", "report_interval_fs")
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,10 @@ class Run:
     ----------
     folder
         Where it was read from.
-    trajectory
-        mdtraj's, in nm, with finite positions only.
+    topology
+        mdtraj's.
+    positions
+        (f, n, 3) float64 in Å, as they are stored; finite.
     atomic_numbers
         (n,) int64.
     times
@@ -40,26 +45,26 @@ class Run:
         Columns of log.csv by their header names, each (rows,) float64.
     summary
         summary.json as it stands.
-    velocities
-        (f, n, 3) in nm/ps from velocities.npz, or None.
     notes
         What the reader of the report should know about the input.
     """
 
     folder: Path
-    trajectory: "mdtraj.Trajectory"
+    topology: "mdtraj.Topology"
+    positions: NDArray[np.float64]
     atomic_numbers: NDArray[np.int64]
     times: NDArray[np.float64]
     interval_fs: float
-    log: dict[str, NDArray[np.float64]]
+    log: Log
     summary: dict[str, Any]
-    velocities: NDArray[np.float64] | None
     notes: tuple[str, ...]
 
-    @property
-    def positions(self) -> NDArray[np.float64]:
-        """(f, n, 3) in Å."""
-        return self.trajectory.xyz.astype(np.float64) * ANGSTROM_PER_NM
+    @cached_property
+    def trajectory(self) -> "mdtraj.Trajectory":
+        """mdtraj's, in nm and single precision."""
+        import mdtraj
+
+        return mdtraj.Trajectory(self.positions / ANGSTROM_PER_NM, self.topology)
 
     @property
     def spectral_temperature(self) -> float:
@@ -74,8 +79,7 @@ def read_run(folder: Path) -> Run:
     Parameters
     ----------
     folder
-        Holds trajectory.dcd, topology.pdb, log.csv and summary.json, and perhaps velocities.npz (array
-        ``velocities`` (frames, atoms, 3) in nm/ps, at the times of the frames).
+        Holds trajectory.dcd, topology.pdb, log.csv and summary.json.
 
     Raises
     ------
@@ -88,111 +92,98 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise InputError(f"{folder} is a file; give the output folder of run_nvt.py")
     missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing == ["summary.json"]:
-        raise InputError(f"{folder} has no summary.json: the run has not ended; let it end, or go on with --restart")
+    if missing == [SUMMARY]:
+        raise InputError(f"{folder} has no {SUMMARY}: the run has not ended; let it end, or go on with --restart")
     if missing:
         raise InputError(f"{folder} is not a run folder: {', '.join(missing)} missing; give the output of run_nvt.py")
-    summary = _read_summary(folder / "summary.json")
+    summary = read_summary(folder, "temperature_K", "report_interval_fs", "atomic_numbers")
     numbers = np.asarray(summary["atomic_numbers"], dtype=np.int64)
-    log = _read_log(folder / "log.csv")
-    trajectory = _load_dcd(folder / "trajectory.dcd", folder / "topology.pdb")
-    _check_atoms(trajectory, numbers, folder / "topology.pdb")
-    velocities = _read_velocities(folder / "velocities.npz", trajectory.xyz.shape)
-
-    notes = []
+    log = read_table(folder / LOG, TEMPERATURE)
+    positions = read_dcd(folder / TRAJECTORY)
+    topology = _read_topology(folder / TOPOLOGY, positions.shape[1], numbers)
     interval = float(summary["report_interval_fs"])
-    n = trajectory.n_frames
-    time = log.get("time_ps")
-    if time is not None and len(time) == n:
-        times = time
+    times = interval * 1e-3 * np.arange(1, len(positions) + 1, dtype=np.float64)
+    notes = []
+    rows = len(log[TEMPERATURE])
+    if TIME in log and rows == len(times) and np.allclose(log[TIME], times, rtol=1e-6, atol=1e-9):
+        times = log[TIME]
     else:
-        times = interval * 1e-3 * np.arange(1, n + 1)
-        notes.append(
-            f"log.csv has {len(next(iter(log.values())))} rows for {n} frames; frame times are counted instead."
-        )
-    finite = np.isfinite(trajectory.xyz).all(axis=(1, 2))
+        unlike = f"{rows} rows" if rows != len(times) else "rows of other times"
+        notes.append(f"{LOG} has {unlike} for {len(times)} frames; frame times are counted instead.")
+    finite = np.isfinite(positions).all(axis=(1, 2))
     if not finite.all():
         keep = int(np.argmin(finite))
         if keep == 0:
-            raise InputError(f"{folder / 'trajectory.dcd'}: the first frame is not finite; nothing to analyse")
+            raise InputError(f"{folder / TRAJECTORY}: the first frame is not finite; nothing to analyse")
         notes.append(f"Frame {keep} is the first with positions that are not finite; only the frames before are used.")
-        trajectory, times = trajectory[:keep], times[:keep]
-        velocities = None if velocities is None else velocities[:keep]
-    return Run(folder, trajectory, numbers, times, interval, log, summary, velocities, tuple(notes))
+        positions, times = positions[:keep], times[:keep]
+    return Run(folder, topology, positions, numbers, times, interval, log, summary, tuple(notes))
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def read_summary(folder: Path, *needed: str) -> dict[str, Any]:
+    """Read summary.json.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    needed
+        Entries that must be there.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, lacks an entry, or has one that makes no sense.
+    """
+    path = folder / SUMMARY
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not readable JSON: {one_line(error)}") from None
     if not isinstance(summary, dict):
         raise InputError(f"{path} does not hold the summary of a run")
-    for key in SUMMARY_KEYS:
+    for key in needed:
         if key not in summary:
             raise InputError(f"{path} has no '{key}'; was it written by run_nvt.py?")
-    for key in SUMMARY_KEYS[:2]:
+    for key in (key for key in POSITIVE if key in needed):
         value = summary[key]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
             raise InputError(f"{path}: {key} must be a positive number, not {value!r}")
-    numbers = summary["atomic_numbers"]
+    numbers = summary.get("atomic_numbers", [1])
     if not isinstance(numbers, list) or not numbers or not all(isinstance(z, int) and 0 < z < 119 for z in numbers):
         raise InputError(f"{path}: atomic_numbers must be a list of atomic numbers")
     return summary
 
 
-def _read_log(path: Path) -> dict[str, NDArray[np.float64]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read {path}: {one_line(error)}") from None
-    if not rows or "temperature_K" not in rows[0]:
-        raise InputError(f"{path} has no column temperature_K; was it written by run_nvt.py?")
-    header = rows[0]
-    table = np.empty((len(rows) - 1, len(header)))
-    for i, row in enumerate(rows[1:]):
-        try:
-            table[i] = [float(cell) for cell in row]
-        except ValueError:
-            raise InputError(f"{path}: line {i + 2} is damaged: {','.join(row)[:80]!r}") from None
-    return {name: table[:, column] for column, name in enumerate(header)}
+def read_positions(folder: Path, n_atoms: int) -> NDArray[np.float64]:
+    """All frames of a run, (f, n, 3) in Å; none if it ended before the first.
+
+    Raises
+    ------
+    InputError
+        If the trajectory is damaged or has other atoms.
+    """
+    path = folder / TRAJECTORY
+    if not path.is_file() or path.stat().st_size <= HEADER_BYTES:
+        return np.zeros((0, n_atoms, 3))
+    positions = read_dcd(path)
+    if positions.shape[1] != n_atoms:
+        raise InputError(f"{path} has {positions.shape[1]} atoms, its run {n_atoms}; they are not of one run")
+    return positions
 
 
-def _load_dcd(path: Path, topology: Path) -> "mdtraj.Trajectory":
+def _read_topology(path: Path, n_atoms: int, numbers: NDArray[np.int64]) -> "mdtraj.Topology":
     import mdtraj
 
-    positions = read_dcd(path)
     try:
-        top = mdtraj.load_topology(str(topology))
+        topology = mdtraj.load_topology(str(path))
     except Exception as error:  # mdtraj raises whatever its readers and the file's contents lead to
-        raise InputError(f"cannot read {topology}: {one_line(error)}") from None
-    if top.n_atoms != positions.shape[1]:
+        raise InputError(f"cannot read {path}: {one_line(error)}") from None
+    if not n_atoms == topology.n_atoms == len(numbers):
         raise InputError(
-            f"{path} has {positions.shape[1]} atoms, {topology.name} has {top.n_atoms}; they are not of one run"
+            f"{path} has {topology.n_atoms} atoms, {TRAJECTORY} {n_atoms} and {SUMMARY} {len(numbers)}; "
+            "they are not of one run"
         )
-    return mdtraj.Trajectory(positions / ANGSTROM_PER_NM, top)
-
-
-def _check_atoms(trajectory: "mdtraj.Trajectory", numbers: NDArray[np.int64], topology: Path) -> None:
-    if trajectory.n_atoms != len(numbers):
-        raise InputError(
-            f"{topology} has {trajectory.n_atoms} atoms, summary.json has {len(numbers)}; they are not of one run"
-        )
-    if not np.array_equal(elements_of(trajectory.topology), numbers):
-        raise InputError(f"{topology} and summary.json disagree on the elements; they are not of one run")
-
-
-def _read_velocities(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
-    if not path.exists():
-        return None
-    try:
-        with np.load(path) as file:
-            velocities = np.asarray(file["velocities"], dtype=np.float64)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: no array 'velocities' can be read: {one_line(error)}") from None
-    if velocities.shape != shape:
-        raise InputError(f"{path}: velocities have shape {velocities.shape}, the trajectory has {shape}")
-    if not np.isfinite(velocities).all():
-        raise InputError(f"{path}: velocities are not all finite")
-    return velocities
+    if not np.array_equal(elements_of(topology), numbers):
+        raise InputError(f"{path} and {SUMMARY} disagree on the elements; they are not of one run")
+    return topology

@@ -21,14 +21,14 @@ from tqdm import tqdm
 
 from mdet_openmm.export.rotations import quaternion_to_matrix
 from mdet_openmm.measure.definitions import equivariance_error
-from mdet_openmm.simulation.log_file import CsvFile, read_table
+from mdet_openmm.simulation.log_file import STEP, TIME, CsvFile, read_table
 from mdet_openmm.simulation.monitor import Problem
 from mdet_openmm.simulation.relax import ForceFunction
 from mdet_openmm.simulation.settings import RunSettings
 from mdet_openmm.units import KCAL_PER_MOL_PER_EV, KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
 
 ERROR, NOISE = "equivariance_error_kcal_mol_A", "noise_meV_A"
-COLUMNS = ("step", "time_ps", ERROR, NOISE)
+COLUMNS = (STEP, TIME, ERROR, NOISE)
 
 
 @dataclass(frozen=True)

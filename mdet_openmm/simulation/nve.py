@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.conservation import conservation, integrator_check, sentences
+from mdet_openmm.simulation.conservation import EnergySource, conservation, integrator_check, sentences
 from mdet_openmm.simulation.dynamics import Outcome
 from mdet_openmm.simulation.interrupt import Interrupt
-from mdet_openmm.simulation.log_file import ADDED, KINETIC, POTENTIAL, read_table
+from mdet_openmm.simulation.log_file import ADDED, POTENTIAL, read_table
 from mdet_openmm.simulation.reference_energy import evaluate, largest_position_error, total_energy
 from mdet_openmm.simulation.run import Say, run
 from mdet_openmm.simulation.settings import NveSettings
@@ -28,21 +28,19 @@ def _measure(setup: Setup, outcome: Outcome, interrupt: Interrupt, say: Say) -> 
     """Judge the energy up to the last row of the log, evaluating the teacher first where that was asked for."""
     folder, n_atoms = setup.settings.folder, setup.molecule.n_atoms
     log = read_table(folder / run_folder.LOG)
-    source, energy, error = None, None, None
-    if POTENTIAL in log:
-        held = ", which was held" if ADDED in log else ""
-        source, energy = "energy head" + held, (log["time_ps"], log[POTENTIAL] + log[KINETIC])
+    source, error = None, None
     if setup.teacher is not None:
-        source, energy = "GFN2-xTB", None
         # A run that was interrupted is to end now; what it has is evaluated when it has gone on to its end.
         if not interrupt.asked and not evaluate(folder, setup.teacher, n_atoms, log, interrupt, setup.settings.quiet):
             outcome = outcome if outcome.problem else replace(outcome, exit_reason="interrupted")
         elif not interrupt.asked:
-            energy, error = total_energy(folder, log), largest_position_error(folder, n_atoms)
+            source, error = EnergySource.GFN2, largest_position_error(folder, n_atoms)
+    elif POTENTIAL in log:
+        source = EnergySource.HELD if ADDED in log else EnergySource.HEAD
     measured = {
         **integrator_check(log),
-        **conservation(log, energy, n_atoms),
-        "energy_source": source if energy is not None else None,
+        **conservation(log, total_energy(folder, log, source), n_atoms),
+        "energy_source": source,
         "reference_position_error_meV_per_atom": error,
     }
     for line in sentences(measured):

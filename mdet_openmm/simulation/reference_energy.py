@@ -14,14 +14,14 @@ from tqdm import tqdm
 from mdet_openmm.data.teacher import Teacher, TeacherFailure
 from mdet_openmm.molecules.dcd import read_frame
 from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.conservation import EnergySource
 from mdet_openmm.simulation.interrupt import Interrupt
-from mdet_openmm.simulation.log_file import KINETIC, CsvFile, read_table
+from mdet_openmm.simulation.log_file import KINETIC, POTENTIAL, STEP, TIME, CsvFile, Log, read_table
 from mdet_openmm.units import KJ_PER_MOL_PER_EV
 
 MOST_FRAMES = 500
-COLUMNS = ("step", "time_ps", "potential_energy_eV", "position_error_eV")
-
-Log = dict[str, NDArray[np.float64]]
+ENERGY, ERROR = "potential_energy_eV", "position_error_eV"
+COLUMNS = (STEP, TIME, ENERGY, ERROR)
 
 
 def stride(rows: int) -> int:
@@ -52,9 +52,9 @@ def evaluate(folder: Path, teacher: Teacher, n_atoms: int, log: Log, interrupt: 
     quiet
         Show no progress bar.
     """
-    path, steps = folder / run_folder.REFERENCE, log["step"].astype(int)
+    path, steps = folder / run_folder.REFERENCE, log[STEP].astype(int)
     every = stride(len(steps))
-    done = read_table(path).get("step", np.zeros(0))
+    done = read_table(path).get(STEP, np.zeros(0))
     last = int(done[-1]) if len(done) else 0
     table = CsvFile(path, COLUMNS, last)
     due = [row for row in range(every - 1, len(steps), every) if steps[row] > last]
@@ -70,15 +70,17 @@ def evaluate(folder: Path, teacher: Teacher, n_atoms: int, log: Log, interrupt: 
                 error = float(np.sqrt(np.sum((label.forces * np.spacing(np.abs(positions))) ** 2) / 12.0))
             except TeacherFailure:
                 pass
-            table.write([str(steps[row]), f"{log['time_ps'][row]:.10g}", f"{energy:.9f}", f"{error:.3e}"])
+            table.write([str(steps[row]), f"{log[TIME][row]:.10g}", f"{energy:.9f}", f"{error:.3e}"])
         table.sync()
     finally:
         table.close()
     return True
 
 
-def total_energy(folder: Path, log: Log) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Times in ps and total energies in kJ/mol: the teacher's potential and the run's kinetic energy, same instants.
+def total_energy(
+    folder: Path, log: Log, source: EnergySource | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Times in ps and total energies in kJ/mol of an NVE run: potential and kinetic energy of the same instants.
 
     Parameters
     ----------
@@ -86,18 +88,30 @@ def total_energy(folder: Path, log: Log) -> tuple[NDArray[np.float64], NDArray[n
         Of the run.
     log
         Columns of ``log.csv``.
+    source
+        Whose potential energy; without one there is no total energy, and None comes back.
+
+    Raises
+    ------
+    InputError
+        If ``reference.csv`` is needed and cannot be read.
     """
-    table = read_table(folder / run_folder.REFERENCE)
-    rows = np.arange(stride(len(log["step"])) - 1, len(log["step"]), stride(len(log["step"])))
-    _, ours, theirs = np.intersect1d(log["step"][rows], table["step"], return_indices=True)
-    potential = KJ_PER_MOL_PER_EV * table["potential_energy_eV"][theirs]
+    if source is None:
+        return None
+    if source is not EnergySource.GFN2:
+        return log[TIME], log[POTENTIAL] + log[KINETIC]
+    table = read_table(folder / run_folder.REFERENCE, *COLUMNS)
+    every = stride(len(log[STEP]))
+    rows = np.arange(every - 1, len(log[STEP]), every)
+    _, ours, theirs = np.intersect1d(log[STEP][rows], table[STEP], return_indices=True)
+    potential = KJ_PER_MOL_PER_EV * table[ENERGY][theirs]
     finite = np.isfinite(potential)
-    return log["time_ps"][rows][ours][finite], (potential + log[KINETIC][rows][ours])[finite]
+    return log[TIME][rows][ours][finite], (potential + log[KINETIC][rows][ours])[finite]
 
 
 def largest_position_error(folder: Path, n_atoms: int) -> float | None:
     """Largest error of an energy from the rounding of its positions, meV per atom; None without rows."""
-    errors = read_table(folder / run_folder.REFERENCE)["position_error_eV"]
+    errors = read_table(folder / run_folder.REFERENCE, *COLUMNS)[ERROR]
     errors = errors[np.isfinite(errors)]
     return 1e3 * float(errors.max()) / n_atoms if len(errors) else None
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mdet_openmm.errors import RunStopped
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.checkpoint import load_checkpoint, save_checkpoint
+from mdet_openmm.simulation.checkpoint import check_counted, load_checkpoint, save_checkpoint
 from mdet_openmm.simulation.dynamics import Outcome, run_dynamics
 from mdet_openmm.simulation.equivariance import EquivarianceWatch
 from mdet_openmm.simulation.interrupt import Interrupt
@@ -73,12 +73,15 @@ def run(settings: RunSettings, given: Collection[str] | None = None, measure: Me
     if before is not None:
         check_same_run(setup, before)
     with run_folder.locked(setup.settings.folder):
+        step = None
+        if _has_checkpoint(setup, before):
+            setup, step = _loaded(setup)
         run_folder.replace_json(
             setup.settings.folder / run_folder.SETTINGS,
             {"ensemble": settings.ensemble, "settings": stored(setup.settings), **setup.identity},
         )
         with original_errors(setup.force):
-            setup = _go_on(setup, say) if _has_checkpoint(setup, before) else _start(setup, say)
+            setup = _start(setup, say) if step is None else _go_on(setup, step, say)
         with Interrupt() as interrupt:
             with original_errors(setup.force):
                 outcome = run_dynamics(
@@ -138,11 +141,18 @@ def _relaxed(setup: Setup, say: Say) -> NDArray[np.float64]:
     return relaxed.positions
 
 
-def _go_on(setup: Setup, say: Say) -> Setup:
-    """Load the checkpoint."""
+def _loaded(setup: Setup) -> tuple[Setup, int]:
+    """With the checkpoint loaded, and its step; nothing is touched, so that what cannot go on stays as it is."""
     setup, _ = _with_start(setup)
     folder = setup.settings.folder
     step = load_checkpoint(setup.context, folder)
+    check_counted(folder, setup.schedule, step, setup.molecule.n_atoms)
+    return setup, step
+
+
+def _go_on(setup: Setup, step: int, say: Say) -> Setup:
+    """Cut the files back to the checkpoint's step."""
+    folder = setup.settings.folder
     if step < setup.schedule.total:  # what was said of the shorter run would be wrong should this one be killed
         for name in (run_folder.SUMMARY, run_folder.LAST_GOOD):
             (folder / name).unlink(missing_ok=True)

@@ -59,17 +59,28 @@ def check_free_space(folder: Path, needed: float) -> None:
         )
 
 
-def read_stored(folder: Path, ensemble: str | None = None) -> dict[str, Any]:
-    """Read ``settings.json`` of the run to go on with; InputError if there is none, or one of another ensemble."""
+def trajectory_of(path: Path) -> Path:
+    """The trajectory of a run folder; a file is one itself."""
+    return path / TRAJECTORY if path.is_dir() else path
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Read ``settings.json``: ``settings``, and what the run was started with; InputError if it cannot be read."""
     path = folder / SETTINGS
-    if not path.is_file():
-        raise InputError(f"nothing to restart: {folder} holds no {SETTINGS}; leave out --restart to start a run")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict) or not isinstance(value.get("settings"), dict):
             raise ValueError("not a mapping")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
+    return value
+
+
+def read_stored(folder: Path, ensemble: str | None = None) -> dict[str, Any]:
+    """Read ``settings.json`` of the run to go on with; InputError if there is none, or one of another ensemble."""
+    if not (folder / SETTINGS).is_file():
+        raise InputError(f"nothing to restart: {folder} holds no {SETTINGS}; leave out --restart to start a run")
+    value = read_settings(folder)
     if ensemble not in (None, value.setdefault("ensemble", "nvt")):
         raise InputError(f"the run in {folder} is no {ensemble} run; go on with run_{value['ensemble']}.py")
     if (folder / TRAJECTORY).exists() and not (folder / CHECKPOINT).exists():

@@ -10,13 +10,14 @@ import numpy as np
 import openmm
 from numpy.typing import NDArray
 
-from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind, chosen_forces
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import default_offset
 from mdet_openmm.molecules.bonds import find_bonds, pair_distances
 from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.trajectories import read_trajectory
 from mdet_openmm.simulation.relax import FMAX_EV_A, force_function, relax
+from mdet_openmm.simulation.run_folder import trajectory_of
 from mdet_openmm.units import ANGSTROM_PER_NM, NM_PER_ANGSTROM
 
 FRICTION = 10.0
@@ -28,7 +29,7 @@ BROKEN_BOND_A = 0.5
 
 
 @dataclass(frozen=True)
-class Structures:
+class Samples:
     """Structures of one molecule.
 
     Attributes
@@ -65,7 +66,7 @@ def model_structures(
     precision: str,
     seed: int,
     tick: Callable[[], object] = lambda: None,
-) -> Structures:
+) -> Samples:
     """The relaxed molecule and then thermal structures of a short Langevin run of the model itself.
 
     Parameters
@@ -117,16 +118,16 @@ def model_structures(
             found.append(x)
             tick()
     thermal = f" and {len(found) - 1} of its dynamics at {temperature:g} K" if count else ""
-    return Structures(np.array(found), f"the relaxed structure{thermal}", still.converged, problem)
+    return Samples(np.array(found), f"the relaxed structure{thermal}", still.converged, problem)
 
 
-def trajectory_structures(path: Path, molecule: Molecule, count: int) -> Structures:
+def trajectory_structures(path: Path, molecule: Molecule, count: int) -> Samples:
     """Frames of a trajectory, evenly spaced.
 
     Parameters
     ----------
     path
-        XYZ, extended XYZ, DCD, or anything that mdtraj reads with a topology; or a run folder.
+        Whatever `read_trajectory` reads, or a run folder.
     molecule
         Whose atoms they are, in the same order.
     count
@@ -135,40 +136,9 @@ def trajectory_structures(path: Path, molecule: Molecule, count: int) -> Structu
     Raises
     ------
     InputError
-        If the file cannot be read, or has other atoms or positions that are not finite.
+        As `read_trajectory` does.
     """
-    path = path / "trajectory.dcd" if path.is_dir() else path
-    if not path.is_file():
-        raise InputError(f"the trajectory {path} does not exist")
-    frames = _read_frames(path, molecule)
-    if frames.ndim != 3 or frames.shape[1:] != (molecule.n_atoms, 3) or len(frames) == 0:
-        raise InputError(f"{path} is no trajectory of the {molecule.n_atoms} atoms of {molecule.name}")
-    if not np.isfinite(frames).all():
-        raise InputError(f"{path} has positions that are not finite")
+    path = trajectory_of(path)
+    frames = read_trajectory(path, molecule).positions
     chosen = np.unique(np.linspace(0, len(frames) - 1, max(1, count)).round().astype(int))
-    return Structures(frames[chosen].astype(np.float64), f"{len(chosen)} of {len(frames)} frames of {path.name}")
-
-
-def _read_frames(path: Path, molecule: Molecule) -> NDArray[np.float64]:
-    from mdet_openmm.molecules.trajectories import one_line, read_dcd
-
-    if path.suffix.lower() == ".dcd":
-        return read_dcd(path).astype(np.float64)
-    try:
-        if path.suffix.lower() in (".xyz", ".extxyz"):
-            import ase.io
-
-            images = ase.io.read(path, index=":", format="extxyz")
-            if any(not np.array_equal(image.numbers, molecule.atomic_numbers) for image in images):
-                raise InputError(f"{path} has other atoms, or another order of them, than {molecule.name}")
-            return np.array([image.positions for image in images])
-        import mdtraj
-
-        from mdet_openmm.molecules.topology import made_topology
-
-        loaded = mdtraj.load(str(path), top=mdtraj.Topology.from_openmm(made_topology(molecule)))
-    except InputError:
-        raise
-    except Exception as error:  # readers raise whatever the file's contents lead to
-        raise InputError(f"cannot read the trajectory {path}: {one_line(error)}") from None
-    return ANGSTROM_PER_NM * loaded.xyz.astype(np.float64)
+    return Samples(frames[chosen], f"{len(chosen)} of {len(frames)} frames of {path.name}")

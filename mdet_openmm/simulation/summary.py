@@ -1,12 +1,13 @@
 """What ``summary.json`` says about a run."""
 
-import json
 import platform as machine
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from mdet_openmm.errors import InputError
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.dynamics import Outcome, nanoseconds_per_day
+from mdet_openmm.simulation.ended_run import read_summary
 from mdet_openmm.simulation.equivariance import summarize_equivariance
 from mdet_openmm.simulation.log_file import mean_temperatures
 from mdet_openmm.simulation.setup import Setup
@@ -89,6 +90,6 @@ def _versions() -> dict[str, str | None]:
 def _earlier_pace(setup: Setup) -> float | None:
     """Seconds per step of an earlier session, for a restart that had nothing left to do."""
     try:
-        return float(json.loads((setup.settings.folder / run_folder.SUMMARY).read_text())["ms_per_step"]) * 1e-3
-    except (OSError, ValueError, KeyError, TypeError):
+        return float(read_summary(setup.settings.folder, "ms_per_step")["ms_per_step"]) * 1e-3
+    except (InputError, ValueError, TypeError):
         return None

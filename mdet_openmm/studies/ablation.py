@@ -12,8 +12,11 @@ from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
-from mdet_openmm.simulation import log_file, reference_energy, run_folder
-from mdet_openmm.simulation.conservation import MEV_PER_KJ_MOL
+from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.conservation import MEV_PER_KJ_MOL, energy_source
+from mdet_openmm.simulation.ended_run import read_summary
+from mdet_openmm.simulation.log_file import TEMPERATURE, TIME, read_table
+from mdet_openmm.simulation.reference_energy import total_energy
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.conditions import read_conditions
 from mdet_openmm.studies.nve_figures import Curve, curves_against_time
@@ -69,15 +72,11 @@ def ablate(settings: AblationSettings, given: Collection[str] | None = None) -> 
 
 def read_curve(run: Path, n_atoms: int) -> Curve:
     """Temperature and total energy of a run at constant energy, the energy by what its summary judges."""
-    log = log_file.read_table(run / run_folder.LOG)
-    energy = None
-    if (run / run_folder.REFERENCE).exists():
-        energy = reference_energy.total_energy(run, log)
-    elif log_file.POTENTIAL in log:
-        energy = log["time_ps"], log[log_file.POTENTIAL] + log[log_file.KINETIC]
+    log = read_table(run / run_folder.LOG)
+    energy = total_energy(run, log, energy_source(read_summary(run)))
     if energy is not None:
         energy = energy[0], energy[1] * MEV_PER_KJ_MOL / n_atoms
-    return Curve((log["time_ps"], log["temperature_K"]), energy)
+    return Curve((log[TIME], log[TEMPERATURE]), energy)
 
 
 def digest(*molecules: Molecule) -> str:

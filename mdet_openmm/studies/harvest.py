@@ -1,19 +1,16 @@
 """Which frames of a run are worth learning from: those before it failed, those flagged, a few healthy ones."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.molecules.dcd import HEADER_BYTES
 from mdet_openmm.molecules.readers import read_structure
-from mdet_openmm.molecules.trajectories import read_dcd
 from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.ended_run import read_positions, read_summary
 from mdet_openmm.simulation.equivariance import ERROR
-from mdet_openmm.simulation.log_file import read_table
+from mdet_openmm.simulation.log_file import TIME, read_table
 
 BEFORE, WAY, LAST, FLAGGED, HEALTHY = "before the failure", "on the way", "last good", "equivariance", "healthy"
 FAILURES = ("broken_bond", "runaway_temperature", "nan", "equivariance")
@@ -48,7 +45,7 @@ def flagged_times(folder: Path, limit: float | None) -> NDArray[np.float64]:
     table = read_table(folder / run_folder.EQUIVARIANCE)
     if ERROR not in table:
         return np.zeros(0)
-    times: NDArray[np.float64] = table["time_ps"][table[ERROR] > limit]
+    times: NDArray[np.float64] = table[TIME][table[ERROR] > limit]
     return times
 
 
@@ -73,11 +70,11 @@ def take_frames(
     Raises
     ------
     InputError
-        If the trajectory is damaged.
+        If the summary or the trajectory is damaged.
     """
-    summary = json.loads((folder / run_folder.SUMMARY).read_text(encoding="utf-8"))
-    numbers = np.array(summary["atomic_numbers"])
-    positions, times = _trajectory(folder, summary, len(numbers))
+    summary = read_summary(folder, "exit_reason", "time_ps", "report_interval_fs", "atomic_numbers")
+    positions = read_positions(folder, len(summary["atomic_numbers"]))
+    times = 1e-3 * summary["report_interval_fs"] * np.arange(1, len(positions) + 1)
     failed = summary["exit_reason"] in FAILURES
     chosen = choose(
         times,
@@ -96,15 +93,6 @@ def take_frames(
             end = np.append(found[1], summary["time_ps"])
             return Frames(np.concatenate([found[0], good[None]]), end, (*found[2], LAST))
     return Frames(*found)
-
-
-def _trajectory(folder: Path, summary: dict[str, Any], n_atoms: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """All frames (f, n, 3) in Å and their times in ps; none if the run ended before the first."""
-    path = folder / run_folder.TRAJECTORY
-    if not path.is_file() or path.stat().st_size <= HEADER_BYTES:
-        return np.zeros((0, n_atoms, 3)), np.zeros(0)
-    positions = read_dcd(path).astype(np.float64)
-    return positions, 1e-3 * summary["report_interval_fs"] * np.arange(1, len(positions) + 1)
 
 
 def choose(

@@ -5,7 +5,6 @@ or the time is over. They are cut into pieces after each of which the bonds are 
 need not be computed to its end, and the criterion is the protocol's, not that of the run itself.
 """
 
-import json
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,14 +21,14 @@ from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.molecules.checks import check_elements, check_molecule
 from mdet_openmm.molecules.molecule import Molecule
-from mdet_openmm.molecules.trajectories import read_dcd
+from mdet_openmm.molecules.trajectories import Trajectory, read_trajectory
 from mdet_openmm.side_by_side import run_side_by_side
 from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.ended_run import read_positions
 from mdet_openmm.simulation.settings import NvtSettings, resolved
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.ablation import digest, speaker
 from mdet_openmm.studies.estimate import estimate
-from mdet_openmm.studies.reference_trajectory import ReferenceTrajectory, read_trajectory
 from mdet_openmm.studies.runs import StudyRun, cost_of, do_run, fraction_done
 from mdet_openmm.studies.scores import Score, Yardstick, collapse_frame, make_yardstick, score
 from mdet_openmm.studies.settings import ProtocolSettings
@@ -82,7 +81,7 @@ def benchmark(
     settings
         What to do.
     references
-        Files or run folders; see :func:`read_trajectory`.
+        Run folders, or files that `read_trajectory` reads.
     given
         For a restart: names of the settings that were set on purpose; by default those that differ from their
         defaults.
@@ -100,7 +99,7 @@ def benchmark(
     choose_platform(settings.platform, settings.precision)
     choose_backend(settings.backend)
     forces = chosen_forces(model, settings.forces)
-    trajectories = [read_trajectory(path) for path in references]
+    trajectories = [_reference(Path(path)) for path in references]
     names = [t.name for t in trajectories]
     planned, structures = [], {}
     for trajectory in trajectories:
@@ -160,33 +159,37 @@ def run_protocol(task: ProtocolRun) -> dict[str, Any]:
         if piece.steps < begun:
             continue
         summary = do_run(piece)
-        if summary["exit_reason"] != "completed" or collapse_frame(task.yardstick, _positions(task)) is not None:
+        if summary["exit_reason"] != "completed":
+            break
+        if collapse_frame(task.yardstick, _positions(task, summary)) is not None:
             break
     return summary
 
 
 def _steps_begun(folder: Path) -> int:
     """Steps that the run in a folder was last asked for; a piece with fewer is done."""
-    path = folder / run_folder.SETTINGS
-    return int(json.loads(path.read_text(encoding="utf-8"))["settings"]["steps"]) if path.exists() else 0
+    begun = (folder / run_folder.SETTINGS).exists()
+    return int(run_folder.read_settings(folder)["settings"]["steps"]) if begun else 0
 
 
 def score_run(task: ProtocolRun, summary: dict[str, Any]) -> Score:
     """Score the trajectory of a replica."""
     broken = summary["exit_reason"] != "completed"
     interval = summary["report_interval_fs"] * 1e-3
-    return score(task.yardstick, _positions(task), interval, broken=broken)
+    return score(task.yardstick, _positions(task, summary), interval, broken=broken)
 
 
-def _positions(task: ProtocolRun) -> NDArray[np.float64]:
-    """(f, n, 3) in Å; no frames if the run ended before its first."""
-    summary = task.run.folder / run_folder.SUMMARY
-    if json.loads(summary.read_text(encoding="utf-8"))["time_ps"] * 1e3 < task.run.settings.report_interval:
-        return np.zeros((0, 1 + int(task.yardstick.bonds.max(initial=0)), 3))
-    return read_dcd(task.run.folder / run_folder.TRAJECTORY).astype(np.float64)
+def _positions(task: ProtocolRun, summary: dict[str, Any]) -> NDArray[np.float64]:
+    return read_positions(task.run.folder, len(summary["atomic_numbers"]))
 
 
-def _start_frames(trajectory: ReferenceTrajectory, settings: ProtocolSettings) -> list[int]:
+def _reference(path: Path) -> Trajectory:
+    """A reference, named after its file or its run folder."""
+    trajectory = read_trajectory(run_folder.trajectory_of(path))
+    return replace(trajectory, name=path.resolve().name) if path.is_dir() else trajectory
+
+
+def _start_frames(trajectory: Trajectory, settings: ProtocolSettings) -> list[int]:
     """A frame for each replica: the one asked for, or evenly spread ones, the first of them the first."""
     count = len(trajectory.positions)
     if settings.start is None:
@@ -226,7 +229,7 @@ def _run(name: str, n_atoms: int, replica: int, settings: ProtocolSettings) -> S
     return StudyRun(nvt, cost_of(n_atoms, settings.frames, round(1000.0 * settings.time / settings.timestep)))
 
 
-def _digest(trajectory: ReferenceTrajectory) -> str:
+def _digest(trajectory: Trajectory) -> str:
     return digest(Molecule(trajectory.atomic_numbers, trajectory.positions))
 
 

@@ -259,9 +259,9 @@ def namesakes(structures: Sequence[Structure], store: Store) -> list[str]:
     """A note for each held-out molecule that a system has the composition of, and so may be."""
     notes = []
     for molecule in np.unique(store.molecule[store.indices("unseen")]):
-        frame = store[int(np.flatnonzero(store.molecule == molecule)[0])]
+        elements = np.sort(store.load(np.flatnonzero(store.molecule == molecule)[0]).atomic_numbers[0])
         for structure in structures:
-            if np.array_equal(np.sort(frame.atomic_numbers), np.sort(structure.molecule.atomic_numbers)):
+            if np.array_equal(elements, np.sort(structure.molecule.atomic_numbers)):
                 held_out = store.molecules[molecule].name
                 notes.append(
                     f"{structure.molecule.name} has the composition of {held_out}, which the data hold out: if it is "

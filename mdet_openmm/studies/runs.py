@@ -1,13 +1,13 @@
 """One run of a study: started, gone on with, or only read if it has ended. Every run is a run folder."""
 
-import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.ended_run import read_summary
+from mdet_openmm.simulation.log_file import last_time
 from mdet_openmm.simulation.settings import NveSettings, NvtSettings
 
 LEFT_BY_A_KILL = (".lock", f"{run_folder.SETTINGS}.tmp")
@@ -92,24 +92,13 @@ def summary_of(run: StudyRun) -> dict[str, Any] | None:
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
-    path = folder / run_folder.SUMMARY
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        if "exit_reason" not in summary or "steps" not in summary:
-            raise ValueError("not the summary of a run")
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"cannot read {path} ({error}); remove {folder} to run it anew") from None
-    return dict(summary)
+        return read_summary(folder, "exit_reason", "steps")
+    except InputError as error:
+        raise InputError(f"{error}; remove {folder} to run it anew") from None
 
 
 def fraction_done(run: StudyRun) -> float:
     """How much of a run is done, from the last row of its log; 0 without one."""
-    try:
-        with (run.folder / run_folder.LOG).open("rb") as file:
-            columns = file.readline().decode().strip().split(",")
-            file.seek(max(file.tell(), os.fstat(file.fileno()).st_size - 2000))
-            rows = [row for row in file.read().decode().split("\n")[:-1] if row.count(",") == len(columns) - 1]
-        done = float(rows[-1].split(",")[columns.index("time_ps")])
-    except (OSError, ValueError, IndexError):
-        return 0.0
-    return min(1.0, done / (run.settings.time or done or 1.0))
+    done = last_time(run.folder / run_folder.LOG)
+    return 0.0 if done is None else min(1.0, done / (run.settings.time or done or 1.0))

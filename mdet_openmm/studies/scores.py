@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mdet_openmm.measure.geometry import find_collapse
 from mdet_openmm.measure.pair_distances import density_error, pair_density
 from mdet_openmm.molecules.bonds import find_bonds
-from mdet_openmm.studies.reference_trajectory import ReferenceTrajectory
+from mdet_openmm.molecules.trajectories import Trajectory
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Score:
     density_error: float | None
 
 
-def make_yardstick(reference: ReferenceTrajectory) -> Yardstick:
+def make_yardstick(reference: Trajectory) -> Yardstick:
     """Measure the reference."""
     bonds = find_bonds(reference.atomic_numbers, reference.positions[0])
     lengths = lengths_of(bonds, reference.positions).mean(axis=0)

@@ -16,7 +16,7 @@ from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.simulation.run_folder import check_new_folder
-from mdet_openmm.simulation.structures import Structures, model_structures, trajectory_structures
+from mdet_openmm.simulation.structures import Samples, model_structures, trajectory_structures
 from mdet_openmm.trust.settings import DiagnoseSettings, resolved
 from mdet_openmm.trust.study import steps_of, study_molecule
 
@@ -83,7 +83,7 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
 
 def _own_structures(
     settings: DiagnoseSettings, model: Model, molecule: Molecule, tick: Callable[[], object]
-) -> Structures:
+) -> Samples:
     return model_structures(
         model,
         molecule,

@@ -20,7 +20,7 @@ from mdet_openmm.measure.field import Field, make_field, smooth_field
 from mdet_openmm.measure.heating import Heating, heating_of
 from mdet_openmm.measure.orientation import OrientationNoise, SymmetryTest, noise_by_frames, symmetry_test
 from mdet_openmm.molecules.molecule import Molecule
-from mdet_openmm.simulation.structures import Structures, atomic_masses
+from mdet_openmm.simulation.structures import Samples, atomic_masses
 from mdet_openmm.trust.forces import ForceError, force_error
 from mdet_openmm.trust.settings import DiagnoseSettings
 from mdet_openmm.units import KCAL_PER_MOL_PER_EV, KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM, NM_PER_ANGSTROM
@@ -95,7 +95,7 @@ class Study:
     model: Model
     molecule: Molecule
     conservative: bool
-    structures: Structures
+    structures: Samples
     frames: dict[int, Equivariance]
     net_force: float
     net_torque: float
@@ -119,7 +119,7 @@ def study_molecule(
     settings: DiagnoseSettings,
     model: Model,
     molecule: Molecule,
-    structures: Structures,
+    structures: Samples,
     tick: Callable[[], object] = lambda: None,
 ) -> Study:
     """Measure.
@@ -210,7 +210,7 @@ def _study_curl(
     model: Model,
     molecule: Molecule,
     fast: Field,
-    structures: Structures,
+    structures: Samples,
     positions: list[Tensor],
     generator: torch.Generator,
     tick: Callable[[], object],

@@ -141,7 +141,6 @@ def harmonic_ethanol(
     temperature: float = 300.0,
     seed: int = 3,
     length_shift: float = 0.0,
-    velocities: bool = False,
 ) -> Path:
     """Langevin dynamics of ethanol with harmonic bonds and angles and threefold torsions, on the Reference platform.
 
@@ -194,8 +193,6 @@ def harmonic_ethanol(
         interval_fs=interval_fs,
         temperatures=temperatures,
     )
-    if velocities:
-        np.savez(folder / "velocities.npz", velocities=np.array(rates))
     return folder
 
 

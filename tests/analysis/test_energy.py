@@ -11,6 +11,7 @@ from fake_run import ETHANOL, ETHANOL_NUMBERS, write_run
 from mdet_openmm.analysis.report import analyze
 from mdet_openmm.analysis.study import study_run
 from mdet_openmm.errors import InputError
+from mdet_openmm.simulation.conservation import EnergySource, energy_source
 from mdet_openmm.simulation.ended_run import read_run
 
 FRAMES = 400
@@ -105,4 +106,16 @@ def test_a_damaged_reference_is_refused(tmp_path: Path) -> None:
     run = nve_run(tmp_path / "run", 1.0, "GFN2-xTB")
     (run / "reference.csv").write_text("step,what\n1,2\n")
     with pytest.raises(InputError, match=r"reference\.csv"):
+        analyze(run)
+
+
+def test_an_energy_of_unknown_source_is_refused(tmp_path: Path) -> None:
+    run = nve_run(tmp_path / "run", 1.0, "energy head")
+    summary = json.loads((run / "summary.json").read_text())
+    assert {source.value for source in EnergySource} == {"energy head", "energy head, which was held", "GFN2-xTB"}
+    for source in EnergySource:  # folders of earlier versions have the same words
+        assert energy_source(summary | {"energy_source": str(source)}) is source
+    assert energy_source({}) is None
+    (run / "summary.json").write_text(json.dumps(summary | {"energy_source": "energy head that was held"}))
+    with pytest.raises(InputError, match="energy_source 'energy head that was held' is none of"):
         analyze(run)

@@ -14,9 +14,11 @@ from fake_run import ETHANOL, ETHANOL_NUMBERS, harmonic_ethanol, write_run
 from mdet_openmm.analysis.contents import formula_of
 from mdet_openmm.analysis.page import Plot, _widths
 from mdet_openmm.analysis.reference import read_reference
-from mdet_openmm.analysis.report import analyze
+from mdet_openmm.analysis.report import analyze, run_analysis
+from mdet_openmm.analysis.settings import AnalyzeSettings
 from mdet_openmm.analysis.study import study_run
 from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.dcd import read_frame
 from mdet_openmm.simulation.ended_run import read_run
 
 SCRIPT = Path(__file__).resolve().parents[2] / "simulations" / "analyze.py"
@@ -28,7 +30,7 @@ def read(page: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def ethanol(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return harmonic_ethanol(tmp_path_factory.mktemp("run") / "ethanol", time_ps=16.0, velocities=True)
+    return harmonic_ethanol(tmp_path_factory.mktemp("run") / "ethanol", time_ps=16.0)
 
 
 def test_report_of_langevin_ethanol(ethanol: Path):
@@ -45,7 +47,6 @@ def test_report_of_langevin_ethanol(ethanol: Path):
     assert not numbers["stability"]["collapsed"]
     assert len(numbers["bonds"]) == 8
     assert set(numbers["temperature"]["elements"]) == {"H", "C", "O"}
-    assert numbers["vibrations"]["source"] == "velocities"
     # one k_B T of twice the kinetic energy per vibrational mode, at the temperature that the run really had
     modes = numbers["vibrations"]["modes"] * 300.0 / numbers["temperature"]["mean"]["mean"]
     assert modes == pytest.approx(21, abs=2.0)
@@ -263,8 +264,6 @@ BAD = {
     "summary is a list": (rewrite("summary.json", lambda d: b"[]"), "summary"),
     "damaged log": (rewrite("log.csv", lambda d: d + b"60,0.0\n"), "line 32"),
     "log of something else": (rewrite("log.csv", lambda d: b"a,b\n1,2\n"), "temperature_K"),
-    "velocities of another shape": (lambda run: np.savez(run / "velocities.npz", velocities=np.zeros((3, 3))), "shape"),
-    "no velocities in the file": (lambda run: np.savez(run / "velocities.npz", v=np.zeros(3)), "velocities"),
 }
 
 
@@ -326,3 +325,30 @@ def test_command_prints_the_path_last_and_says_what_it_rewrites(good: Path, tmp_
     assert "rewriting" not in first.stdout
     again = subprocess.run([sys.executable, SCRIPT, run], capture_output=True, text=True)
     assert again.stdout.startswith("rewriting the analysis")
+
+
+def test_a_log_that_disagrees_with_the_trajectory_is_told(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(good, tmp_path / "run")
+    rows = (run / "log.csv").read_text().splitlines()
+    for kept, words in (
+        ([*rows[:4], *rows[9:]], "25 rows for 30 frames"),
+        (rows[:1], "0 rows for 30 frames"),
+        ([*rows[:4], *rows[5:], rows[-1].replace("60,0.03", "62,0.031")], "rows of other times for 30 frames"),
+    ):
+        (run / "log.csv").write_text("\n".join(kept) + "\n")
+        run_analysis(AnalyzeSettings(run))
+        lines = capsys.readouterr().out.splitlines()
+        assert f"note: log.csv has {words}; frame times are counted instead." in lines
+        np.testing.assert_allclose(read_run(run).times, 1e-3 * np.arange(1, 31))
+    (run / "log.csv").write_text("\n".join(rows) + "\n")
+    run_analysis(AnalyzeSettings(run))
+    assert "log.csv" not in capsys.readouterr().out
+
+
+def test_positions_of_a_run_are_those_of_the_file(good: Path) -> None:
+    run = read_run(good)
+    stored = read_frame(good / "trajectory.dcd", 9, 17)
+    np.testing.assert_array_equal(run.positions[17], stored.astype(np.float64))
+    assert read_reference(good / "trajectory.dcd", run).positions[17].tolist() == run.positions[17].tolist()

@@ -65,12 +65,11 @@ def test_the_data_set_has_what_the_configuration_says(tiny):
 def test_every_label_is_the_teachers_for_the_stored_positions(tiny):
     store = Store(tiny[0])
     for index in range(0, len(store), 11):
-        frame = store[index]
-        teacher = make_teacher(TeacherConfig(accuracy=0.1), frame.atomic_numbers, frame.charge, frame.multiplicity)
-        label = teacher(frame.positions)
-        assert frame.energy == pytest.approx(label.energy, abs=1e-8)
-        np.testing.assert_allclose(frame.forces, label.forces, atol=1e-5)
-        np.testing.assert_allclose(frame.dipole, label.dipole, atol=1e-5)
+        numbers, positions, forces, energy, charge, multiplicity, _, dipole = (v[0] for v in store.load([index]))
+        label = make_teacher(TeacherConfig(accuracy=0.1), numbers, int(charge), int(multiplicity))(positions)
+        assert energy == pytest.approx(label.energy, abs=1e-8)
+        np.testing.assert_allclose(forces, label.forces, atol=1e-5)
+        np.testing.assert_allclose(dipole, label.dipole, atol=1e-5)
 
 
 def test_no_frame_is_there_twice_and_splits_do_not_share_trajectories(tiny):
@@ -232,7 +231,7 @@ def test_two_processes_do_not_work_on_one_run(tmp_path):
 
 
 def frames_of_a_run():
-    """Methanol, six frames, the last one torn apart, the fourth not finite."""
+    """Methanol, six frames, the last one torn apart."""
     molecule = molecule_from_smiles("CO")
     rng = np.random.default_rng(0)
     frames = molecule.positions + 0.05 * rng.normal(size=(6, 6, 3))
@@ -256,23 +255,110 @@ def test_frames_of_a_dcd_are_labelled_as_they_are(tmp_path):
     config = LabelConfig(molecules=(entry,), max_force=1e9, task_frames=4)
     summary = run_label(config, tmp_path / "set.h5", workers=1)
     store = Store(tmp_path / "set.h5")
-    assert summary["frames"] == 6 and {f.kind for f in store} == {"trajectory"}
-    for frame, given in zip(store, frames, strict=True):
-        np.testing.assert_allclose(frame.positions, given - given.mean(axis=0), atol=1e-5)
-        assert np.isnan(frame.temperature) and frame.split == "train"
+    assert summary["frames"] == 6 and {store.kind_names[k] for k in store.kinds} == {"trajectory"}
+    np.testing.assert_allclose(
+        store.load(np.arange(6)).positions, frames - frames.mean(axis=1, keepdims=True), atol=1e-5
+    )
+    assert np.isnan(store.temperatures).all() and store.indices("train").tolist() == list(range(6))
 
 
-def test_frames_of_an_xyz_with_stride_and_one_that_is_not_finite(tmp_path):
+def test_frames_of_an_xyz_with_stride(tmp_path):
     from ase import Atoms
     from ase.io import write
 
     molecule, frames = frames_of_a_run()
-    frames[4, 0, 0] = np.nan
     write(tmp_path / "run.xyz", [Atoms(molecule.atomic_numbers, x) for x in frames], format="xyz")
     entry = MoleculeEntry(trajectory=tmp_path / "run.xyz", stride=2, split="test")
     summary = run_label(LabelConfig(molecules=(entry,)), tmp_path / "set.h5", workers=1)
-    assert summary["splits"] == {"train": 0, "val": 0, "test": 0, "unseen": 2}
-    assert summary["skipped"]["teacher"] == 1 and "finite" in summary["first_failure"]
+    assert summary["splits"] == {"train": 0, "val": 0, "test": 0, "unseen": 3}
+    frames[4, 0, 0] = np.nan
+    write(tmp_path / "run.xyz", [Atoms(molecule.atomic_numbers, x) for x in frames], format="xyz")
+    with pytest.raises(InputError, match=r"frame 5, line 3.*not finite"):
+        run_label(LabelConfig(molecules=(entry,)), tmp_path / "nan.h5", workers=1)
+
+
+WATERS = np.array([[0.0, 0.0, 0.1173], [0.0, 0.7572, -0.4692], [0.0, -0.7572, -0.4692]]) + 0.03 * (
+    np.random.default_rng(3).normal(size=(4, 3, 3))
+)
+
+
+def waters(path, comment, unit=1.0, order=1):
+    """Four frames of water with the comment line, in Å and the oxygen first unless asked for otherwise."""
+    frames = [[f"{s} {x} {y} {z}" for s, (x, y, z) in zip("OHH", unit * f, strict=True)][::order] for f in WATERS]
+    comments = comment if isinstance(comment, list) else [comment] * len(frames)
+    path.write_text("".join("\n".join(["3", c, *rows]) + "\n" for c, rows in zip(comments, frames, strict=True)))
+    return path
+
+
+@pytest.mark.parametrize(("charge", "multiplicity"), [(1, 2), (0, 3), (0, 1)])
+def test_charge_and_multiplicity_of_a_trajectory_are_used(tmp_path, charge, multiplicity):
+    path = waters(tmp_path / "run.xyz", f"Properties=species:S:1:pos:R:3 charge={charge} multiplicity={multiplicity}")
+    config = LabelConfig(molecules=(MoleculeEntry(trajectory=path),), max_force=1e9)
+    run_label(config, tmp_path / "set.h5", workers=1)
+    with Store(tmp_path / "set.h5") as store:
+        assert (store.molecules[0].charge, store.molecules[0].multiplicity) == (charge, multiplicity)
+        found = store.load(np.arange(len(store)))
+    assert len(found.energy) >= 3
+    teacher = make_teacher(TeacherConfig(), np.array([8, 1, 1]), charge, multiplicity)
+    assert found.energy == pytest.approx([teacher(x).energy for x in found.positions], abs=1e-8)
+
+
+def test_the_entry_and_the_topology_settle_what_a_trajectory_does_not(tmp_path):
+    def charges(**entry):
+        (source,) = read_sources(LabelConfig(molecules=(MoleculeEntry(**entry),)))
+        return source.row.charge, source.row.multiplicity
+
+    plain = waters(tmp_path / "plain.xyz", "water")
+    cation = waters(tmp_path / "cation.xyz", "charge=1 multiplicity=2")
+    assert charges(trajectory=plain) == (0, 1)
+    assert charges(trajectory=plain, charge=1, multiplicity=2) == (1, 2)
+    assert charges(trajectory=cation, charge=-1) == (-1, 2)
+    assert charges(trajectory=plain, topology=cation) == charges(trajectory=cation, topology=cation) == (1, 2)
+    with pytest.raises(InputError, match=r"states charge 1, .*plain\.xyz 0; give 'charge'"):
+        charges(trajectory=cation, topology=plain)
+    with pytest.raises(InputError, match="other atoms"):
+        charges(trajectory=plain, topology=waters(tmp_path / "backwards.xyz", "", order=-1))
+
+
+@pytest.mark.parametrize(
+    ("comment", "unit", "message"),
+    [
+        ('Lattice="20 0 0 0 20 0 0 0 20" pbc="T T T"', 1.0, "periodic boxes"),
+        (["charge=0", "charge=0", "charge=1", "charge=0"], 1.0, "frame 1 states charge 0 and frame 3 charge 1"),
+        (["", "", "", "multiplicity=3"], 1.0, "frame 1 states multiplicity None and frame 4 multiplicity 3"),
+        ("charge=1", 1.0, "electrons"),
+        ("in bohr", 1 / 0.529177, "in Å"),
+        ("in nm", 0.1, "in Å"),
+    ],
+)
+def test_frames_are_checked_as_a_molecule_file_is(tmp_path, comment, unit, message):
+    path = waters(tmp_path / "run.xyz", comment, unit)
+    with pytest.raises(InputError, match=message) as error:
+        run_label(LabelConfig(molecules=(MoleculeEntry(trajectory=path),)), tmp_path / "set.h5", workers=1)
+    assert "\n" not in str(error.value) and [p.name for p in tmp_path.iterdir()] == ["run.xyz"]
+
+
+def test_a_cut_dcd_is_not_labelled_as_a_shorter_one(tmp_path, capfd):
+    from mdet_openmm.molecules.dcd import DcdFile
+
+    topology = waters(tmp_path / "topology.xyz", "water")
+    file = DcdFile(tmp_path / "run.dcd", 3, 0.0005, 8)
+    for frame in WATERS:
+        file.write(0.1 * frame)
+    file.close()
+    whole = (tmp_path / "run.dcd").read_bytes()
+    config = LabelConfig(molecules=(MoleculeEntry(trajectory=tmp_path / "run.dcd", topology=topology),))
+    for damaged, message in (
+        (whole[:-70], "promises 4 frames, 2 are whole"),
+        (whole[:-120] + bytes(4) + whole[-116:], "damaged in frame 3"),
+    ):
+        (tmp_path / "run.dcd").write_bytes(damaged)
+        with pytest.raises(InputError, match=message):
+            run_label(config, tmp_path / "set.h5", workers=1)
+    (tmp_path / "run.dcd").write_bytes(whole)
+    (source,) = read_sources(config)
+    np.testing.assert_array_equal(source.frames, WATERS.astype(np.float32))
+    assert capfd.readouterr().out == ""  # where the summary is printed as JSON
 
 
 def test_a_molecule_from_a_file_is_sampled(tmp_path):
@@ -287,7 +373,7 @@ def test_a_molecule_from_a_file_is_sampled(tmp_path):
     )
     summary = run_label(config, tmp_path / "set.h5", workers=1)
     store = Store(tmp_path / "set.h5")
-    assert store[0].charge == 1 and store.molecules[0].name == "ammonium"
+    assert store.molecules[0].charge == 1 and store.molecules[0].name == "ammonium"
     assert store.molecules[0].source.startswith("ammonium.xyz sha256:")
     assert summary["splits"]["test"] == 6
 
@@ -301,7 +387,7 @@ def test_a_molecule_from_a_file_is_sampled(tmp_path):
         ([MoleculeEntry(smiles="O"), MoleculeEntry(smiles="O")], "two molecules are named"),
         ([MoleculeEntry(file=Path("missing.xyz"))], "missing.xyz"),
         ([MoleculeEntry(trajectory=Path("missing.dcd"))], "missing.dcd"),
-        ([MoleculeEntry(trajectory=TINY)], "cannot read the frames"),
+        ([MoleculeEntry(trajectory=TINY)], "no trajectory that can be read"),
     ],
 )
 def test_molecules_that_cannot_be_used_are_refused_before_anything_is_made(tmp_path, entries, message):
@@ -321,13 +407,21 @@ def test_outputs_that_cannot_be_made_are_refused(tmp_path):
         run_label(read_config(TINY), tmp_path / "set.h5", workers=0)
 
 
-def test_a_run_without_a_single_frame_is_stopped(tmp_path):
-    from ase import Atoms
-    from ase.io import write
-
-    write(tmp_path / "run.xyz", Atoms("H2", np.full((2, 3), np.nan)), format="xyz")
-    config = LabelConfig(molecules=(MoleculeEntry(trajectory=tmp_path / "run.xyz"),))
-    with pytest.raises(RunStopped, match="not one frame"):
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"max_force": 1e-6}, r"labelled: 4 with a force above max_force \(1e-06 eV/Å\)$"),
+        (
+            {"teacher": {"max_iterations": 1}},
+            "labelled: 4 without an answer of the teacher; the teacher first said: .*SCF",
+        ),
+    ],
+)
+def test_a_run_without_a_single_frame_says_why(tmp_path, fault, message):
+    path = waters(tmp_path / "run.xyz", "")
+    fault = {k: TeacherConfig(**v) if k == "teacher" else v for k, v in fault.items()}
+    config = LabelConfig(molecules=(MoleculeEntry(trajectory=path),), **fault)
+    with pytest.raises(RunStopped, match=message):
         run_label(config, tmp_path / "set.h5", workers=1)
     assert not (tmp_path / "set.h5").exists()
 
@@ -353,13 +447,14 @@ def test_a_compact_data_set_has_exact_labels_in_half_the_space(tmp_path):
     summary = run_label(COMPACT, tmp_path / "compact.h5", workers=1)
     store, whole = Store(tmp_path / "compact.h5"), dataclasses.replace(COMPACT, compact=False)
     assert summary["frames"] == len(store) > 80 and store.attributes["config"]["compact"]
-    for frame in store:
-        assert np.array_equal(frame.positions * 2048, np.round(frame.positions * 2048))
-        teacher = make_teacher(TeacherConfig(accuracy=0.1), frame.atomic_numbers, frame.charge, frame.multiplicity)
-        label = teacher(frame.positions)  # of the positions as they are read
-        assert frame.energy == pytest.approx(label.energy, abs=1e-8)
-        np.testing.assert_allclose(frame.forces, label.forces, rtol=2.0**-11, atol=1e-5)
-        np.testing.assert_allclose(frame.dipole, label.dipole, rtol=2.0**-11, atol=1e-5)
+    for index in range(len(store)):
+        numbers, positions, forces, energy, charge, multiplicity, _, dipole = (v[0] for v in store.load([index]))
+        assert np.array_equal(positions * 2048, np.round(positions * 2048))
+        teacher = make_teacher(TeacherConfig(accuracy=0.1), numbers, int(charge), int(multiplicity))
+        label = teacher(positions)  # of the positions as they are read
+        assert energy == pytest.approx(label.energy, abs=1e-8)
+        np.testing.assert_allclose(forces, label.forces, rtol=2.0**-11, atol=1e-5)
+        np.testing.assert_allclose(dipole, label.dipole, rtol=2.0**-11, atol=1e-5)
     run_label(COMPACT, tmp_path / "again.h5", workers=2)
     assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "compact.h5").read_bytes()
     run_label(whole, tmp_path / "whole.h5", workers=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mdet_openmm.data.store import Batch
+from mdet_openmm.data.store import LabelledFrames
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.measure.coverage import (
@@ -39,7 +39,7 @@ class Waters:
     def by_size(self, split: str) -> dict[int, np.ndarray]:
         return {3: np.arange(101), 2: np.array([101])} if split == "train" else {}
 
-    def load(self, indices: np.ndarray) -> Batch:
+    def load(self, indices: np.ndarray) -> LabelledFrames:
         self.loads.append(len(indices))
         b = len(indices)
         if indices[0] == 101:
@@ -49,7 +49,7 @@ class Waters:
             x = np.zeros((b, 3, 3))
             x[:, 1, 0], x[:, 2, 1] = self.lengths[indices], 3.0
         forces = np.ones_like(x) * (1.0 + 0.01 * indices[:, None, None])
-        return Batch(
+        return LabelledFrames(
             z,
             x,
             forces,

@@ -8,7 +8,6 @@ from scipy.spatial.transform import Rotation
 
 from mdet_openmm.measure.vibrations import (
     folded_stretches,
-    internal_velocities,
     nyquist_per_cm,
     superpose,
     vibrational_spectrum,
@@ -61,19 +60,6 @@ def test_sinc_correction_restores_the_kinetic_energy(interval: float):
     assert spectrum.modes == pytest.approx(energy / (KB * 300.0), rel=0.02)
 
 
-def test_velocities_and_positions_agree():
-    interval, wavenumber = 1.0, 1650.0
-    positions, masses = water(wavenumber, 4000, interval)
-    moving = tumbling(positions, interval)
-    fine, _ = water(wavenumber, 40000, interval / 10)
-    velocities = np.gradient(tumbling(fine, interval / 10), interval / 10, axis=0)[::10] * 100  # Å/fs to nm/ps
-    by_velocity = vibrational_spectrum(moving, masses, interval, 300.0, velocities)
-    by_position = vibrational_spectrum(moving, masses, interval, 300.0)
-    assert (by_velocity.source, by_position.source) == ("velocities", "positions")
-    assert by_velocity.modes == pytest.approx(by_position.modes, rel=0.02)
-    assert np.argmax(by_velocity.density) == np.argmax(by_position.density)
-
-
 def test_linear_molecule_bends_but_does_not_roll():
     """Carbon dioxide bending in a plane while it tumbles: one peak at the bend, though its roll is undefined."""
     interval, wavenumber, frames = 4.0, 667.0, 4000
@@ -89,16 +75,12 @@ def test_linear_molecule_bends_but_does_not_roll():
 
 
 def test_rigid_motion_has_no_vibration():
-    rng = np.random.default_rng(0)
     masses = atomic_masses[list(ETHANOL_NUMBERS)]
     rigid = tumbling(np.repeat(ETHANOL[None], 200, axis=0), 1.0)
     rotations, superposed = superpose(rigid, masses)
     assert np.ptp(superposed, axis=0).max() < 1e-9
     assert np.einsum("fab,fcb->fac", rotations, rotations) == pytest.approx(np.broadcast_to(np.eye(3), (200, 3, 3)))
     assert np.linalg.det(rotations) == pytest.approx(1.0)
-    velocity, omega = rng.normal(size=3), rng.normal(size=3)
-    velocities = velocity + np.cross(omega, rigid)
-    assert internal_velocities(rigid, velocities, masses) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_limits():

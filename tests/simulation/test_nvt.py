@@ -313,3 +313,21 @@ def test_a_checkpoint_that_is_cut_off_is_refused(size: int, tmp_path: Path, wate
     checkpoint.write_bytes(checkpoint.read_bytes()[:size])
     with pytest.raises(InputError, match="damaged"):
         run_nvt(cold(water, model, folder, restart=True, steps=200))
+
+
+@pytest.mark.parametrize("name", [run_folder.LOG, run_folder.EQUIVARIANCE, run_folder.TRAJECTORY])
+def test_files_shorter_than_the_checkpoint_knows_of_are_refused(
+    name: str, tmp_path: Path, water: Path, model: Path
+) -> None:
+    folder = tmp_path / "out"
+    run_nvt(cold(water, model, folder))
+    content = (folder / name).read_bytes()
+    cut = content[:-1] if name == run_folder.TRAJECTORY else content[: content[:-1].rindex(b"\n") + 1]
+    for damaged in (cut, content[:-1], None):
+        (folder / name).unlink() if damaged is None else (folder / name).write_bytes(damaged)
+        before = {p.name: p.read_bytes() for p in folder.iterdir()}
+        with pytest.raises(InputError, match=f"{name} holds fewer|cannot go on with .*{name}"):
+            run_nvt(cold(water, model, folder, restart=True, steps=200))
+        assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    (folder / name).write_bytes(content)
+    assert run_nvt(cold(water, model, folder, restart=True, steps=200))["steps"] == 200

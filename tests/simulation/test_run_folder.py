@@ -7,7 +7,7 @@ import pytest
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.log_file import LogFile, mean_temperatures
+from mdet_openmm.simulation.log_file import LogFile, last_time, mean_temperatures, read_table
 
 
 def write_rows(log: LogFile, steps: range) -> None:
@@ -32,6 +32,25 @@ def test_means_of_a_log(tmp_path: Path) -> None:
     assert mean_temperatures(path) == (None, {})
     write_rows(LogFile(path, ["H", "O"], 0), range(8, 32, 8))
     assert mean_temperatures(path) == (316.0, {"H": 310.0, "O": 280.0})
+
+
+def test_a_table_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    assert read_table(path) == {} and last_time(path) is None
+    with pytest.raises(InputError, match="cannot read"):
+        read_table(path, "step")
+    write_rows(LogFile(path, ["H", "O"], 0), range(8, 32, 8))
+    whole = path.read_text()
+    for torn in ("", "32,0.0", "32,0.032,332.000,310.000,280.000,12.3457,0.010000"):  # a last row without its end
+        path.write_text(whole + torn)
+        assert read_table(path, "step", "temperature_H_K")["step"].tolist() == [8.0, 16.0, 24.0]
+        assert last_time(path) == 0.024
+    with pytest.raises(InputError, match="no column kinetic_energy_kJ_mol"):
+        read_table(path, "kinetic_energy_kJ_mol")
+    for row in ("32\n", "32,0.032\n", "32,a,1,1,1,1,1\n", "32,1,1,1,1,1,1,1\n"):
+        path.write_text(whole + row)
+        with pytest.raises(InputError, match="line 5 is damaged"):
+            read_table(path)
 
 
 def test_a_log_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.molecules.trajectories import read_dcd
+from mdet_openmm.molecules.trajectories import read_dcd, read_trajectory
 from mdet_openmm.studies import protocol
 from mdet_openmm.studies.protocol import benchmark
-from mdet_openmm.studies.reference_trajectory import read_trajectory
 from mdet_openmm.studies.scores import make_yardstick, score
 from mdet_openmm.studies.settings import ProtocolSettings
 

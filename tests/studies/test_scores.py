@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mdet_openmm.measure.pair_distances import BIN_WIDTH, pair_density
-from mdet_openmm.studies.reference_trajectory import ReferenceTrajectory
+from mdet_openmm.molecules.trajectories import Trajectory
 from mdet_openmm.studies.scores import collapse_frame, make_yardstick, score
 
 NUMBERS = np.array([8, 1, 1])
@@ -15,8 +15,8 @@ def shaken(frames: int, seed: int = 0, width: float = 0.02) -> np.ndarray:
     return WATER + width * np.random.default_rng(seed).standard_normal((frames, 3, 3))
 
 
-def reference(positions: np.ndarray) -> ReferenceTrajectory:
-    return ReferenceTrajectory("water", NUMBERS, positions)
+def reference(positions: np.ndarray) -> Trajectory:
+    return Trajectory("water", NUMBERS, positions)
 
 
 def test_a_bond_stretched_at_a_known_frame() -> None:
@@ -49,7 +49,7 @@ def test_lengths_are_compared_with_the_mean_of_the_reference_not_with_the_start(
 
 
 def test_the_same_trajectory_has_no_error_and_a_shifted_one_the_known() -> None:
-    two = ReferenceTrajectory("N2", np.array([7, 7]), np.array([[[0.0, 0.0, 0.0], [1.11, 0.0, 0.0]]] * 10))
+    two = Trajectory("N2", np.array([7, 7]), np.array([[[0.0, 0.0, 0.0], [1.11, 0.0, 0.0]]] * 10))
     yardstick = make_yardstick(two)
     assert score(yardstick, two.positions, 1.0).density_error == 0.0
     moved = two.positions + np.array([3.0, -2.0, 1.0])
@@ -66,7 +66,7 @@ def test_the_same_trajectory_has_no_error_and_a_shifted_one_the_known() -> None:
     spread[:, 1, 0] = grid
     further = spread.copy()
     further[:, 1, 0] += BIN_WIDTH
-    uniform = make_yardstick(ReferenceTrajectory("N2", np.array([7, 7]), spread))
+    uniform = make_yardstick(Trajectory("N2", np.array([7, 7]), spread))
     assert score(uniform, further, 1.0).density_error == pytest.approx(2 / 10)
     assert np.sum(pair_density(spread)) * BIN_WIDTH == pytest.approx(1.0)
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import load_model, save_model
+from mdet_openmm.molecules.trajectories import read_trajectory
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.studies.reference_trajectory import read_trajectory
 
 
 @pytest.fixture(scope="session")

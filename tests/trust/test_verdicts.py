@@ -17,7 +17,7 @@ from mdet_openmm.measure.orientation import SymmetryTest
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.simulation.structures import Structures
+from mdet_openmm.simulation.structures import Samples
 from mdet_openmm.trust.contents import make_page, numbers_of
 from mdet_openmm.trust.forces import ForceError
 from mdet_openmm.trust.settings import DiagnoseSettings
@@ -42,7 +42,7 @@ def study() -> Study:
         model=Model("m", Path("m"), EdgeTransformer(config), (1, 8), False, "0" * 64),
         molecule=Molecule(np.array([8, 1, 1]), WATER, name="water"),
         conservative=False,
-        structures=Structures(WATER[None], "the relaxed structure", relaxed=True),
+        structures=Samples(WATER[None], "the relaxed structure", relaxed=True),
         frames={1: row(1.0), 12: row(0.1), 24: row(0.01), 60: row(0.001)},
         net_force=1.0,
         net_torque=1.0,
