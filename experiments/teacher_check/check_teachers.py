@@ -122,9 +122,8 @@ def report() -> None:
             found = make_teacher(config, numbers, int(data["charge"][k]), 1)(x).forces
             error = 1e3 * float(np.abs(found - data["forces"][k, :n]).mean())
             errors[name].append((str(data["group"][k]), bool(data["distorted"][k]), error))
-    print(
-    print(f"Against {teacher_version(DFT)[0]}: {len(data['energy'])} structures of {len(set(data['smiles']))} molecules.\n")
-    )
+    count = len(set(data["smiles"]))
+    print(f"Against {teacher_version(DFT)[0]}: {len(data['energy'])} structures of {count} molecules.\n")
     print("| group | structures | SO3LR, near the minimum | distorted | GFN2-xTB, near the minimum | distorted |")
     print("| --- | --- | --- | --- | --- | --- |")
     groups = list(dict.fromkeys(str(g) for g in data["group"]))
