@@ -7,8 +7,8 @@ from rdkit import Chem
 
 PARTNERS = """
 O N C CC C=C C#C CO CN C=O C#N CF CCl CS S F Cl OC=O NC=O CC=O CC#N CNC COC CCO CC(=O)O CC(N)=O CNC=O NC(N)=O O=C=O
-CC(C)=O CSC CS(C)=O C[N+](=O)[O-] O=S=O c1ccoc1 c1cc[nH]c1 c1c[nH]cn1 c1ccncc1 c1ccccc1 c1ccsc1 C1CC1 C1CO1 FC(F)F ClCCl NN
-NO OO CP COP(=O)(O)O CC(=O)OC Oc1ccccc1 CSSC CC(N)=S NC(=N)N O=c1cc[nH]c(=O)[nH]1
+CC(C)=O CSC CS(C)=O C[N+](=O)[O-] O=S=O c1ccoc1 c1cc[nH]c1 c1c[nH]cn1 c1ccncc1 c1ccccc1 c1ccsc1 C1CC1 C1CO1 FC(F)F ClCCl
+NN NO OO CP COP(=O)(O)O CC(=O)OC Oc1ccccc1 CSSC CC(N)=S NC(=N)N O=c1cc[nH]c(=O)[nH]1
 """.split()
 IONS = (
     "[NH4+] [OH3+] C[NH3+] NC(N)=[NH2+] c1c[nH]c[nH+]1 [Cl-] [F-] [OH-] O=C[O-] CC(=O)[O-] C[S-] COP(=O)(O)[O-]".split()
