@@ -90,7 +90,7 @@ def teacher_run(folder: Path, molecule: Molecule, how: Conditions, seed: int) ->
         rng=np.random.default_rng(seed),
     )
     count = range(round(1000 * how.time / how.interval))
-    found = [next(frames) for _ in tqdm(count, desc=str(folder), mininterval=5, leave=False)]
+    found = [next(frames) for _ in tqdm(count, desc=str(folder), leave=False, disable=None)]
     x, dipoles = np.array([x for x, _ in found]), np.array([label.dipole for _, label in found])
     topology = mdtraj.Topology()
     residue = topology.add_residue("MOL", topology.add_chain())
