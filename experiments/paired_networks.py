@@ -249,10 +249,12 @@ def ratios(found: dict[str, list[dict[str, Any]]], base: str = "harmonics") -> s
     for variant, seeds in found.items():
         cells = []
         for part, key in columns.values():
-            values = [
-                mine[part][key] / theirs[part][key] for mine, theirs in zip(seeds, found.get(base, []), strict=False)
+            pairs = [
+                (mine[part][key], theirs[part][key]) for mine, theirs in zip(seeds, found.get(base, []), strict=False)
             ]
-            cells.append(", ".join(f"{value:.2f}" for value in values))
+            cells.append(
+                ", ".join(f"{mine / theirs:.2f}" if mine is not None and theirs else "–" for mine, theirs in pairs)
+            )
         if variant != base:
             lines.append(f"| {VARIANTS[variant][0]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
