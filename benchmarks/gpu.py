@@ -5,7 +5,7 @@ after every row, and prints a table; ``--minutes`` ends it early, and the next c
 runs the same code on a CPU. Published size: 12 layers, width 192, 12 heads, Fourier directions; random weights.
 
 * python, torch: OpenMM's LangevinMiddleIntegrator in double precision with the force through PythonForce or TorchForce.
-* textbook: `textbook.TextbookNetwork`, the paper's formula with the n³ e product built, under ASE's Langevin dynamics.
+* textbook: the network of tests/textbook.py, the formula with the n³ e product built, under ASE's Langevin dynamics.
 * floors: see `gpu_floors`.
 """
 
@@ -14,6 +14,7 @@ import functools
 import gc
 import itertools
 import json
+import math
 import sys
 import time
 import warnings
@@ -29,8 +30,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.md.langevin import Langevin
 from gpu_floors import Rates, floors, measure_rates, synchronize
-from speed import PUBLISHED, TEXTBOOK_TENSORS, WIDTH, atoms, network, processor, slug
-from textbook import TextbookNetwork
+from published_size import PUBLISHED, TEXTBOOK_TENSORS, WIDTH, TextbookNetwork, atoms, network, processor, slug
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import available_memory, peak_bytes
@@ -258,7 +258,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--frames", type=int, nargs="+", default=list(FRAMES))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each row, warming up not counted")
-    parser.add_argument("--minutes", type=float, default=60.0, help="no row is begun after this time")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no row is begun after this time")
     parser.add_argument("--quick", action="store_true", help="two small sizes, 1 and 12 frames, 0.1 s for each row")
     parser.add_argument("--retry", action="store_true", help="measure again what failed")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for DEVICE.json [benchmarks/results]")

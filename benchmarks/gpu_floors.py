@@ -1,12 +1,13 @@
 """What no force call of the published size can be faster than on a device: its arithmetic, and its bytes."""
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from speed import LAYERS, WIDTH
+from published_size import LAYERS, WIDTH
 
 MATRIX = {"cuda": 8192, "cpu": 768}
 """Rows of the square matrices whose product gives the rate."""
@@ -54,13 +55,16 @@ def seconds_of(call: Callable[[], object], device: str, repeats: int = 5) -> flo
 
 def measure_rates(device: str) -> Rates:
     """Measure on random numbers."""
-    rates, size = [], MATRIX[device]
+    rates: list[float] = []
+    size = MATRIX[device]
     for dtype in (torch.float64, torch.float32):
         a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
-        rates.append(size**3 / seconds_of(lambda a=a, b=b: a @ b, device))
+        rates.append(size**3 / seconds_of(functools.partial(torch.matmul, a, b), device))
     given = torch.rand(COPIED[device] // 8, dtype=torch.float64, device=device)
     taken = torch.empty_like(given)
-    return Rates(*rates, bandwidth=2 * COPIED[device] / seconds_of(lambda: taken.copy_(given), device))
+    return Rates(
+        fp64=rates[0], fp32=rates[1], bandwidth=2 * COPIED[device] / seconds_of(lambda: taken.copy_(given), device)
+    )
 
 
 def floors(rates: Rates, n_atoms: int, frames: int, precision: str) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from collections import Counter
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as run_nvt.py does
 
 import torch
-from speed import atoms, network
+from published_size import atoms, network
 from torch.profiler import ProfilerActivity, profile
 
 from mdet_openmm.export.force_module import bind

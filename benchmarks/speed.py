@@ -3,17 +3,17 @@
 ``make bench`` (``python benchmarks/speed.py``) measures everything in one process and prints a table; ``--output``
 writes the figures as JSON. Published size: 12 layers, width 192, 12 heads, Fourier directions; random weights.
 
-* textbook: `textbook.TextbookNetwork`, the paper's formula with the n³ e product built, bare network.
+* textbook: `TextbookNetwork` of tests/textbook.py, the paper's formula with the n³ e product built, bare network.
 * double, mixed: a module of `bind`, as OpenMM calls it (net force and torque removed).
 * floor: the linear layers as bare matrix products, and the attention's multiply-adds at the rate of a large matrix
   product; both measured here, in the same precision and with the same threads.
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -24,47 +24,15 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as run_nvt.py does
 
-import numpy as np
 import openmm
 import torch
-from textbook import TextbookNetwork, random_state_dict
+from published_size import LAYERS, PUBLISHED, TEXTBOOK_TENSORS, WIDTH, TextbookNetwork, atoms, network, processor
 
 from mdet_openmm.export.force_module import bind
-from mdet_openmm.export.model_folder import Model
-from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.published.options import read_options
-from mdet_openmm.published.weights import build_network
 from mdet_openmm.system.force import add_force, make_system
 from mdet_openmm.units import BOHR_PER_NM
 
-LAYERS, WIDTH, HEADS = 12, 192, 12
-PUBLISHED: dict[str, Any] = {
-    "n_layers": LAYERS,
-    "embd_dim": WIDTH,
-    "num_3d_kernels": 128,
-    "num_heads": HEADS,
-    "cls_token": False,
-    "activation": "gelu",
-    "ffn_multiplier": 2,
-    "norm_first": True,
-    "decomposer_type": "pooling",
-    "target_heads": ["forces"],
-    "head_project_down": True,
-}
 DTYPES = {"double": torch.float64, "mixed": torch.float32}
-TEXTBOOK_TENSORS = 4
-"""Tensors of n³ e numbers that the textbook network has at a time (measured)."""
-
-
-def slug(device: str) -> str:
-    """A device's name as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-
-
-def atoms(n: int) -> torch.Tensor:
-    """Positions of n atoms in nm, at the density of molecules."""
-    grid = np.stack(np.meshgrid(*3 * [np.arange(-(-(n ** (1 / 3)) // 1) + 1)]), axis=-1).reshape(-1, 3)[:n]
-    return torch.tensor(0.13 * grid + np.random.default_rng(0).normal(scale=0.02, size=(n, 3)))
 
 
 def seconds(call: Callable[[], object], budget: float = 4.0) -> float:
@@ -74,7 +42,7 @@ def seconds(call: Callable[[], object], budget: float = 4.0) -> float:
     first = time.perf_counter() - start
     if first < budget:
         call()
-    times = []
+    times: list[float] = []
     while len(times) < 3 or (sum(times) < budget and len(times) < 30):
         start = time.perf_counter()
         call()
@@ -89,7 +57,7 @@ def floor(n: int, dtype: torch.dtype) -> float:
     x, wide = torch.randn(n * n, WIDTH, dtype=dtype), torch.randn(n * n, 2 * WIDTH, dtype=dtype)
     shapes = ((x, 4 * WIDTH), (x, WIDTH), (x, 2 * WIDTH), (wide, WIDTH))
     weights = [torch.randn(given.shape[1], out, dtype=dtype) for given, out in shapes]
-    linear = sum(seconds(lambda g=g, w=w: g @ w, 0.2) for (g, _), w in zip(shapes, weights, strict=True))
+    linear = sum(seconds(functools.partial(torch.matmul, g, w), 0.2) for (g, _), w in zip(shapes, weights, strict=True))
     big = torch.randn(1024, 1024, dtype=dtype)
     rate = 1024**3 / seconds(lambda: big @ big, 0.5)  # multiply-adds per second
     return LAYERS * (linear + 3 * n**3 * WIDTH / rate)  # one for the scores, two for the values
@@ -139,15 +107,6 @@ def report_peak(kind: str, n: int) -> None:
     before = highest()
     call(n)
     print(highest() - before)
-
-
-def network() -> tuple[dict[str, torch.Tensor], Model]:
-    """The published size with random weights, as a state dict of theirs and as a model of ours."""
-    state = random_state_dict(PUBLISHED, 0)
-    ours: EdgeTransformer = build_network(state, read_options(state, PUBLISHED))
-    return state, Model(
-        name="published", path=Path("."), network=ours, elements=tuple(range(1, 101)), has_energy=False, sha256="0" * 64
-    )
 
 
 def textbook_call(other: TextbookNetwork, x: torch.Tensor, dtype: torch.dtype) -> Callable[[], object]:
@@ -263,15 +222,6 @@ def main() -> None:
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
-
-
-def processor() -> str:
-    """Name of the CPU."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

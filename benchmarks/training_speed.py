@@ -1,11 +1,11 @@
 """Samples per second of a training step, beside the textbook network in the same precision.
 
 ``python benchmarks/training_speed.py`` times forward, backward and AdamW on random molecules of 20 atoms: the textbook
-network and ours as `mdet train` runs it, without and with torch.compile. ``--size published`` is that of the
-paper (12 layers, width 192, Fourier directions), ``--size small`` that of configs/mdet-gfn2-small.train.yaml.
-``--device cuda`` is for a GPU; ``--output`` adds each row to FOLDER/training-DEVICE.json, and goes on with what is in
-it. On a CPU the textbook is only compiled with ``--compile-textbook``, which takes minutes. Data loading is not part of
-it: `mdet train` reads the whole data set into memory and makes a batch of 512 in 2 ms.
+network and ours as `mdet train` runs it, without and with torch.compile; of the paper's size (12 layers, width 192,
+Fourier directions), or of the network of a ``--config`` for `mdet train`. ``--device cuda`` is for a GPU; ``--output``
+adds each row to FOLDER/training-DEVICE.json, and goes on with what is in it. On a CPU the textbook is only compiled
+with ``--compile-textbook``, which takes minutes. Data loading is not part of it: `mdet train` reads the whole data set
+into memory and makes a batch of 512 in 2 ms.
 """
 
 import argparse
@@ -22,8 +22,7 @@ from typing import Any
 
 import torch
 from gpu_floors import synchronize
-from speed import PUBLISHED, processor, slug
-from textbook import TextbookNetwork, random_state_dict
+from published_size import PUBLISHED, TextbookNetwork, processor, random_state_dict, slug
 from torch import Tensor, nn
 
 from mdet_openmm.network.config import NetworkConfig
@@ -34,28 +33,26 @@ from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.module import ForceTraining
 
-SMALL = Path(__file__).parents[1] / "configs/mdet-gfn2-small.train.yaml"
 DEFAULTS = {"cpu": (8, 5), "cuda": (256, 20)}
 """Molecules of a batch, and steps that count."""
 WAYS = (("textbook", False), ("textbook", True), ("ours", False), ("ours", True))
 """Networks, and whether they are compiled."""
 
 
-def shapes(size: str) -> tuple[dict[str, Any], NetworkConfig]:
+def shapes(config: Path | None) -> tuple[dict[str, Any], NetworkConfig]:
     """The textbook's options and our settings of the same number of layers, width and heads."""
-    if size == "published":
-        ours = NetworkConfig(
-            n_layers=PUBLISHED["n_layers"],
-            embd_dim=PUBLISHED["embd_dim"],
-            n_heads=PUBLISHED["num_heads"],
-            n_radial=PUBLISHED["num_3d_kernels"],
-            directions="fourier",
-            decomposer_activation="relu",
-        )
-        return PUBLISHED, ours
-    ours = read_settings(SMALL, TrainConfig).network
-    theirs = {"n_layers": ours.n_layers, "embd_dim": ours.embd_dim, "num_heads": ours.n_heads}
-    return {**PUBLISHED, **theirs, "num_3d_kernels": ours.n_radial}, ours
+    if config is not None:
+        ours = read_settings(config, TrainConfig).network
+        theirs = {"n_layers": ours.n_layers, "embd_dim": ours.embd_dim, "num_heads": ours.n_heads}
+        return {**PUBLISHED, **theirs, "num_3d_kernels": ours.n_radial}, ours
+    return PUBLISHED, NetworkConfig(
+        n_layers=PUBLISHED["n_layers"],
+        embd_dim=PUBLISHED["embd_dim"],
+        n_heads=PUBLISHED["num_heads"],
+        n_radial=PUBLISHED["num_3d_kernels"],
+        directions="fourier",
+        decomposer_activation="relu",
+    )
 
 
 def batch_of(size: int, n: int, device: str) -> Batch:
@@ -158,7 +155,7 @@ def main() -> None:
     """Measure what is missing, write it row by row, print the table."""
     parser = argparse.ArgumentParser(description="speed of training")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--size", choices=("published", "small"), default="published")
+    parser.add_argument("--config", type=Path, help="of mdet train, whose network is timed [the published size]")
     parser.add_argument("--atoms", type=int, default=20)
     parser.add_argument("--batch", type=int, help="molecules [8; cuda 256]")
     parser.add_argument("--steps", type=int, help="that count [5; cuda 20]")
@@ -171,16 +168,16 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     usual_size, usual_steps = DEFAULTS[options.device]
     size, steps = options.batch or usual_size, options.steps or usual_steps
-    batch, (theirs, config) = batch_of(size, options.atoms, options.device), shapes(options.size)
+    batch, (theirs, config) = batch_of(size, options.atoms, options.device), shapes(options.config)
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{processor()}, {options.threads} threads"
     about = {"device": device, "torch": torch.__version__, "cuda": torch.version.cuda}
-    name = f"training-{slug(device)}.json"
+    name, network_size = f"training-{slug(device)}.json", options.config.name if options.config else "published size"
     path = options.output / name if options.output else None
     kept, rows = stored(path, about), []
     for precision, (network, compiled) in itertools.product(("fp32", "bf16"), WAYS):
         if (network, compiled) == ("textbook", True) and options.device == "cpu" and not options.compile_textbook:
             continue
-        what = {"size": options.size, "network": network, "precision": precision, "compiled": compiled}
+        what = {"size": network_size, "network": network, "precision": precision, "compiled": compiled}
         what |= {"molecules": size, "atoms": options.atoms}
         same = [r for r in kept if what.items() <= r.items()]
         if not same or "failed" in same[0]:
@@ -193,7 +190,7 @@ def main() -> None:
                 replace_json(path, {"about": about, "rows": kept})
         rows += same
         print(table(same).splitlines()[-1], file=sys.stderr, flush=True)
-    print(f"{options.size} size, {size} molecules of {options.atoms} atoms, {device}, torch {torch.__version__}\n")
+    print(f"{network_size}, {size} molecules of {options.atoms} atoms, {device}, torch {torch.__version__}\n")
     print(table(rows))
 
 

@@ -1,9 +1,10 @@
-"""The mathematics of benchmarks/observables.py: work along a path, dihedrals, and errors of spectra."""
+"""The mathematics of experiments/torsion.py, spectra.py and drifting_observables.py."""
 
 import numpy as np
 import pytest
-from observables_drift import shape_error, windows_of
-from observables_scan import central_torsion, dihedral, turned, work_of
+from drifting_observables import windows_of
+from spectra import shape_error
+from torsion import BINS, central_torsion, dihedral, turned, wells_of, work_of
 
 from mdet_openmm.molecules.bonds import find_bonds
 from mdet_openmm.molecules.smiles import molecule_from_smiles
@@ -51,3 +52,15 @@ def test_shape_errors() -> None:
     assert [w["middle_ps"] for w in same] == [1.0, 3.0, 5.0]
     assert all(w["vdos"] < 0.2 and w["h_r"] < 0.1 for w in same)
     assert all(w["vdos"] > 1.9 and w["h_r"] < 0.1 for w in other)
+
+
+def test_wells_are_counted_where_the_dihedral_was() -> None:
+    molecule = molecule_from_smiles("CCCC", seed=1)
+    four, side = central_torsion(molecule)
+    start = float(dihedral(molecule.positions, four))
+    # anti, over the barrier and back, then gauche: what lies between the wells is no visit
+    run = np.array([turned(molecule.positions, four, side, a - start) for a in (180, 120, 175, 100, 65, 60, -65)])
+    wells = wells_of([run, run[:3]], four)
+    assert wells.crossings == 2 and wells.anti == pytest.approx([2 / 7, 2 / 3])
+    assert wells.fractions.shape == (2, len(BINS) - 1) and wells.fractions.sum(axis=1) == pytest.approx(1.0)
+    assert wells.fractions[0, 6] == pytest.approx(3 / 7)  # from 60 to 70 degrees, to either side

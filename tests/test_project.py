@@ -90,6 +90,33 @@ def _in_text(place: str) -> bool:
     return line.startswith(("#", '"""')) or "=" not in line
 
 
+PAGES = [
+    ROOT / "Makefile",
+    *(p for w in ("*.md", "docs/*.md", "experiments/*.md", "models/*/*.md") for p in ROOT.glob(w)),
+]
+PROGRAM = re.compile(r"\b(?:python|bash)\s+([\w./-]+\.(?:py|sh))\b")
+FILE = re.compile(r"(?<![\w./-])(?:[\w-]+/)+[\w.-]+\.(?:py|sh|yaml|smi|cff|toml)\b")
+"""With folders; a file alone may be one of the reader's."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    programs = {name for name in PROGRAM.findall(text) if "NAME" not in name and not (ROOT / name).is_file()}
+    assert programs == set(), "commands name programs that do not exist"
+    named = {name for name in FILE.findall(text) if "NAME" not in name}
+    places = (ROOT, ROOT / "mdet_openmm", page.parent)
+    assert {name for name in named if not any((place / name).is_file() for place in places)} == set()
+
+
+def test_the_check_of_pages_sees_commands_across_lines() -> None:
+    assert PROGRAM.findall("`python\nexperiments/heating.py --time 1` and bash benchmarks/gpu.sh") == [
+        "experiments/heating.py",
+        "benchmarks/gpu.sh",
+    ]
+    assert FILE.findall("`configs/tiny.label.yaml`, `../runs/a.py`, wrong.label.yaml") == ["configs/tiny.label.yaml"]
+
+
 def test_doors_are_thin() -> None:
     for path in (ROOT / "simulations").glob("*.py"):
         assert len(path.read_text().splitlines()) < 100, path

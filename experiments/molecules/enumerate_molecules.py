@@ -75,7 +75,7 @@ def write(suffix: str, smiles: list[str], names: dict[str, str]) -> None:
 
 def main() -> None:
     """Write the three files."""
-    RDLogger.DisableLog("rdApp.*")
+    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined, unused-ignore]
     names = real()
     neutral = {*grown(), *joined(20, 1000), *assembled(15, LARGEST, 90)}
     charged = ions(sorted({*neutral, *names}), 250, 250)

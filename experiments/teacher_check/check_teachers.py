@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from mdet_openmm.data.labels import TeacherFailure
 from mdet_openmm.data.teacher import make_teacher, teacher_version
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.smiles import conformers_from_smiles
+from mdet_openmm.simulation.relax import relax
+from mdet_openmm.units import ANGSTROM_PER_NM, KJ_PER_MOL_PER_EV, KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
 
 HERE = Path(__file__).parent
 LIST = HERE / "molecules.smi"
@@ -29,8 +32,6 @@ LABELS = HERE / "pbe0_def2tzvp.npz"
 DFT = TeacherConfig(kind="pyscf", xc="pbe0", basis="def2-tzvp")
 NOISE = (0.03, 0.10)
 """Å: near the minimum, and distorted."""
-FMAX = 0.02
-"""eV/Å, of the minimum that the noise is put on."""
 
 
 def molecules() -> list[tuple[str, str]]:
@@ -41,37 +42,21 @@ def molecules() -> list[tuple[str, str]]:
 
 def structures(smiles: str) -> tuple[Molecule, list[NDArray[np.float64]]]:
     """The molecule at SO3LR's minimum, and its two structures, a function of the SMILES alone."""
-    from ase import Atoms
-    from ase.optimize import FIRE
-
     seed = int.from_bytes(hashlib.sha256(smiles.encode()).digest()[:4], "little")
     molecule = conformers_from_smiles(smiles, 1, None, seed)[0]
     teacher = make_teacher(TeacherConfig(kind="so3lr"), molecule.atomic_numbers, molecule.charge, 1)
-    atoms = Atoms(molecule.atomic_numbers, molecule.positions)
-    atoms.calc = _Forces(teacher)
-    FIRE(atoms, logfile=None).run(fmax=FMAX, steps=300)
+
+    def force(positions: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        label = teacher(ANGSTROM_PER_NM * positions)
+        return label.energy * KJ_PER_MOL_PER_EV, label.forces * KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
+
+    minimum = relax(molecule, force).positions
     rng = np.random.default_rng(seed)
-    return molecule, [
-        (atoms.positions + noise * rng.standard_normal(atoms.positions.shape)).astype(np.float32).astype(float)
-        for noise in NOISE
-    ]
+    noisy = [minimum + noise * rng.standard_normal(minimum.shape) for noise in NOISE]
+    return molecule, [x.astype(np.float32).astype(np.float64) for x in noisy]
 
 
-def _Forces(teacher):
-    from ase.calculators.calculator import Calculator, all_changes
-
-    class Forces(Calculator):  # type: ignore[misc]
-        implemented_properties = ("energy", "forces")
-
-        def calculate(self, atoms=None, properties=("forces",), system_changes=all_changes):
-            super().calculate(atoms, properties, system_changes)
-            label = teacher(atoms.positions)
-            self.results = {"energy": label.energy, "forces": label.forces}
-
-    return Forces()
-
-
-def read() -> dict[str, NDArray]:
+def read() -> dict[str, NDArray[Any]]:
     """The labels made so far; every array has one entry for each structure, atoms padded with zeros."""
     if not LABELS.exists():
         return {}
@@ -106,7 +91,7 @@ def label() -> None:
             }
             known = {key: np.concatenate((known[key], value)) if known else value for key, value in row.items()}
         temporary = LABELS.with_suffix(".partial.npz")
-        np.savez_compressed(temporary, **known)
+        np.savez_compressed(temporary, **known)  # type: ignore[arg-type, unused-ignore]
         temporary.replace(LABELS)
 
 

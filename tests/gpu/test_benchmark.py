@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 import training_speed
+import yaml
 from ase import Atoms
 from gpu_floors import Rates, floors
-from speed import LAYERS, PUBLISHED, WIDTH, atoms
+from published_size import LAYERS, PUBLISHED, WIDTH, atoms
 
 from mdet_openmm.export.force_module import bind, forces
 from mdet_openmm.network.config import NetworkConfig
@@ -63,7 +64,7 @@ def test_training_is_timed_row_by_row_and_what_failed_again(
     device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def call(*flags: str) -> list[dict[str, Any]]:
-        fixed = ["training_speed.py", "--device", device, "--size", "small", "--atoms", "4", "--batch", "2"]
+        fixed = ["training_speed.py", "--device", device, "--config", str(small), "--atoms", "4", "--batch", "2"]
         monkeypatch.setattr(sys, "argv", [*fixed, "--steps", "1", "--output", str(tmp_path), *flags])
         training_speed.main()
         (path,) = tmp_path.glob("training-*.json")
@@ -73,9 +74,11 @@ def test_training_is_timed_row_by_row_and_what_failed_again(
     def out_of_memory(*arguments: Any) -> dict[str, Any]:
         raise RuntimeError("out of memory\nand more")
 
-    textbook = {**PUBLISHED, "n_layers": 1, "embd_dim": 16, "num_heads": 2, "num_3d_kernels": 8}
-    ours = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2)
-    monkeypatch.setattr(training_speed, "shapes", lambda size: (textbook, ours))
+    network = {"n_layers": 1, "embd_dim": 16, "n_heads": 2, "n_radial": 8, "l_max": 2}
+    small = tmp_path / "small.train.yaml"
+    small.write_text(yaml.safe_dump({"name": "small", "data": "none.h5", "network": network}))
+    theirs = {**PUBLISHED, "n_layers": 1, "embd_dim": 16, "num_heads": 2, "num_3d_kernels": 8}
+    assert training_speed.shapes(small) == (theirs, NetworkConfig(**network))
     monkeypatch.setattr(training_speed, "WAYS", (("textbook", False), ("ours", False)))
     step = training_speed.ours
     monkeypatch.setattr(training_speed, "ours", out_of_memory)

@@ -1,4 +1,4 @@
-"""benchmarks/learning_curve.py: what it fits, and what it trains on."""
+"""experiments/learning_curve.py: what it fits, and what it trains on."""
 
 from dataclasses import replace
 from pathlib import Path

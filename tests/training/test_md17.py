@@ -1,13 +1,11 @@
-"""benchmarks/md17.py on a few shaken structures of methanol: what it trains on, and that nothing is done twice."""
+"""experiments/md17.py on a few shaken structures of methanol: what it trains on, and that nothing is done twice."""
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-import carried
 import md17
 import numpy as np
 import pytest
@@ -15,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from mdet_openmm.data.store import Store
-from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import load_model, save_model
 from mdet_openmm.molecules.trajectories import read_trajectory
 from mdet_openmm.network.config import NetworkConfig
@@ -33,7 +30,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pool(count: int = 60) -> dict[str, NDArray[Any]]:
-    """As in shared/data: methanol, shaken; every array tells its row."""
+    """Methanol, shaken; every array tells its row."""
     rng = np.random.default_rng(0)
     x = np.array([[0.7, 0, 0], [-0.7, 0, 0], [1.1, 0.9, 0], [-1.1, 1, 0], [-1.1, -0.5, 0.9], [-1.1, -0.5, -0.9]])
     positions = (x + rng.normal(scale=0.03, size=(count, 6, 3))).astype(np.float32)
@@ -61,14 +58,13 @@ def data(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def call(monkeypatch: pytest.MonkeyPatch, data: Path, *flags: str) -> int:
     """The command, rehearsing; later flags overrule."""
     fixed = {"--device": "cpu", "--molecules": "methanol", "--data": data, "--model": data / "tiny", "--replicas": 1}
-    fixed |= {"--root": data / "root", "--results": data / "results"}
+    fixed |= {"--root": data / "root"}
     monkeypatch.setattr(sys, "argv", ["md17.py", "--quick", *(str(x) for f in fixed.items() for x in f), *flags])
     return md17.main()
 
 
 def rows_of(data: Path) -> dict[str, Any]:
-    (path,) = (data / "results").glob("md17-*.json")
-    rows: dict[str, Any] = json.loads(path.read_text())["rows"]
+    rows: dict[str, Any] = json.loads((data / "root" / "md17.json").read_text())["rows"]
     return rows
 
 
@@ -149,7 +145,7 @@ def name_of(row: dict[str, Any]) -> str:
 
 
 @pytest.mark.slow
-def test_a_training_is_gone_on_with_on_another_machine(
+def test_a_training_that_was_interrupted_is_gone_on_with(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mdet_openmm.training.module import ForceTraining
@@ -163,55 +159,10 @@ def test_a_training_is_gone_on_with_on_another_machine(
         return step(self, *arguments)
 
     monkeypatch.setattr(ForceTraining, "training_step", interrupting)
-    flags = ("--recipes", "fine-tuned", "--carry", str(data / "carried"))
-    assert call(monkeypatch, data, *flags) == 130
+    assert call(monkeypatch, data, "--recipes", "fine-tuned") == 130
     assert "no errors yet" in capsys.readouterr().out and calls == [2]
-    # what was carried is enough: the root is left behind
-    shutil.rmtree(data / "root")
-    carry = (*flags, "--from", str(data / "carried"))
-    assert call(monkeypatch, data, *carry) == 0
+    assert call(monkeypatch, data, "--recipes", "fine-tuned") == 0
     assert calls == [4] and "runs" in rows_of(data)["methanol-fine-tuned"]
-    # the model and its simulations are carried too, to where they have another path
-    shutil.move(data / "root", data / "gone")
-    shutil.rmtree(data / "results")
-    monkeypatch.setattr("mdet_openmm.training.fit.run_training", None)
-    monkeypatch.setattr(md17, "QUICK", {**md17.QUICK, "time": 0.006})
-    assert call(monkeypatch, data, *carry, "--root", str(data / "elsewhere")) == 0
-    row = rows_of(data)["methanol-fine-tuned"]
-    assert row["runs"]["stability_ps"]["mean"] == pytest.approx(0.006)
-
-
-def test_parts_are_joined_and_damage_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(carried, "PART_BYTES", 1000)
-    root, contents = tmp_path / "root", np.random.default_rng(0).bytes(2500)
-    (root / "deep").mkdir(parents=True)
-    (root / "deep" / "file").write_bytes(contents)
-    (root / "left").write_text("behind")
-    for _ in range(2):  # the second in the place of the first
-        parts = carried.pack(root, [root / "deep" / "file"], tmp_path / "out")
-        assert [p.stat().st_size for p in parts[:-1]] == [1000, 1000] and len(parts) == 3
-    carried.unpack(tmp_path / "out", tmp_path / "new")
-    assert [p.name for p in (tmp_path / "new").rglob("*") if p.is_file()] == ["file"]
-    assert (tmp_path / "new" / "deep" / "file").read_bytes() == contents
-    parts[1].write_bytes(b"x" * 1000)
-    with pytest.raises(InputError, match="damaged"):
-        carried.unpack(tmp_path / "out", tmp_path / "newer")
-    parts[1].unlink()
-    with pytest.raises(InputError, match="does not hold"):
-        carried.unpack(tmp_path / "out", tmp_path / "newer")
-    assert not (tmp_path / "newer").exists()
-    (root / "left").write_bytes(np.random.default_rng(1).bytes(2500))
-    with pytest.raises(InputError, match="too many"):
-        carried.pack(root, [root / "deep" / "file", root / "left"], tmp_path / "out")
-
-
-def test_out_of_time_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def endless(*args: Any, **settings: Any) -> None:
-        while True:
-            pass
-
-    monkeypatch.setattr("mdet_openmm.training.fit.run_training", endless)
-    assert call(monkeypatch, data, "--minutes", "0.005") == 75
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Does noise in the forces heat as the formula says? ``python benchmarks/heating.py --time 150``
+"""Does noise in the forces heat as the formula says? ``python experiments/heating.py --friction 5 --sigma 0 150 200``
 
 Langevin dynamics of ethanol with models/mdet-gfn2-mini and no rotation, plus white noise of known size on every
 component at every step; its temperature against sigma^2 dt / (2 m gamma k_B), averaged over the atoms.
@@ -71,14 +71,15 @@ def main() -> None:
     parser.add_argument("--time", type=float, default=150.0, help="ps for each row")
     parser.add_argument("--friction", type=float, default=1.0, help="1/ps")
     parser.add_argument("--sigma", type=float, nargs="+", default=[0.0, 40.0, 80.0, 160.0], help="meV/Å")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/heating.json"))
+    parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    rows: list[dict[str, float]] = []
     for sigma in options.sigma:
         unit = 1e-3 * KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
         mean, error, expected = temperatures(sigma * unit, options.friction, options.time, 11)
         rows.append({"sigma_meV_A": sigma, "temperature_K": mean, "error_K": error, "formula_K": expected})
+    if options.output is not None:
         options.output.write_text(json.dumps({"friction": options.friction, "rows": rows}, indent=1) + "\n")
     base = rows[0]
     print("| noise, meV/Å | mean temperature, K | rise, K | formula, K | ratio |\n| --- | --- | --- | --- | --- |")

@@ -1,6 +1,6 @@
 """lambda of a force, and of the same averaged over orientations, on held-out structures (docs/trust.md).
 
-``python benchmarks/averaged_lambda.py mdet-gfn2-alkanes --data data/mdet-gfn2-alkanes.h5 --atoms 26``
+``python experiments/averaged_lambda.py mdet-gfn2-alkanes --data data/mdet-gfn2-alkanes.h5 --atoms 26``
 
 With A_k v = (J_k - J_k^T) v in K random orientations, turned back, the mean of A_j v . A_k v over pairs j != k is
 |A v|^2 of the average over all orientations, without the 1/K of their spread that |mean A_k v|^2 has.

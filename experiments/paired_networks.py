@@ -1,36 +1,34 @@
-"""Small networks that differ in one thing, trained and measured: ``python benchmarks/pairs.py --workers 3``.
+"""Small networks that differ in one thing, trained and measured: ``python experiments/paired_networks.py --workers 3``.
 
 Ethanol with GFN2-xTB labels (``mdet label configs/pairs-ethanol.label.yaml --output data/pairs-ethanol.h5``), three
 seeds each. Everything lies in ``runs/pairs`` and nothing that is there is computed again. Prints the tables of
-docs/trust.md and writes ``benchmarks/results/pairs.json``.
+docs/trust.md and writes ``runs/pairs/pairs.json`` (those of the page are ``experiments/results/pairs.json``).
 """
 
 import argparse
+import contextlib
 import copy
+import functools
 import json
-import os
 import statistics
+import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
-
-os.environ["OMP_NUM_THREADS"] = "1"  # one network per core: they are too small for more
-
-import contextlib
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from mdet_openmm.data.store import Store
+from mdet_openmm.errors import RunStopped, exit_status
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error, langevin_heating
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.side_by_side import run_side_by_side
 from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.evaluate import (
@@ -89,27 +87,15 @@ def settings(variant: str, seed: int, steps: int) -> TrainConfig:
     )
 
 
-def train(variant: str, seed: int, steps: int) -> str:
-    """Train one, unless it is there; the folder's name."""
-    from mdet_openmm.training.fit import run_training
-
-    torch.set_num_threads(1)
-    config = settings(variant, seed, steps)
-    model, run = ROOT / "models" / config.name, ROOT / config.name
-    if not model.exists():
-        run_training(config, model_folder=model, run_folder=run, restart=run.exists(), quiet=True)
-    return config.name
-
-
-FRAMES = (1, 12, 24, 60)
+FRAMES = (1, 12, 60)
 HYDROGEN, TIMESTEP, FRICTION = 1.008, 5e-4, 1.0  # dalton, ps, 1/ps
 NVE = {"1 frame": 1, "12 frames": 12}
 """NVE runs, by how many frames they average; mixed precision, random offsets."""
+MEASURED = "measured.json"
 
 
 def measure(model: str) -> dict[str, Any]:
     """Errors of one trained network on the test split; forces have their net force and torque removed."""
-    torch.set_num_threads(1)
     network = load_model(str(ROOT / "models" / model)).network.requires_grad_(False).eval()
     store = Store(DATA)
     chosen = store.indices("test")
@@ -173,48 +159,49 @@ def change(network: EdgeTransformer, batch: Batch, angle: float) -> float:
 
 def drift(model: str, frames: int) -> dict[str, Any]:
     """NVE of ethanol from 300 K for 10 ps, judged by GFN2-xTB's energy."""
-    from mdet_openmm.errors import RunStopped
     from mdet_openmm.simulation.nve import run_nve
     from mdet_openmm.simulation.settings import NveSettings
 
     folder = ROOT / "nve" / f"{model}-{frames}"
+    settings = NveSettings(
+        system=Path("simulations/systems/ethanol.pdb"),
+        model=str(ROOT / "models" / model),
+        time=10.0,
+        frames=frames,
+        offset="random",
+        precision="mixed",
+        seed=7,
+        threads=1,
+        reference="gfn2",
+        watch_equivariance=0,
+        output=folder,
+        restart=folder.exists(),
+        quiet=True,
+    )
     with contextlib.suppress(RunStopped):
-        run_nve(
-            NveSettings(
-                system=Path("simulations/systems/ethanol.pdb"),
-                model=str(ROOT / "models" / model),
-                time=10.0,
-                frames=frames,
-                offset="random",
-                precision="mixed",
-                seed=7,
-                threads=1,
-                reference="gfn2",
-                watch_equivariance=0,
-                output=folder,
-                restart=folder.exists(),
-                quiet=True,
-            )
-        )
+        run_nve(settings)
     summary = json.loads((folder / "summary.json").read_text())
-    return {
-        key: summary.get(key)
-        for key in ("exit_reason", "time_ps", "energy_drift_meV_per_atom_ps", "temperature_drift_K_per_ps")
-    }
+    keys = ("exit_reason", "time_ps", "energy_drift_meV_per_atom_ps", "temperature_drift_K_per_ps")
+    return {key: summary.get(key) for key in keys}
 
 
-def job(variant: str, seed: int, steps: int) -> str:
-    """Train and measure one."""
-    name = train(variant, seed, steps)
-    parts: dict[str, Callable[[], dict[str, Any]]] = {"errors": lambda: measure(name)}
-    parts |= {f"nve {label}": lambda frames=frames: drift(name, frames) for label, frames in NVE.items()}  # type: ignore[misc]
-    path = ROOT / name / "measured.json"
+def job(task: tuple[str, int], steps: int) -> None:
+    """Train and measure one, as far as it has not been."""
+    from mdet_openmm.training.fit import run_training
+
+    torch.set_num_threads(1)
+    config = settings(*task, steps)
+    model, folder = ROOT / "models" / config.name, ROOT / config.name
+    if not model.exists():
+        run_training(config, model_folder=model, run_folder=folder, restart=folder.exists(), quiet=True)
+    parts: dict[str, Callable[[], dict[str, Any]]] = {"errors": functools.partial(measure, config.name)}
+    parts |= {f"nve {label}": functools.partial(drift, config.name, frames) for label, frames in NVE.items()}
+    path = folder / MEASURED
     found = json.loads(path.read_text()) if path.exists() else {}
     for part, compute in parts.items():
         if part not in found:
             found[part] = compute()
             path.write_text(json.dumps(found, indent=1))
-    return name
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
@@ -262,13 +249,26 @@ def ratios(found: dict[str, list[dict[str, Any]]], base: str = "harmonics") -> s
     for variant, seeds in found.items():
         cells = []
         for part, key in columns.values():
-            values = [
-                mine[part][key] / theirs[part][key] for mine, theirs in zip(seeds, found.get(base, []), strict=False)
+            pairs = [
+                (mine[part][key], theirs[part][key]) for mine, theirs in zip(seeds, found.get(base, []), strict=False)
             ]
-            cells.append(", ".join(f"{value:.2f}" for value in values))
+            cells.append(
+                ", ".join(f"{mine / theirs:.2f}" if mine is not None and theirs else "–" for mine, theirs in pairs)
+            )
         if variant != base:
             lines.append(f"| {VARIANTS[variant][0]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def show(tasks: list[tuple[str, int]]) -> None:
+    """Write and print what has been measured."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for variant, seed in tasks:
+        path = ROOT / f"{variant}-{seed}" / MEASURED
+        if path.exists():
+            found.setdefault(variant, []).append(json.loads(path.read_text()))
+    (ROOT / "pairs.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{table(found)}\n\nover harmonics alone, seed by seed:\n\n{ratios(found)}")
 
 
 def main() -> None:
@@ -277,30 +277,14 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, help="networks at a time, one thread each [cores]")
     parser.add_argument("--only-table", action="store_true", help="of what there is")
     options = parser.parse_args()
-    jobs = [(variant, seed) for seed in options.seeds for variant in options.variants]
-    if options.only_table:
-        show(jobs)
-        return
-    with ProcessPoolExecutor(options.workers) as pool:
-        futures = [pool.submit(job, *what, options.steps) for what in jobs]
-        for future in tqdm(as_completed(futures), total=len(futures), desc="pairs"):
-            tqdm.write(future.result())
-    show(jobs)
-
-
-def show(jobs: list[tuple[str, int]]) -> None:
-    """Write and print what has been measured."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for variant, seed in jobs:
-        path = ROOT / f"{variant}-{seed}" / "measured.json"
-        if path.exists():
-            found.setdefault(variant, []).append(json.loads(path.read_text()))
-    Path("benchmarks/results/pairs.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{table(found)}\n\nover harmonics alone, seed by seed:\n\n{ratios(found)}")
+    tasks = [(variant, seed) for seed in options.seeds for variant in options.variants]
+    if not options.only_table:
+        run_side_by_side(functools.partial(job, steps=options.steps), tasks, workers=options.workers, title="networks")
+    show(tasks)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main))

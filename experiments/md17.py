@@ -1,14 +1,12 @@
-"""MD17 as the paper has it: ``python benchmarks/md17.py --model models/mdet-gfn2-small --device cuda``.
+"""MD17 as the paper has it: ``python experiments/md17.py --model MODEL --data data/md17 --device cuda``.
 
 Ethanol and aspirin, the original MD17 labels (PBE+vdW-TS) of the frames of rMD17 that are not in its first test split:
 8,133 to train on, 500 to choose by, tested on that split's 1,000. Once from a pretrained model (2,000 steps at 5e-5),
 once from scratch; then the paper's simulations (500 K, 300 ps, 0.5 fs): stability and h(r). ``--data`` is the folder of
 rmd17_MOLECULE_pool.npz: arrays atomic_numbers, positions (Å), forces_md17 (eV/Å), energies_md17 (eV), test_01.
 
-Everything lies in ``--root``; what is done is not done again, and what was stopped is gone on with. ``--minutes`` stops
-in time (exit status 75: call it again); ``--carry`` leaves what another machine needs to go on, which takes it with
-``--from`` (docs/gpu.md). First all errors of a way of training, then its simulations. Prints a table and writes
-``RESULTS/md17-DEVICE.json``.
+Everything lies in ``--root``; what is done is not done again, and what was stopped (Ctrl-C, SIGTERM) is gone on with.
+First all errors of a way of training, then its simulations. Prints a table and writes ``ROOT/md17.json``.
 """
 
 import argparse
@@ -18,9 +16,7 @@ import hashlib
 import json
 import math
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +25,7 @@ from typing import Any
 import torch  # before openmm # isort: skip
 import numpy as np
 import openmm
-from carried import MOST_PARTS, PART_BYTES, pack, unpack
 from numpy.typing import NDArray
-from speed import processor, slug
 
 import mdet_openmm
 from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock, MoleculeRow, write_dataset
@@ -288,13 +282,10 @@ def simulated(case: Case) -> dict[str, Any]:
 class Results:
     """Rows by name, written after each change; those that are there already are kept."""
 
-    def __init__(self, path: Path, others: list[Path], about: dict[str, Any]) -> None:
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path = path
         self.about = about
-        self.rows: dict[str, dict[str, Any]] = {}
-        for stored in (*others, path):
-            if stored.is_file():
-                self.rows |= json.loads(stored.read_text())["rows"]
+        self.rows: dict[str, dict[str, Any]] = json.loads(path.read_text())["rows"] if path.is_file() else {}
 
     def has(self, case: Case, what: str) -> bool:
         """Whether a row has its errors ("training"), or its simulations too ("runs")."""
@@ -347,39 +338,6 @@ def measure(cases: list[Case], results: Results) -> None:
             results.add(case, "runs", simulated(case))
 
 
-def state_of(case: Case) -> list[Path]:
-    """Files with which another machine can go on: a checkpoint, or the model and its simulations.
-
-    Half of a model's bytes is network.pt, for programs without this package. It is left empty, and the manifest told.
-    """
-    from mdet_openmm.training.fit import newest_checkpoint
-
-    if not case.model.exists():
-        newest = newest_checkpoint(case.run / "checkpoints")
-        return [case.run / "config.yaml", case.run / "loss.csv", newest] if newest else []
-    manifest = case.model / "manifest.json"
-    told = json.loads(manifest.read_text())
-    told["files"]["network.pt"] = hashlib.sha256(b"").hexdigest()
-    (case.model / "network.pt").write_bytes(b"")
-    manifest.write_text(json.dumps(told, indent=1) + "\n")
-    files = [path for folder in (case.model, case.nvt) for path in sorted(folder.rglob("*"))]
-    return [path for path in files if path.is_file() and path.name != ".lock"]
-
-
-def carry(cases: list[Case], results: Results, folder: Path) -> None:
-    """Pack what there is of the cases, unfinished ones first; what there is no room for is told."""
-    room, files = MOST_PARTS * PART_BYTES, []
-    for case in sorted(cases, key=lambda c: results.has(c, "runs")):
-        mine = state_of(case)
-        size = sum(path.stat().st_size for path in mine)
-        if size > room:
-            print(f"no room for {case.name}: ask for it alone with --molecules and --recipes", file=sys.stderr)
-            continue
-        room -= size
-        files += mine
-    pack(cases[0].options.root, files, folder)
-
-
 def cases_of(options: argparse.Namespace) -> list[Case]:
     """What was asked for, checked."""
     paths = {molecule: options.data / f"rmd17_{molecule}_pool.npz" for molecule in options.molecules}
@@ -398,13 +356,9 @@ def cases_of(options: argparse.Namespace) -> list[Case]:
 def run(options: argparse.Namespace) -> None:
     """All of it."""
     cases = cases_of(options)
-    if options.before is not None and not options.root.exists():
-        unpack(options.before, options.root)
-    device = torch.cuda.get_device_name() if options.device == "cuda" else processor()
-    versions = {"torch": torch.__version__, "openmm": openmm.Platform.getOpenMMVersion()}
-    name = f"md17-{slug(device)}{'-quick' if options.quick else ''}.json"
-    others = [options.before / name] if options.before is not None else []
-    results = Results(options.results / name, others, {"device": device, **versions})
+    device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    about = {"device": device, "torch": torch.__version__, "openmm": openmm.Platform.getOpenMMVersion()}
+    results = Results(options.root / "md17.json", about)
     try:
         measure(cases, results)
     finally:
@@ -412,17 +366,15 @@ def run(options: argparse.Namespace) -> None:
             print("a rehearsal: 40 structures, a few steps")
         rows = [results.rows[case.name] for case in cases if results.has(case, "training")]
         print(table(rows) if rows else "no errors yet")
-        if options.carry is not None:
-            carry(cases, results, options.carry)
 
 
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description="MD17: fine-tuned and from scratch, errors and simulations")
-    parser.add_argument("--model", type=Path, default=Path("models/mdet-gfn2-small"))
+    parser.add_argument("--model", type=Path, required=True, help="the pretrained one, a model folder")
     parser.add_argument("--molecules", nargs="+", default=["ethanol", "aspirin"])
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data/md17"))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--steps", type=int, default=2000, help="of fine-tuning")
     parser.add_argument("--learning-rate", type=float, default=5e-5, help="of fine-tuning")
@@ -432,30 +384,13 @@ def main() -> int:
     parser.add_argument("--interval", type=float, default=50.0, help="fs between its frames")
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--workers", type=int, help="simulations side by side [replicas, at most one per core]")
-    parser.add_argument("--minutes", type=float, help="stop after these")
     parser.add_argument("--root", type=Path, help="folder for everything [runs/md17; quick runs/md17-quick]")
-    parser.add_argument("--results", type=Path, help="folder for the JSON [benchmarks/results; quick the root]")
-    parser.add_argument("--carry", type=Path, help="folder for what another machine needs to go on")
-    parser.add_argument("--from", dest="before", type=Path, help="such a folder; not read where --root exists")
     parser.add_argument("--quick", action="store_true", help="rehearse it: few structures, steps and ps")
     options = parser.parse_args()
     if options.quick:
         vars(options).update(QUICK)
     options.root = options.root or Path("runs/md17-quick" if options.quick else "runs/md17")
-    options.results = options.results or (options.root if options.quick else Path("benchmarks/results"))
-    late = threading.Event()
-    if options.minutes:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with & ignores it
-
-        def stop() -> None:
-            late.set()
-            os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C: a checkpoint is written
-
-        timer = threading.Timer(60 * options.minutes, stop)
-        timer.daemon = True
-        timer.start()
-    status = exit_status(lambda: run(options))
-    return 75 if status == 130 and late.is_set() else status
+    return exit_status(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Error against steps and against data, and what the next tenfold would give (docs/models.md).
 
-``python benchmarks/learning_curve.py configs/NAME.train.yaml --steps 1500 6000 24000 --shares 0.04 0.2 1``
+``python experiments/learning_curve.py configs/NAME.train.yaml --steps 1500 6000 24000 --shares 0.04 0.2 1``
 
 Trains the configuration with each number of steps on all training molecules, and with the largest on shares of them,
 drawn once and nested. What is held out is the same for all. Everything lies in ``runs/curve``: a run that was stopped
 (Ctrl-C, SIGTERM) is gone on with at the next call, one that is there is not trained again. Writes
-``benchmarks/results/curve-NAME.json`` and, with ``--figure``, the picture.
+``runs/curve/NAME.json`` and, with ``--figure``, the picture.
 """
 
 import argparse
@@ -134,8 +134,6 @@ def draw(points: list[Point], path: Path) -> None:
 def run(options: argparse.Namespace) -> None:
     """All points, the table, and what the next tenfold would give."""
     config = read_settings(options.config, TrainConfig)
-    changed = {"batch_size": options.batch_size, "threads": options.threads, "accelerator": options.accelerator}
-    config = dataclasses.replace(config, **{key: value for key, value in changed.items() if value is not None})
     if any(not 0 < share <= 1 for share in options.shares):
         raise InputError("--shares must be above 0 and at most 1")
     if len(Store(config.data).indices("unseen")) == 0:
@@ -146,14 +144,13 @@ def run(options: argparse.Namespace) -> None:
     for share, steps in sorted(wanted, key=lambda w: w[0] * w[1]):
         points.append(point(config, share, steps, options.quiet))
         print(table(points[-1:]).splitlines()[-1], flush=True)
-    found = {
+    found: dict[str, Any] = {
         "config": str(options.config),
         "points": [dataclasses.asdict(p) for p in points],
         "steps": tenfold([p for p in points if p.share == 1], "steps"),
         "molecules": tenfold([p for p in points if p.steps == most], "molecules"),
     }
-    results = options.results / f"curve-{config.name}.json"
-    results.write_text(json.dumps(found, indent=1) + "\n")
+    (ROOT / f"{config.name}.json").write_text(json.dumps(found, indent=1) + "\n")
     print(table(points))
     for axis in ("steps", "molecules"):
         if found[axis]:
@@ -172,11 +169,7 @@ def main() -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--steps", type=int, nargs="+", required=True)
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0])
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--accelerator", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--figure", type=Path)
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
     return exit_status(lambda: run(options))
