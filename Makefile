@@ -1,5 +1,5 @@
 # make run and make test set everything up on a fresh machine; both mend a broken .venv.
-.PHONY: run test lint bench venv
+.PHONY: run test lint bench venv coverage versions
 PY := .venv/bin/python
 OUT := runs/ethanol-$(shell date +%Y%m%d-%H%M%S)
 
@@ -9,6 +9,12 @@ run: venv  ## simulate ethanol with the shipped model, analyse it, name the repo
 
 test: venv  ## the test suite
 	@$(PY) -m pytest -q
+
+coverage: venv  ## the test suite, with the lines that no test runs (htmlcov/index.html)
+	@$(PY) -m pytest -q --cov=mdet_openmm --cov-report=term-missing:skip-covered --cov-report=html
+
+versions: venv  ## the core of the suite with the lowest and the newest allowed versions of the dependencies
+	@$(PY) tests/versions.py
 
 bench: venv  ## speed of force calls and training beside the textbook network, in a quarter of an hour
 	@$(PY) benchmarks/speed.py --output benchmarks/results/latest.json
