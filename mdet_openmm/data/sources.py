@@ -193,7 +193,7 @@ def _source(entry: MoleculeEntry, config: LabelConfig) -> Source:
             check_molecule(molecule, fragments=1 if entry.smiles is None else entry.smiles.count(".") + 1)
     else:
         check_electrons(first)  # stretched bonds and the like are what such frames are there for
-        if entry.charge is None:
+        if entry.charge is None and np.isfinite(first.positions).all():
             check_charge(first)
     row = MoleculeRow(
         name=first.name,

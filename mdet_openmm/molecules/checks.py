@@ -86,7 +86,7 @@ def check_electrons(molecule: Molecule) -> None:
 
 
 def check_charge(molecule: Molecule) -> None:
-    """The bonds do not show a charge that is further from zero than that of the molecule.
+    """The bonds do not contradict the charge, as those of two ammonium groups contradict 0.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def check_charge(molecule: Molecule) -> None:
     shown = shown_charge(molecule)
     if shown is not None:
         raise InputError(
-            f"{molecule.name}: its bonds show the charge {shown:+d} (as ammonium or borate groups do), not "
+            f"{molecule.name}: its bonds (ammonium groups and the like) show the charge {shown:+d}, not "
             f"{molecule.charge:+d}; pass --charge {shown} (or what is right)"
         )
 

@@ -21,7 +21,7 @@ _STATEMENTS = (
     (_behind(r"(?:(?:total|tot|net|overall|molecular|formal)[ _-]?)?(?:i?charge?|chrg|chg|molchg|q)"), ("charge",)),
     (_behind(r"(?:spin[ _-]?)?mult(?:iplicity|ip|i)?|2s\s?\+\s?1"), ("multiplicity",)),
     (_behind(r"uhf|nopen|(?:n_?)?unpaired(?:[ _]electrons?)?"), ("unpaired",)),
-    (_behind(r"(?-i:S)(?=\s*[=:])"), ("S",)),
+    (_behind(r"(?<!:)(?-i:S)(?=\s*[=:])"), ("S",)),
     (_behind(r"spin"), ("spin",)),
 )
 _NAMES = ("singlet", "doublet", "triplet", "quartet", "quintet", "sextet", "septet")

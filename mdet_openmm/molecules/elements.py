@@ -11,6 +11,8 @@ _SAME_MASS = 0.1
 _ISOTOPES = {"D": "deuterium", "T": "tritium"}
 # Two-letter elements that organic PDB files do contain and write from column 13 on, as the format asks.
 _HALOGENS = {"CL": "Cl", "BR": "Br"}
+NAMES_OF_ATOMS = ("CA", "CD", "CE", "HE", "HG", "HO", "ND", "NE", "PA", "PB", "SG")
+"""Atoms of residues (alpha, beta, gamma ... of C, H, N, P, S) that in capitals look like elements."""
 # Two-letter elements that many programs write from column 14 on, where the format has one-letter elements.
 _MISALIGNED = ("CL", "BR", "SI", "SE")
 

@@ -13,6 +13,8 @@ _VALENCE = {6: 4, 7: 3, 8: 2, 16: 2}
 # What an atom can reach as the partner of others, charge-separated Lewis structures drawn with multiple bonds.
 _LARGEST_VALENCE = {1: 1, 6: 4, 7: 5, 8: 2, 9: 1, 14: 4, 15: 5, 16: 6, 17: 7, 35: 7, 53: 7}
 _OTHER_LARGEST_VALENCE = 8
+# Electrons that may be taken or added without a trace in the bonds: radical ions, tropylium, dianions of large rings.
+_IONIZED = 2
 # Elements whose bonds tell charges; those of metals do not.
 _COVALENT = {1, 5, 6, 7, 8, 9, 13, 14, 15, 16, 17, 32, 33, 34, 35, 53}
 # Bonds beyond these make an atom negative.
@@ -68,24 +70,26 @@ class OpenValences:
 
 
 def shown_charge(molecule: Molecule) -> int | None:
-    """The charge that the bonds show, if it is further from zero than the molecule's; else None.
+    """The charge that the bonds show, if the molecule's contradicts it; else None.
 
-    Two ammonium groups without an anion are +2, which the number of electrons cannot tell from 0. Electrons taken
-    from a molecule or added to it leave no such trace: charges further from zero than the bonds show are let pass.
+    Two ammonium groups without an anion are +2, which the number of electrons cannot tell from 0. Up to two electrons
+    may be taken from a molecule or added to it, which leaves no such trace.
     """
     if not set(molecule.atomic_numbers.tolist()) <= _COVALENT:
         return None
+    charge = molecule.charge
     bonds = find_bonds(molecule.atomic_numbers, molecule.positions)
     anions = _anions(molecule.atomic_numbers, neighbours(bonds, molecule.n_atoms))
     shown = None
     for heteroatoms in (False, True):  # where the two readings differ (quinone-iminium, aminophenolate), neither shows
         found = open_valences(molecule, heteroatoms)
         middle, spread = found.cations - anions, found.count + molecule.multiplicity - 1
-        spread += (middle + spread - molecule.charge) % 2  # half an open valence was drawn on an odd ring
-        if middle - spread > max(0, molecule.charge):
-            shown = middle - spread
-        elif middle + spread < min(0, molecule.charge):
-            shown = middle + spread
+        spread += (middle + spread - charge) % 2  # half an open valence was drawn on an odd ring
+        least, greatest = middle - spread, middle + spread
+        if least > max(0, charge) or charge < least - _IONIZED:
+            shown = least
+        elif greatest < min(0, charge) or charge > greatest + _IONIZED:
+            shown = greatest
         else:
             return None
     return shown

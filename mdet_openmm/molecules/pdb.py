@@ -6,11 +6,9 @@ import numpy as np
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.comment_line import charge_and_multiplicity
-from mdet_openmm.molecules.elements import atomic_number, atomic_number_from_pdb_name
+from mdet_openmm.molecules.elements import NAMES_OF_ATOMS, atomic_number, atomic_number_from_pdb_name
 from mdet_openmm.molecules.structure import Residue, Structure, coordinate, refuse_cell
 
-# Atoms of residues (alpha, delta ... of carbon, hydrogen and nitrogen) that some programs copy into the element column.
-_NAMES_IN_RESIDUES = ("CA", "CD", "CE", "HE", "HG", "HO", "ND", "NE", "PA", "PB", "SG")
 _FORMAL_CHARGE = re.compile(r"^(?:(\d)([+-])|([+-])(\d))$")
 
 
@@ -98,7 +96,7 @@ def _element(name: str, field: str, where: str) -> int:
         return atomic_number_from_pdb_name(name, where)
     if field[2:3].isalpha():
         raise InputError(f"{where}: columns 77-80 hold '{field.strip()}', no element and its charge; mend the columns")
-    if symbol.upper() in _NAMES_IN_RESIDUES and name[:1] == " " and name[1:3].upper() == symbol.upper():
+    if symbol.upper() in NAMES_OF_ATOMS and name[:1] == " " and name[1:3].upper() == symbol.upper():
         raise InputError(
             f"{where}: atom '{name.strip()}' is {symbol[0]} by the column of its name but {symbol.capitalize()} by its "
             "element; correct columns 77-78"

@@ -91,7 +91,8 @@ def _checked_atoms(lines: list[str], file: str) -> list[int]:
     atoms = list(takewhile(lambda line: line.strip() and line[:1] not in "M>", lines[4 : 4 + int(count)]))
     if len(atoms) < int(count):
         raise InputError(f"{file}: ends after {len(atoms)} of {count} atoms; the file is truncated, write it anew")
-    properties = [line for line in lines[4 + len(atoms) :] if line.startswith("M")]
+    block = takewhile(lambda line: not line.startswith("M  END"), lines[4 + len(atoms) :])
+    properties = [line for line in block if re.match(r"M\s*(CHG|RAD|ISO)", line)]
     doublets = 0
     for number, line in enumerate(atoms, start=5):
         where = f"{file}, line {number}"
@@ -100,15 +101,15 @@ def _checked_atoms(lines: list[str], file: str) -> list[int]:
         atomic_number(line[31:34], where)
         if line[34:36].strip() not in ("", "0"):
             raise InputError(f"{where}: {_ISOTOPES}")
-        if line[36:39].strip() not in ("", *"01234567"):
+        if not re.fullmatch(r"(  [0-7])?\s*", line[36:39]):
             raise InputError(f"{where}: '{line[36:39]}' is no charge code (0 to 7); write the file anew")
         doublets += line[36:39].strip() == "4"
-    if any(not re.match(r"M  [A-Z]", line) for line in properties):
-        raise InputError(f"{file}: a property line does not begin with 'M  ' and a code; write the file anew")
-    if any(line.startswith(("M  CHG", "M  RAD")) for line in properties):
+    if any(line[:3] != "M  " for line in properties):
+        raise InputError(f"{file}: a property line does not begin with 'M  ' and its code; write the file anew")
+    if any(line[3:6] in ("CHG", "RAD") for line in properties):
         doublets = 0  # either makes the whole charge column void (CTfile formats, 2020)
-    pairs = [line[9:].split() for line in properties if line.startswith("M  RAD")]
-    return [2] * doublets + [int(value) for words in pairs for value in words[1::2] if value != "0"]
+    codes = [code for line in properties if line[3:6] == "RAD" for code in line[9:].split()[1::2]]
+    return [2] * doublets + [int(code) for code in codes if code in ("1", "2", "3")]  # RDKit refuses others but 0
 
 
 def _checked_atoms_v3000(table: str, file: str) -> list[int]:
@@ -126,7 +127,7 @@ def _checked_atoms_v3000(table: str, file: str) -> list[int]:
         for word in words[5:]:
             if word.startswith(("CHG=", "RAD=")) and not re.fullmatch(r"...=-?\d+", word):
                 raise InputError(f"{where}: '{word}' is not an integer; write the file anew")
-            if word.startswith("RAD=") and word != "RAD=0":
+            if word in ("RAD=1", "RAD=2", "RAD=3"):
                 radicals.append(int(word[4:]))
     return radicals
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.comment_line import charge_and_multiplicity
-from mdet_openmm.molecules.elements import atomic_number, refuse_isotopes
+from mdet_openmm.molecules.elements import NAMES_OF_ATOMS, atomic_number, refuse_isotopes
 from mdet_openmm.molecules.structure import Structure, coordinate, refuse_cell
 
 _KEY_VALUE = re.compile(r"([A-Za-z_][\w-]*)\s*=\s*(\"[^\"]*\"|'[^']*'|\{[^}]*\}|\[[^\]]*\]|[^\s,;]+)")
@@ -51,6 +51,12 @@ def parse_xyz(text: str, file: str) -> Structure:
     symbols = [row[columns["species"]] for row in rows]
     if comment.startswith("Atoms. Timestep") and any(symbol.isdigit() for symbol in symbols):
         raise InputError(f"{file}: LAMMPS numbers its types of atoms, which are no elements; write element symbols")
+    named = [k for k, symbol in enumerate(symbols) if symbol in NAMES_OF_ATOMS]
+    if named:
+        name, place = symbols[named[0]], f"{file}, line {named[0] + 3}"
+        raise InputError(
+            f"{place}: '{name}' can be the element {name.capitalize()} or an atom's name; write the element"
+        )
     numbers = np.array([atomic_number(s, f"{file}, line {k}") for k, s in enumerate(symbols, start=3)], dtype=np.int64)
     stated = charge_and_multiplicity(comment, where)
     charge_question, multiplicity_question = stated.charge_question, stated.multiplicity_question
@@ -121,9 +127,9 @@ def _columns(properties: str, where: str) -> dict[str, int]:
     columns: dict[str, int] = {}
     start = 0
     try:
-        for name, width in zip(parts[::3], parts[2::3], strict=True):
+        for name, kind, width in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
             name = _COLUMN.get(name.lower(), name.lower())
-            if int(width) < 1 or (name == "pos" and int(width) != 3):
+            if kind not in ("S", "R", "I", "L") or int(width) < 1 or (name == "pos" and int(width) != 3):
                 raise ValueError
             columns[name] = start
             start += int(width)

@@ -1,12 +1,14 @@
 """Files that cannot be used: each ends in one line that names what is wrong."""
 
 import gzip
+import logging
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch  # noqa: F401
+from fuzz_readers import fuzz
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.readers import read_molecule
@@ -145,6 +147,7 @@ BAD = {
         "3\nAtoms. Timestep: 0\n1 0 0 0.4\n2 0 -0.76 -0.2\n2 0 0.76 -0.2\n",
         "LAMMPS numbers its types",
     ),
+    "xyz atom names": ("a.xyz", XYZ.replace("C  ", "CA ", 1), "can be the element Ca or an atom's name"),
     "xyz negative width": ("a.xyz", XYZ.replace("ethanol", "Properties=species:S:-1:pos:R:3"), "is broken"),
     # SDF
     "sdf truncated in atoms": ("a.sdf", "\n".join(SDF.split("\n")[:9]), "ends after 5 of 9 atoms"),
@@ -165,6 +168,10 @@ BAD = {
     "sdf empty coordinate": ("a.sdf", SDF.replace("    0.9010", 10 * " "), "'' is not a coordinate"),
     "sdf lost charge": ("a.sdf", SDF.replace("M  END", "M CHG  1   1   2\nM  END"), "does not begin with 'M  '"),
     "sdf charge code": ("a.sdf", SDF.replace(" O   0  0", " O   0 -1"), "is no charge code"),
+    "sdf charge shifted": ("a.sdf", SDF.replace(" O   0  0  0", " O   0 6 0"), "is no charge code"),
+    "sdf radical code": ("a.sdf", SDF.replace("M  END", "M  RAD  1   1   x\nM  END"), "do not fit its atoms"),
+    "sdf radical code 7": ("a.sdf", SDF.replace("M  END", "M  RAD  1   1   7\nM  END"), "do not fit its atoms"),
+    "sdf no atoms": ("a.mol", "\n\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n", "no atoms"),
     "sdf atom list": ("a.sdf", SDF.replace(" O   0", " L   0"), "unknown element 'L'"),
     "sdf deuterium": ("a.sdf", SDF.replace(" H   0", " D   0", 1), "deuterium"),
     "sdf two charges": ("a.sdf", SDF.replace("$$$$", "> <TOTAL_CHARGE>\n2\n\n$$$$"), "is not the charge +0"),
@@ -264,3 +271,11 @@ def test_damaged_files_never_end_in_a_traceback(tmp_path: Path, suffix: str):
             refused += 1
             assert "\n" not in str(error)
     assert refused > 50
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_damaged_file_is_taken_for_another_molecule(seed: int, caplog: pytest.LogCaptureFixture):
+    """`python tests/molecules/fuzz_readers.py 600` does the same for ten minutes."""
+    caplog.set_level(logging.CRITICAL)
+    complaints, _ = fuzz(seed, tries=150)
+    assert complaints == []

@@ -178,6 +178,13 @@ def test_radical_codes_are_multiplicities(tmp_path: Path, version: str, rad: int
     assert read.atomic_numbers.tolist() == [8, 1]
 
 
+def test_data_fields_of_an_sdf_are_no_properties(tmp_path: Path):
+    path = tmp_path / "ethanol.sdf"
+    text = (SYSTEMS / "ethanol.sdf").read_text()
+    path.write_text(text.replace("$$$$", "> <NAME>\nM CHG is no ethanol\n\n> <TOTAL_CHARGE>\n0\n\n$$$$"))
+    assert read_molecule(path).charge == 0
+
+
 def test_mol_blocks_one_after_the_other_are_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     block = (SYSTEMS / "ethanol.sdf").read_text().split("$$$$")[0]
     path = tmp_path / "two.mol"
