@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 _PAIR = r"([+-]?\d{1,2})[\s,;/]+(\d{1,2})(?![\w.])"
-_NUMBER = r"[\"']?\s*(?:[=:]|\bis\b)?\s*[\"'(\[{]?\s*([+-]?\d+(?:\.\d*)?(?:/2|[+-](?!\d))?)(?![\w./])"
+_NUMBER = r"[\"']?(?:\s*[=:]|\s+is\b|(?=\s))\s*[\"'(\[{]?\s*([+-]?\d+(?:\.\d*)?(?:/2|[+-](?!\d))?)(?![\w./]|\s*=)"
 _BARE_PAIR = re.compile(rf"^\s*{_PAIR}\s*$")
 
 

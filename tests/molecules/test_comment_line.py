@@ -59,6 +59,7 @@ def test_clear_statements_are_used(comment: str, charge: int | None, multiplicit
 @pytest.mark.parametrize(
     ("comment", "words"),
     [
+        ("charge2=0", "'charge2' leaves the charge open"),
         ("charge", "'charge' leaves the charge open"),
         ("charged", "leaves the charge open"),
         ("charge transfer state", "leaves the charge open"),
