@@ -1,6 +1,7 @@
 """From the entries of a configuration to start structures or frames, checked before anything is computed."""
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,11 @@ def read_source(placed: PlacedEntry, config: LabelConfig) -> Source:
     try:
         return _source(entry, config)
     except InputError as error:
-        if not where:
-            raise
-        raise InputError(f"{where}: {str(error).removeprefix('label: ')}") from None
+        # Readers of molecules speak to the command line, which has options where a configuration has keys.
+        said = re.sub(r"--(charge|multiplicity)( [+-]?\d+)?", r"'\1:\2'", str(error))
+        if said != str(error):
+            said += ", in the molecule's entry"
+        raise InputError(f"{where}: {said.removeprefix('label: ')}" if where else said) from None
 
 
 def distinct(sources: list[Source]) -> list[Source]:
@@ -165,7 +168,7 @@ def _placed(entry: MoleculeEntry) -> list[tuple[str, MoleculeEntry]]:
 
 
 def _source(entry: MoleculeEntry, config: LabelConfig) -> Source:
-    from mdet_openmm.molecules.checks import check_electrons, check_molecule
+    from mdet_openmm.molecules.checks import check_charge, check_electrons, check_molecule
     from mdet_openmm.molecules.smiles import conformers_from_smiles
 
     frames: Array | None = None
@@ -191,6 +194,8 @@ def _source(entry: MoleculeEntry, config: LabelConfig) -> Source:
             check_molecule(molecule, fragments=1 if entry.smiles is None else entry.smiles.count(".") + 1)
     else:
         check_electrons(first)  # stretched bonds and the like are what such frames are there for
+        if entry.charge is None and np.isfinite(first.positions).all():
+            check_charge(first)
     row = MoleculeRow(
         name=first.name,
         smiles=first.smiles or "",

@@ -97,20 +97,11 @@ def dihedral_quadruples(bonds: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def connected_fragments(bonds: NDArray[np.int64], n_atoms: int) -> list[list[int]]:
     """Sets of atoms that are connected by bonds, each sorted, ordered by their first atom."""
-    around = neighbours(bonds, n_atoms)
-    unseen = set(range(n_atoms))
-    fragments = []
-    for start in range(n_atoms):
-        if start not in unseen:
-            continue
-        unseen.discard(start)
-        fragment, queue = [], [start]
-        while queue:
-            atom = queue.pop()
-            fragment.append(atom)
-            for other in around[atom]:
-                if other in unseen:
-                    unseen.discard(other)
-                    queue.append(other)
-        fragments.append(sorted(fragment))
-    return fragments
+    from scipy.sparse import coo_matrix  # type: ignore[import-untyped, unused-ignore]
+    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped, unused-ignore]
+
+    graph = coo_matrix((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape=(n_atoms, n_atoms))
+    labels = connected_components(graph, directed=False)[1]
+    by_fragment = np.argsort(labels, kind="stable")
+    fragments = np.split(by_fragment, np.cumsum(np.bincount(labels))[:-1])
+    return sorted(fragment.tolist() for fragment in fragments)

@@ -7,7 +7,7 @@ import numpy as np
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.bonds import close_pairs, connected_fragments, covalent_radii, find_bonds, pair_distances
-from mdet_openmm.molecules.hydrogens import carbene_atom, open_valences
+from mdet_openmm.molecules.hydrogens import carbene_atom, open_valences, shown_charge
 from mdet_openmm.molecules.molecule import Molecule
 
 log = logging.getLogger("mdet_openmm")
@@ -83,6 +83,22 @@ def check_electrons(molecule: Molecule) -> None:
     """
     _check_spin_range(molecule)
     _check_parity(molecule)
+
+
+def check_charge(molecule: Molecule) -> None:
+    """The bonds do not contradict the charge, as those of two ammonium groups contradict 0.
+
+    Raises
+    ------
+    InputError
+        With the charge that the bonds show.
+    """
+    shown = shown_charge(molecule)
+    if shown is not None:
+        raise InputError(
+            f"{molecule.name}: its bonds (ammonium groups and the like) show the charge {shown:+d}, not "
+            f"{molecule.charge:+d}; pass --charge {shown} (or what is right)"
+        )
 
 
 def check_elements(molecule: Molecule, trained: Collection[int], model_name: str) -> None:
@@ -209,7 +225,8 @@ def _check_hydrogens(molecule: Molecule) -> None:
     extent = "all hydrogens are" if not np.any(molecule.atomic_numbers == 1) else "hydrogens are"
     raise InputError(
         f"{molecule.name}: {extent} missing (at least {excess}, for example on "
-        f"{_atom(molecule, int(np.argmax(found.lacking)))}); {ADD_HYDROGENS}"
+        f"{_atom(molecule, int(np.argmax(found.lacking)))}); {ADD_HYDROGENS}, "
+        "or pass --charge if it is an ion"
     )
 
 

@@ -1,10 +1,20 @@
 """Element symbols as files write them, turned into atomic numbers."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mdet_openmm.errors import InputError
+
+_SAME_MASS = 0.1
+"""u; tables of natural masses differ by less, isotopes by more."""
 
 _ISOTOPES = {"D": "deuterium", "T": "tritium"}
 # Two-letter elements that organic PDB files do contain and write from column 13 on, as the format asks.
 _HALOGENS = {"CL": "Cl", "BR": "Br"}
+NAMES_OF_ATOMS = ("CA", "CD", "CE", "HE", "HG", "HO", "ND", "NE", "PA", "PB", "SG")
+"""Atoms of residues (alpha, beta, gamma ... of C, H, N, P, S) that in capitals look like elements."""
+# Two-letter elements that many programs write from column 14 on, where the format has one-letter elements.
+_MISALIGNED = ("CL", "BR", "SI", "SE")
 
 
 def atomic_number(symbol: str, where: str) -> int:
@@ -78,7 +88,7 @@ def atomic_number_from_pdb_name(name: str, where: str) -> int:
         return atomic_number(_HALOGENS[two.upper()], where)
     if starts_in_13 and one.upper() == "H" and len(name.strip()) == 4:
         return 1
-    if starts_in_13 and len(two) == 2 and known(two):
+    if len(two) == 2 and (known(two) if starts_in_13 else two.upper() in _MISALIGNED):
         if known(one):
             raise InputError(
                 f"{where}: atom name '{name.strip()}' can be {one.upper()} or {two.capitalize()}, "
@@ -88,3 +98,31 @@ def atomic_number_from_pdb_name(name: str, where: str) -> int:
     if known(one) or one.upper() in _ISOTOPES:
         return atomic_number(one, where)
     raise InputError(f"{where}: atom name '{name.strip()}' shows no element; {advice}")
+
+
+def refuse_isotopes(numbers: NDArray[np.int64], masses: NDArray[np.float64], where: str) -> None:
+    """Refuse masses that are not those of the elements as they occur in nature.
+
+    Parameters
+    ----------
+    numbers
+        (n,) atomic numbers.
+    masses
+        (n,) in u.
+    where
+        Names the file in the error message.
+
+    Raises
+    ------
+    InputError
+        Naming the first that is not.
+    """
+    from ase.data import atomic_masses, chemical_symbols
+
+    other = np.flatnonzero(~(np.abs(masses - atomic_masses[numbers]) < _SAME_MASS))
+    if len(other):
+        k = int(other[0])
+        raise InputError(
+            f"{where}: atom {k + 1} ({chemical_symbols[numbers[k]]}) has the mass {masses[k]:g}; isotopes are not "
+            "supported, masses are the natural ones; remove the masses"
+        )

@@ -11,8 +11,14 @@ from mdet_openmm.molecules.molecule import Molecule
 # Elements whose valence settles how many hydrogens they carry in ordinary molecules.
 _VALENCE = {6: 4, 7: 3, 8: 2, 16: 2}
 # What an atom can reach as the partner of others, charge-separated Lewis structures drawn with multiple bonds.
-_LARGEST_VALENCE = {1: 1, 6: 4, 7: 5, 8: 2, 9: 1, 15: 5, 16: 6, 17: 7, 35: 7, 53: 7}
+_LARGEST_VALENCE = {1: 1, 6: 4, 7: 5, 8: 2, 9: 1, 14: 4, 15: 5, 16: 6, 17: 7, 35: 7, 53: 7}
 _OTHER_LARGEST_VALENCE = 8
+# Electrons that may be taken or added without a trace in the bonds: radical ions, tropylium, dianions of large rings.
+_IONIZED = 2
+# Elements whose bonds tell charges; those of metals do not.
+_COVALENT = {1, 5, 6, 7, 8, 9, 13, 14, 15, 16, 17, 32, 33, 34, 35, 53}
+# Bonds beyond these make an atom negative.
+_MOST_BONDS = {1: 1, 5: 3, 13: 3, 14: 4, 15: 5, 32: 4}
 # Covalent radii in Å of double and triple bonds (Pyykkö & Atsumi 2009).
 _DOUBLE = {6: 0.67, 7: 0.60, 8: 0.57, 16: 0.94}
 _TRIPLE = {6: 0.60, 7: 0.54, 8: 0.53, 16: 0.95}
@@ -48,6 +54,11 @@ class OpenValences:
     lacking: NDArray[np.float64]
     cations: int
 
+    @property
+    def count(self) -> int:
+        """How many there are, rounded up."""
+        return int(np.ceil(self.lacking.sum() - 1e-3))
+
     def unexplained(self, charge: int, multiplicity: int) -> int:
         """Open valences for which neither charges nor unpaired electrons account.
 
@@ -55,19 +66,52 @@ class OpenValences:
         a carbocation, or an unpaired electron.
         """
         ions = max(abs(charge), abs(self.cations - charge))
-        return int(np.ceil(self.lacking.sum() - 1e-3)) - ions - (multiplicity - 1)
+        return self.count - ions - (multiplicity - 1)
 
 
-def open_valences(molecule: Molecule) -> OpenValences:
+def shown_charge(molecule: Molecule) -> int | None:
+    """The charge that the bonds show, if the molecule's contradicts it; else None.
+
+    Two ammonium groups without an anion are +2, which the number of electrons cannot tell from 0. Up to two electrons
+    may be taken from a molecule or added to it, which leaves no such trace.
+    """
+    if not set(molecule.atomic_numbers.tolist()) <= _COVALENT:
+        return None
+    charge = molecule.charge
+    bonds = find_bonds(molecule.atomic_numbers, molecule.positions)
+    anions = _anions(molecule.atomic_numbers, neighbours(bonds, molecule.n_atoms))
+    shown = None
+    for heteroatoms in (False, True):  # where the two readings differ (quinone-iminium, aminophenolate), neither shows
+        found = open_valences(molecule, heteroatoms)
+        middle, spread = found.cations - anions, found.count + molecule.multiplicity - 1
+        spread += (middle + spread - charge) % 2  # half an open valence was drawn on an odd ring
+        least, greatest = middle - spread, middle + spread
+        if least > max(0, charge) or charge < least - _IONIZED:
+            shown = least
+        elif greatest < min(0, charge) or charge > greatest + _IONIZED:
+            shown = greatest
+        else:
+            return None
+    return shown
+
+
+def open_valences(molecule: Molecule, heteroatoms: bool = False) -> OpenValences:
     """How many hydrogens each C, N, O and S atom lacks at least.
 
     Bond orders x ≥ 1 are chosen so that the sum of open valences is least (a linear programme), within what the
     geometry allows: an order above one needs a short bond, two of them on one carbon need a linear atom, and no atom
     exceeds its largest valence. So CO2, CO, N2, O3, HCN, C2N2, C3O2, nitro groups, azides and isocyanides lack
     nothing, ions and radicals what their charge and unpaired electrons account for, benzene without hydrogens six.
+
+    Parameters
+    ----------
+    molecule
+        Of any charge.
+    heteroatoms
+        Rather leave a valence of N, O or S open (an anion) than make N, P or S positive; carbon's still are not.
     """
     from scipy.optimize import linprog  # type: ignore[import-untyped, unused-ignore]
-    from scipy.sparse import bmat, csr_matrix  # type: ignore[import-untyped, unused-ignore]
+    from scipy.sparse import bmat, csr_matrix, identity  # type: ignore[import-untyped, unused-ignore]
 
     numbers, n = molecule.atomic_numbers, molecule.n_atoms
     bonds = find_bonds(numbers, molecule.positions)
@@ -81,31 +125,60 @@ def open_valences(molecule: Molecule) -> OpenValences:
     useful = np.flatnonzero((extra > 0) & (room[bonds[:, 0]] > 0) & (room[bonds[:, 1]] > 0))
     degree = np.array([len(a) for a in around])
     if not len(useful) or not lacking.any():
-        return OpenValences(lacking.astype(np.float64), _cations(numbers, degree))
-    # Unknowns: the extra order x of each useful bond, and what each atom lacks (y).
-    # Least sum of y with  sum of x at an atom <= room,  y >= lacking - sum of x,  0 <= x <= extra;
+        return OpenValences(lacking.astype(np.float64), int(_cations(numbers, degree).sum()))
+    # Unknowns: the extra order x of each useful bond, what each atom lacks (y), and what it has too much (z).
+    # Least cost with  lacking - y <= sum of x at an atom <= lacking + z,  sum of x <= room,  0 <= x <= extra;
     # x costs a little, so that no multiple bond is drawn in vain.
     m = len(useful)
-    ends = bonds[useful].reshape(-1)
-    columns = np.repeat(np.arange(m), 2)
-    incidence = csr_matrix((np.ones(2 * m), (ends, columns)), shape=(n, m))
-    atoms = csr_matrix((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n))
-    none = csr_matrix((n, n))
+    ends = bonds[useful]
+    incidence = csr_matrix((np.ones(2 * m), (ends.reshape(-1), np.repeat(np.arange(m), 2))), shape=(n, m))
+    atoms, none = identity(n), csr_matrix((n, n))
+    terminal = np.isin(numbers, (7, 8, 16)) & (degree == 1)
+    cost_lacking, cost_excess = np.ones(n), np.zeros(n)
+    if heteroatoms:
+        # Nitro groups, azides, sulfones: drawn without charges, as in the other reading.
+        beside_terminal = np.array([any(terminal[a]) for a in around])
+        cost_lacking[numbers != 6] = 0.5
+        cost_excess[np.isin(numbers, (7, 15, 16)) & ~beside_terminal] = 0.7
     solution = linprog(
-        np.concatenate([np.full(m, 1e-3), np.ones(n)]),
-        A_ub=bmat([[incidence, none], [-incidence, -atoms]], format="csr"),
-        b_ub=np.concatenate([room, -lacking]),
-        bounds=[(0.0, float(x)) for x in extra[useful]] + [(0.0, None)] * n,
+        np.concatenate([np.full(m, 1e-3), cost_lacking, cost_excess]),
+        A_ub=bmat([[incidence, none, none], [-incidence, -atoms, none], [incidence, none, -atoms]], format="csr"),
+        b_ub=np.concatenate([room, -lacking, lacking]),
+        bounds=[(0.0, float(x)) for x in extra[useful]] + [(0.0, None)] * (2 * n),
         method="highs",
     )
-    valences = degree + np.round(incidence @ solution.x[:m]).astype(np.int64)
-    return OpenValences(np.asarray(np.round(solution.x[m:], 6), dtype=np.float64), _cations(numbers, valences))
+    lacking = np.asarray(np.round(solution.x[m : m + n], 6), dtype=np.float64)
+    cations = _cations(numbers, degree + np.round(incidence @ solution.x[:m]).astype(np.int64))
+    if heteroatoms:
+        # A double bond to a terminal oxygen that makes its partner positive may as well be a single one to an anion
+        # (NO2+ and NO2-).
+        double = ends[solution.x[:m] > 0.5]
+        double = np.concatenate([double, double[:, ::-1]])
+        oxo = np.unique(double[(terminal & (numbers != 7))[double[:, 0]], 1])
+        oxo = oxo[cations[oxo]]
+        cations[oxo], lacking[oxo] = False, lacking[oxo] + 1
+    return OpenValences(lacking, int(cations.sum()))
 
 
-def _cations(numbers: NDArray[np.int64], valences: NDArray[np.int64]) -> int:
+def _cations(numbers: NDArray[np.int64], valences: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Atoms of group 15 with four bonds, of group 16 with three or five; others count as drawn without charges."""
     group_15, group_16 = np.isin(numbers, (7, 15)), np.isin(numbers, (8, 16))
-    return int(np.sum(group_15 & (valences == 4)) + np.sum(group_16 & np.isin(valences, (3, 5))))
+    found: NDArray[np.bool_] = (group_15 & (valences == 4)) | (group_16 & np.isin(valences, (3, 5)))
+    return found
+
+
+def _anions(numbers: NDArray[np.int64], around: list[list[int]]) -> int:
+    """Bonds beyond the valence of hydrogen (shared by two atoms), boron, aluminium, silicon and phosphorus.
+
+    Not those of three centres and two electrons, as in diborane.
+    """
+    boron, bridging = (5, 13), (1, 9, 17, 35)
+    found = 0
+    for z, near in zip(numbers.tolist(), around, strict=True):
+        bridges = z in boron and any(numbers[j] in bridging and len(around[j]) > 1 for j in near)
+        if z in _MOST_BONDS and not bridges and not any(numbers[j] in boron for j in near):
+            found += max(0, len(near) - _MOST_BONDS[z])
+    return found
 
 
 def carbene_atom(molecule: Molecule, lacking: NDArray[np.float64]) -> int | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,55 +18,67 @@ _KEYWORDS = ("data_", "loop_", "save_", "stop_", "global_")
 def parse_mmcif(text: str, file: str) -> Structure:
     """Read the first model of an mmCIF file, or the coordinates of a chemical-component file.
 
-    Bonds are those of `_chem_comp_bond` and the covalent ones of `_struct_conn`. Formal charges are asked about
-    when they do not cancel, as in PDB files.
+    Of several data blocks the first that has atoms is read. Bonds are those of `_chem_comp_bond` and the covalent
+    ones of `_struct_conn`. Formal charges are asked about when they do not cancel, as in PDB files.
 
     Raises
     ------
     InputError
         For broken or truncated tables, alternate locations, or a periodic cell.
     """
-    items = read_cif_items(text, file)
-    if "_atom_site.cartn_x" in items:
-        return _from_atom_site(items, file)
-    if "_chem_comp_atom.atom_id" in items:
-        return _from_component(items, file)
-    if "_atom_site_fract_x" in items or "_cell_length_a" in items:
-        raise InputError(
-            f"{file}: this is a crystal structure (core CIF, a periodic cell); periodic boxes are not supported, "
-            "write one molecule as mmCIF, PDB, XYZ or SDF"
-        )
-    raise InputError(f"{file}: no atoms (no _atom_site table with Cartn_x); is it an mmCIF file, and complete?")
+    blocks = read_cif_blocks(text, file)
+    with_atoms = [block for block in blocks if "_atom_site.cartn_x" in block or "_chem_comp_atom.atom_id" in block]
+    if not with_atoms:
+        if any("_atom_site_fract_x" in block or "_cell_length_a" in block for block in blocks):
+            raise InputError(
+                f"{file}: this is a crystal structure (core CIF, a periodic cell); periodic boxes are not supported, "
+                "write one molecule as mmCIF, PDB, XYZ or SDF"
+            )
+        raise InputError(f"{file}: no atoms (no _atom_site table with Cartn_x); is it an mmCIF file, and complete?")
+    for block in blocks:
+        _refuse_cell_items(block, file)
+    items = with_atoms[0]
+    read = _from_atom_site if "_atom_site.cartn_x" in items else _from_component
+    structure = read(items, file)
+    if len(with_atoms) == 1:
+        return structure
+    note = f"{file} holds {len(with_atoms)} data blocks with atoms; the first is used"
+    return replace(structure, notes=(*structure.notes, note))
 
 
-def read_cif_items(text: str, file: str) -> Items:
-    """All items of the first data block that has any, by lower-case name; '.' and '?' become None.
+def read_cif_blocks(text: str, file: str) -> list[Items]:
+    """The items of each data block by lower-case name; '.' and '?' become None.
 
     Raises
     ------
     InputError
-        If a table is incomplete.
+        If a table is incomplete, or an item stands twice in a block.
     """
-    items: Items = {}
+    blocks: list[Items] = [{}]
     tokens = list(_tokens(text, file))
     k = 0
     while k < len(tokens):
         word, bare = tokens[k]
         lowered = word.lower()
         if bare and lowered.startswith("data_"):
-            if items:
-                break
+            blocks.append({})
             k += 1
         elif bare and lowered == "loop_":
-            k = _read_loop(tokens, k + 1, items, file)
+            k = _read_loop(tokens, k + 1, blocks[-1], file)
         elif bare and word.startswith("_"):
             if k + 1 >= len(tokens) or _is_name(tokens[k + 1]):
                 raise InputError(f"{file}: {word} has no value; the file is truncated or broken, write it anew")
-            items[lowered] = [_value(tokens[k + 1])]
+            _add(blocks[-1], lowered, [_value(tokens[k + 1])], file)
             k += 2
         else:
             k += 1
-    return items
+    return blocks
+
+
+def _add(items: Items, name: str, values: list[str | None], file: str) -> None:
+    if name in items:
+        raise InputError(f"{file}: {name} stands twice in one data block; write the file anew")
+    items[name] = values
 
 
 def _read_loop(tokens: Sequence[tuple[str, bool]], k: int, items: Items, file: str) -> int:
@@ -81,7 +94,7 @@ def _read_loop(tokens: Sequence[tuple[str, bool]], k: int, items: Items, file: s
         category = names[0].split(".")[0] if names else "a loop"
         raise InputError(f"{file}: the last row of {category} is incomplete; the file is truncated, write it anew")
     for column, name in enumerate(names):
-        items[name] = values[column :: len(names)]
+        _add(items, name, values[column :: len(names)], file)
     return k
 
 
@@ -130,7 +143,6 @@ def _column(items: Items, names: Sequence[str], n: int) -> list[str]:
 
 def _from_atom_site(items: Items, file: str) -> Structure:
     site = "_atom_site."
-    _refuse_cell_items(items, file)
     n = len(items[site + "cartn_x"])
     models = _column(items, (site + "pdbx_pdb_model_num",), n)
     rows = [k for k in range(n) if models[k] == models[0]]
@@ -160,7 +172,7 @@ def _from_atom_site(items: Items, file: str) -> Structure:
         bonds=_site_bonds(items, names, residues),
         atom_names=tuple(names),
         residues=tuple(residues),
-        charge_question=_charge_question(formal_charge, file),
+        charge_question=_charge_question(formal_charge, items, file),
         notes=(f"{file} holds {different} models; the first is used",) if different > 1 else (),
     )
 
@@ -188,7 +200,7 @@ def _from_component(items: Items, file: str) -> Structure:
         bonds=_site_bonds(items, ids, residues),
         atom_names=tuple(ids),
         residues=residues,
-        charge_question=_charge_question(formal_charge, file),
+        charge_question=_charge_question(formal_charge, items, file),
     )
 
 
@@ -209,7 +221,11 @@ def _positions(columns: Sequence[Sequence[str]], file: str) -> np.ndarray:
     return np.array(rows, dtype=np.float64).reshape(-1, 3)
 
 
-def _charge_question(formal_charge: int, file: str) -> str | None:
+def _charge_question(formal_charge: int, items: Items, file: str) -> str | None:
+    """Of the atoms' formal charges, else of the component's."""
+    of_component = items.get("_chem_comp.pdbx_formal_charge", [])
+    if formal_charge == 0 and len(of_component) == 1 and of_component[0]:
+        formal_charge = whole_number(of_component[0], file, "pdbx_formal_charge")
     if formal_charge == 0:
         return None
     return (

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.molecules.structure import Structure
+
 
 @dataclass(frozen=True)
 class Molecule:
@@ -24,6 +26,8 @@ class Molecule:
         For messages and file names.
     smiles
         Where it is known, else None.
+    structure
+        What the file says that it was read from, else None.
     """
 
     atomic_numbers: NDArray[np.int64]
@@ -32,6 +36,7 @@ class Molecule:
     multiplicity: int = 1
     name: str = "molecule"
     smiles: str | None = None
+    structure: Structure | None = None
 
     @property
     def n_atoms(self) -> int:

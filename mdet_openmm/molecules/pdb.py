@@ -5,7 +5,8 @@ import re
 import numpy as np
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.molecules.elements import atomic_number, atomic_number_from_pdb_name
+from mdet_openmm.molecules.comment_line import charge_and_multiplicity
+from mdet_openmm.molecules.elements import NAMES_OF_ATOMS, atomic_number, atomic_number_from_pdb_name
 from mdet_openmm.molecules.structure import Residue, Structure, coordinate, refuse_cell
 
 _FORMAL_CHARGE = re.compile(r"^(?:(\d)([+-])|([+-])(\d))$")
@@ -14,9 +15,9 @@ _FORMAL_CHARGE = re.compile(r"^(?:(\d)([+-])|([+-])(\d))$")
 def parse_pdb(text: str, file: str) -> Structure:
     """Read the first model of a PDB file.
 
-    Columns follow wwPDB format 3.3. Elements come from columns 77-78, else from the atom name where that is
-    unambiguous. Formal charges (79-80) are not trusted as the total charge, but asked about when they do not
-    cancel. Bonds are the CONECT records.
+    Columns follow wwPDB format 3.3. Elements come from columns 77-78, else (in old files the line number stands
+    there) from the atom name where that is unambiguous. Formal charges (79-80) and what titles and remarks state are
+    not trusted as those of the molecule, but asked about when they are not 0 and 1. Bonds are the CONECT records.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ def parse_pdb(text: str, file: str) -> Structure:
     seen: dict[tuple[Residue, str], str] = {}
     connections: list[tuple[int, str]] = []
     formal_charge = 0
+    charge_question: str | None = None
+    multiplicity_question: str | None = None
     models = 1
     model_ended = False
     for number, line in enumerate(text.split("\n"), start=1):
@@ -52,32 +55,53 @@ def parse_pdb(text: str, file: str) -> Structure:
             name = line[12:16]
             _refuse_alternate(seen, residue, name.strip(), line[16:17].strip(), where)
             positions.append(_coordinates(line, where))
-            symbol = line[76:78].strip()
-            numbers.append(atomic_number(symbol, where) if symbol else atomic_number_from_pdb_name(name, where))
+            numbers.append(_element(name, line[76:80], where))
             formal_charge += _formal_charge(line[78:80].strip())
             index_of_serial.setdefault(line[6:11].strip(), len(numbers) - 1)
             names.append(name.strip())
             residues.append(residue)
-        elif record in ("END", "ENDMDL"):
+        elif record in ("END", "ENDMDL", "MODEL"):
             model_ended = bool(numbers)
         elif record == "CRYST1":
             _refuse_box(line, where)
         elif record == "CONECT":
             connections.append((number, line))
+        elif record in ("TITLE", "REMARK"):
+            stated = charge_and_multiplicity(re.sub(r"^\s*\d*\s", "", line[6:]), where)
+            if stated.charge:
+                charge_question = f"{where} speaks of the charge {stated.charge:+d}; pass --charge {stated.charge}"
+            if stated.multiplicity not in (None, 1):
+                multiplicity_question = f"{where} speaks of the multiplicity {stated.multiplicity}; pass --multiplicity"
+    if formal_charge:
+        charge_question = (
+            f"{file} has formal charges that sum to {formal_charge:+d}, which a PDB file does not settle; "
+            f"pass --charge {formal_charge} (or what is right)"
+        )
     return Structure(
         atomic_numbers=np.array(numbers, dtype=np.int64),
         positions=np.array(positions, dtype=np.float64).reshape(-1, 3),
         bonds=_bonds(connections, index_of_serial, file),
         atom_names=tuple(names),
         residues=tuple(residues),
-        charge_question=(
-            f"{file} has formal charges that sum to {formal_charge:+d}, which a PDB file does not settle; "
-            f"pass --charge {formal_charge} (or what is right)"
-            if formal_charge
-            else None
-        ),
+        charge_question=charge_question,
+        multiplicity_question=multiplicity_question,
         notes=(f"{file} holds {models} models; the first is used",) if models > 1 else (),
     )
+
+
+def _element(name: str, field: str, where: str) -> int:
+    """Element from columns 77-80, or from the atom name in columns 13-16 if there is none."""
+    symbol = field[:2].strip()
+    if symbol == "" or symbol.isdigit():  # digits are a line number, which files before 1996 have in columns 77-80
+        return atomic_number_from_pdb_name(name, where)
+    if field[2:3].isalpha():
+        raise InputError(f"{where}: columns 77-80 hold '{field.strip()}', no element and its charge; mend the columns")
+    if symbol.upper() in NAMES_OF_ATOMS and name[:1] == " " and name[1:3].upper() == symbol.upper():
+        raise InputError(
+            f"{where}: atom '{name.strip()}' is {symbol[0]} by the column of its name but {symbol.capitalize()} by its "
+            "element; correct columns 77-78"
+        )
+    return atomic_number(symbol, where)
 
 
 def _coordinates(line: str, where: str) -> list[float]:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.molecules.checks import check_geometry, check_molecule
+from mdet_openmm.molecules.checks import check_charge, check_geometry, check_molecule
 from mdet_openmm.molecules.files import read_text, structure_format
+from mdet_openmm.molecules.hydrogens import shown_charge
 from mdet_openmm.molecules.mmcif import parse_mmcif
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.pdb import parse_pdb
@@ -50,10 +51,11 @@ def read_molecule(path: Path, charge: int | None = None, multiplicity: int | Non
     path
         .pdb .ent, .cif .mmcif .pdbx, .xyz .extxyz, .sdf .mol, in any case.
     charge
-        Total charge in e. None: the file's (SDF ``M  CHG``, extended XYZ ``charge=``), else 0. A PDB or mmCIF file
-        whose formal charges do not cancel needs it.
+        Total charge in e. None: the file's (SDF ``M  CHG``, comment line of an XYZ), else 0. A PDB or mmCIF file
+        whose formal charges do not cancel needs it, and so does a molecule whose bonds show another charge
+        (`check_charge`); one that is given against the bonds is taken with a note.
     multiplicity
-        2S + 1. None: the file's (SDF ``M  RAD`` of one centre, extended XYZ ``multiplicity=``), else 1.
+        2S + 1. None: the file's (SDF ``M  RAD`` of one centre, comment line of an XYZ), else 1.
 
     Returns
     -------
@@ -81,8 +83,13 @@ def read_molecule(path: Path, charge: int | None = None, multiplicity: int | Non
         charge=_first(charge, structure.charge, 0),
         multiplicity=_first(multiplicity, structure.multiplicity, 1),
         name=path.stem,
+        structure=structure,
     )
     check_molecule(molecule)
+    if charge is None:
+        check_charge(molecule)
+    elif (shown := shown_charge(molecule)) is not None:
+        log.warning("%s: its bonds show the charge %+d, not %+d as was given", molecule.name, shown, charge)
     return molecule
 
 

@@ -14,14 +14,18 @@ def canonical_smiles(smiles: str) -> str:
     Raises
     ------
     InputError
-        If RDKit cannot read the SMILES.
+        If RDKit cannot read the SMILES, and for isotopes, dummy atoms and what stands behind a space.
     """
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs():
         parsed = Chem.MolFromSmiles(smiles)
-        if parsed is None or parsed.GetNumAtoms() == 0:
+        if parsed is None or parsed.GetNumAtoms() == 0 or len(smiles.split()) > 1:
             raise InputError(f"RDKit cannot read the SMILES '{smiles}'")
+        if any(atom.GetIsotope() for atom in parsed.GetAtoms()):
+            raise InputError(f"isotopes are not supported, masses are the natural ones; remove those of '{smiles}'")
+        if any(atom.GetAtomicNum() == 0 for atom in parsed.GetAtoms()):
+            raise InputError(f"the SMILES '{smiles}' has a dummy atom (*); write an element")
         return str(Chem.MolToSmiles(parsed))
 
 
@@ -50,10 +54,12 @@ def conformers_from_smiles(smiles: str, count: int, name: str | None = None, see
     InputError
         If RDKit cannot read or embed the SMILES.
     """
-    canonical_smiles(smiles)  # says so if it is none
+    canonical = canonical_smiles(smiles)
     parts = smiles.split(".")
+    if len(parts) != len(canonical.split(".")):  # C1.C1 is ethane
+        parts = canonical.split(".")
     if len(parts) == 1:
-        return _conformers(smiles, count, name or smiles, seed)
+        return _conformers(parts[0], count, name or smiles, seed)
     rng = np.random.default_rng(seed)
     fragments = [_conformers(part, count, part, seed) for part in parts]
     return [

@@ -1,14 +1,11 @@
 """The OpenMM topology of a molecule, so that a trajectory has a topology PDB beside it."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.bonds import connected_fragments, find_bonds
 from mdet_openmm.molecules.molecule import Molecule
-from mdet_openmm.molecules.readers import read_structure
 from mdet_openmm.molecules.structure import Residue, Structure
 
 if TYPE_CHECKING:
@@ -17,41 +14,20 @@ if TYPE_CHECKING:
 _MADE = Residue("A", "MOL", "1")
 
 
-def read_topology(path: Path, molecule: Molecule) -> "Topology":
-    """Topology of the molecule in a file, atoms in the order of the file.
+def made_topology(molecule: Molecule) -> "Topology":
+    """Topology of a molecule, atoms in its order.
 
-    Chains, residues and atom names are those of a PDB or mmCIF file where they can be kept (names unique in their
-    residue and of at most four characters, residues not interleaved), else one residue MOL with names C1, C2, H1, ...
-    Bonds are the file's if they connect the whole molecule, else found from distances (`find_bonds`): CONECT records
-    are often there for a part of the atoms only.
-
-    Parameters
-    ----------
-    path
-        The file that the molecule was read from.
-    molecule
-        What `read_molecule` made of it.
-
-    Raises
-    ------
-    InputError
-        If the file does not hold this molecule (any more).
+    Chains, residues and atom names are those of the PDB or mmCIF file that it was read from where they can be kept
+    (names unique in their residue and of at most four characters, residues not interleaved), else one residue MOL
+    with names C1, C2, H1, ... Bonds are the file's if they connect the whole molecule, else found from distances
+    (`find_bonds`): CONECT records are often there for a part of the atoms only.
     """
-    structure = read_structure(path)
-    if not np.array_equal(structure.atomic_numbers, molecule.atomic_numbers):
-        raise InputError(f"{path} does not hold the atoms of {molecule.name} any more; use the file of the first run")
+    structure = molecule.structure or Structure(molecule.atomic_numbers, molecule.positions)
     bonds = np.array(structure.bonds, dtype=np.int64).reshape(-1, 2)
     if len(connected_fragments(bonds, molecule.n_atoms)) > 1:
         bonds = find_bonds(molecule.atomic_numbers, molecule.positions)
     residues = _residues(structure)
     return _build(molecule, bonds, residues, _names(structure, residues, molecule))
-
-
-def made_topology(molecule: Molecule) -> "Topology":
-    """Topology of a molecule that comes from no file: one residue MOL, bonds from distances."""
-    residues = (_MADE,) * molecule.n_atoms
-    bonds = find_bonds(molecule.atomic_numbers, molecule.positions)
-    return _build(molecule, bonds, residues, _made_names(molecule))
 
 
 def _build(molecule: Molecule, bonds: np.ndarray, residues: tuple[Residue, ...], names: tuple[str, ...]) -> "Topology":

@@ -24,7 +24,7 @@ from mdet_openmm.molecules.bonds import find_bonds
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
-from mdet_openmm.molecules.topology import read_topology
+from mdet_openmm.molecules.topology import made_topology
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
 from mdet_openmm.simulation.schedule import Schedule, make_schedule
@@ -106,7 +106,7 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         teacher = make_teacher(config, molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
     model = load_model(settings.model)
     check_elements(molecule, model.elements, model.name)
-    topology = read_topology(settings.system, molecule)
+    topology = made_topology(molecule)
     schedule = make_schedule(settings)
     run_folder.check_free_space(settings.folder, _bytes_to_write(schedule, molecule))
     choice = choose_platform(settings.platform, settings.precision)

@@ -48,7 +48,9 @@ def map_stability(settings: MapSettings, given: Collection[str] | None = None) -
     say = speaker(settings.quiet)
     conditions = read_conditions(settings.conditions)
     model = load_model(settings.model)
-    structures, skipped = known_to(model, series() if settings.structures is None else listed(settings.structures))
+    words = settings.structures
+    molecules = series() if words is None else listed(words, settings.charge, settings.multiplicity)
+    structures, skipped = known_to(model, molecules)
     if not structures:
         raise InputError(f"nothing to run: {'; '.join(skipped)}")
     check_runs(structures, conditions, model, settings)

@@ -64,8 +64,8 @@ def series() -> tuple[Structure, ...]:
     )
 
 
-def listed(text: str) -> tuple[Structure, ...]:
-    """Structures from SMILES and names of files, separated by commas.
+def listed(text: str, charge: int | None = None, multiplicity: int | None = None) -> tuple[Structure, ...]:
+    """Structures from SMILES and names of files (of a charge and multiplicity, if given), separated by commas.
 
     Raises
     ------
@@ -76,7 +76,10 @@ def listed(text: str) -> tuple[Structure, ...]:
     if not words:
         raise InputError("--structures lists nothing")
     found = tuple(
-        Structure(GIVEN, read_molecule(Path(word)) if Path(word).is_file() else molecule_from_smiles(word))
+        Structure(
+            GIVEN,
+            read_molecule(Path(word), charge, multiplicity) if Path(word).is_file() else molecule_from_smiles(word),
+        )
         for word in words
     )
     folders = [each.folder.lower() for each in found]

@@ -1,11 +1,14 @@
 """Files that cannot be used: each ends in one line that names what is wrong."""
 
 import gzip
+import logging
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch  # noqa: F401
+from fuzz_readers import fuzz
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.readers import read_molecule
@@ -32,6 +35,17 @@ def without_hydrogens(text: str) -> str:
 
 def no_element(text: str) -> str:
     return "".join(line[:76] + "\n" for line in atoms(text))
+
+
+def with_columns_77(text: str, columns: str) -> str:
+    """A PDB with these contents in columns 77-80 of every atom."""
+    return "".join(f"{line[:76]:76}{columns}\n" for line in atoms(text))
+
+
+def v3000() -> str:
+    from rdkit import Chem
+
+    return str(Chem.MolToV3KMolBlock(Chem.MolFromMolBlock(SDF.split("$$$$")[0], removeHs=False)))
 
 
 def shifted(text: str, by: int) -> str:
@@ -78,6 +92,12 @@ BAD = {
     "pdb calcium?": ("a.pdb", no_element(PDB.replace(" C1 ", "CA  ")), "can be C or Ca"),
     "pdb dummy": ("a.pdb", PDB.replace("           O  ", "           X  "), "unknown element 'X'"),
     "pdb without hydrogens": ("a.pdb", without_hydrogens(PDB), "hydrogens"),
+    "pdb old format, ambiguous": ("a.pdb", with_columns_77(PDB.replace(" C1 ", "CA  "), " 601"), "can be C or Ca"),
+    "pdb chlorine misaligned": ("a.pdb", with_columns_77(PDB.replace(" H1 ", " CL1"), "    "), "can be C or Cl"),
+    "pdb element shifted": ("a.pdb", FIRST_PDB[:76] + " CL\n", "columns 77-80 hold 'CL'"),
+    "pdb name as element": ("a.pdb", FIRST_PDB[:12] + " CA " + FIRST_PDB[16:76] + "CA\n", "is C by the column"),
+    "pdb remark": ("a.pdb", "REMARK   1 charge=2\n" + PDB, "line 1 speaks of the charge +2; pass --charge 2"),
+    "pdb title": ("a.pdb", "TITLE     ethanol, triplet\n" + PDB, "multiplicity 3; pass --multiplicity"),
     # mmCIF
     "cif truncated": ("a.cif", CIF[: CIF.index("HETATM      5") + 30], "truncated"),
     "cif no atoms": ("a.cif", CIF[: CIF.index("loop_\n_atom_site")], "no atoms"),
@@ -92,6 +112,13 @@ BAD = {
         CIF.replace(FIRST_CIF, FIRST_CIF.replace(". EOH", "A EOH") + FIRST_CIF.replace(". EOH", "B EOH")),
         "alternate locations",
     ),
+    "cif item twice": ("a.cif", CIF + "_atom_site.Cartn_x 1.0\n", "_atom_site.cartn_x stands twice"),
+    "cif charged component": (
+        "a.cif",
+        CIF.replace("data_cell\n", "data_cell\n_chem_comp.pdbx_formal_charge 2\n"),
+        "pass --charge 2",
+    ),
+    "cif cell in another block": ("a.cif", "data_first\n" + CELL + CIF, "periodic boxes are not supported"),
     # XYZ
     "xyz no count": ("a.xyz", XYZ.split("\n", 2)[2], "begins with the number of atoms"),
     "xyz zero": ("a.xyz", "0\n\n", "no atoms"),
@@ -114,16 +141,47 @@ BAD = {
     "xyz charge": ("a.xyz", XYZ.replace("charge=0", "charge=0.5"), "charge '0.5' is not a whole number"),
     "xyz spin": ("a.xyz", XYZ.replace("multiplicity=1", "spin=0"), "write multiplicity=1"),
     "xyz properties": ("a.xyz", XYZ.replace("ethanol", "Properties=species:S:1:forces:R:3"), "lacks species or pos"),
+    "xyz text behind": ("a.xyz", XYZ + "freq 1 2 3\n", "here 'freq 1 2 3'; correct the count, or delete"),
+    "xyz types of LAMMPS": (
+        "a.xyz",
+        "3\nAtoms. Timestep: 0\n1 0 0 0.4\n2 0 -0.76 -0.2\n2 0 0.76 -0.2\n",
+        "LAMMPS numbers its types",
+    ),
+    "xyz atom names": ("a.xyz", XYZ.replace("C  ", "CA ", 1), "can be the element Ca or an atom's name"),
+    "xyz negative width": ("a.xyz", XYZ.replace("ethanol", "Properties=species:S:-1:pos:R:3"), "is broken"),
     # SDF
     "sdf truncated in atoms": ("a.sdf", "\n".join(SDF.split("\n")[:9]), "ends after 5 of 9 atoms"),
-    "sdf truncated in bonds": ("a.sdf", SDF[: SDF.index("M  END")].rsplit("\n", 3)[0], "of 8 bonds"),
+    "sdf truncated in bonds": ("a.sdf", SDF[: SDF.index("M  END")].rsplit("\n", 3)[0], "truncated"),
     "sdf without end": ("a.sdf", SDF[: SDF.index("M  END")], "no 'M  END'"),
     "sdf header only": ("a.mol", "ethanol\n\n", "ends before the counts line"),
     "sdf counts": ("a.sdf", SDF.replace("  9  8  0", "  x  8  0"), "number of atoms"),
-    "sdf bond to nowhere": ("a.sdf", SDF.replace("  3  9  1  0", "  3 19  1  0"), "two atoms between 1 and 9"),
+    "sdf bond to nowhere": ("a.sdf", SDF.replace("  3  9  1  0", "  3 19  1  0"), "do not fit its atoms"),
     "sdf isotope": ("a.sdf", SDF.replace("M  END", "M  ISO  1   4   2\nM  END"), "isotopes"),
-    "sdf charge of nothing": ("a.sdf", SDF.replace("M  END", "M  CHG  1  12   1\nM  END"), "names an atom"),
+    "sdf charge of nothing": (
+        "a.sdf",
+        SDF.replace("M  END", "M  CHG  1  12   1\nM  END"),
+        "do not fit its atoms",
+    ),
     "sdf two radicals": ("a.sdf", SDF.replace("M  END", "M  RAD  2   1   2   2   2\nM  END"), "--multiplicity"),
+    "sdf decimal comma": ("a.sdf", SDF.replace("    0.9010", "    0,9010"), "'0,9010' is not a coordinate"),
+    "sdf blank in a number": ("a.sdf", SDF.replace("    0.9010", "    0.90 0"), "'0.90 0' is not a coordinate"),
+    "sdf empty coordinate": ("a.sdf", SDF.replace("    0.9010", 10 * " "), "'' is not a coordinate"),
+    "sdf lost charge": ("a.sdf", SDF.replace("M  END", "M CHG  1   1   2\nM  END"), "does not begin with 'M  '"),
+    "sdf charge code": ("a.sdf", SDF.replace(" O   0  0", " O   0 -1"), "is no charge code"),
+    "sdf charge shifted": ("a.sdf", SDF.replace(" O   0  0  0", " O   0 6 0"), "is no charge code"),
+    "sdf radical code": ("a.sdf", SDF.replace("M  END", "M  RAD  1   1   x\nM  END"), "do not fit its atoms"),
+    "sdf radical code 7": ("a.sdf", SDF.replace("M  END", "M  RAD  1   1   7\nM  END"), "do not fit its atoms"),
+    "sdf no atoms": ("a.mol", "\n\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n", "no atoms"),
+    "sdf atom list": ("a.sdf", SDF.replace(" O   0", " L   0"), "unknown element 'L'"),
+    "sdf deuterium": ("a.sdf", SDF.replace(" H   0", " D   0", 1), "deuterium"),
+    "sdf two charges": ("a.sdf", SDF.replace("$$$$", "> <TOTAL_CHARGE>\n2\n\n$$$$"), "is not the charge +0"),
+    "sdf title": ("a.sdf", "charge 2" + SDF[SDF.index("\n") :], "is not the charge +0 of the atoms"),
+    "sdf triplet by its field": ("a.sdf", SDF.replace("$$$$", "> <mult>\n3\n\n$$$$"), "not the multiplicity 1"),
+    "v3000 coordinate": ("a.mol", v3000().replace("0.901000", "0.9o1000"), "'0.9o1000' is not a coordinate"),
+    "v3000 charge": ("a.mol", v3000().replace("0.340000 0", "0.340000 0 CHG=+2"), "'CHG=+2' is not an integer"),
+    "v3000 list": ("a.mol", v3000().replace(" O ", " [N,O] "), "unknown element '[N,O]'"),
+    "v3000 mass": ("a.mol", v3000().replace("0.340000 0", "0.340000 0 MASS=18"), "isotopes"),
+    "v3000 radicals": ("a.mol", re.sub(r"(0\.014000|0\.056000) 0", r"\1 0 RAD=2", v3000()), "2 radical centres"),
     "sdf R group": ("a.sdf", SDF.replace(" O   0", " R#  0"), "unknown element 'R#'"),
 }
 
@@ -213,3 +271,11 @@ def test_damaged_files_never_end_in_a_traceback(tmp_path: Path, suffix: str):
             refused += 1
             assert "\n" not in str(error)
     assert refused > 50
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_damaged_file_is_taken_for_another_molecule(seed: int, caplog: pytest.LogCaptureFixture):
+    """`python tests/molecules/fuzz_readers.py 600` does the same for ten minutes."""
+    caplog.set_level(logging.CRITICAL)
+    complaints, _ = fuzz(seed, tries=150)
+    assert complaints == []

@@ -39,6 +39,8 @@ def test_what_is_no_element(symbol: str):
         ("    ", None),
         ("ZN  ", 30),  # there is no element Z
         (" D1 ", None),  # deuterium
+        (" CL1", None),  # written as many programs do, or carbon L1
+        (" BR ", None),
     ],
 )
 def test_pdb_names_without_an_element_column(name: str, number: int | None):

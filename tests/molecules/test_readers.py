@@ -152,6 +152,120 @@ def test_old_charge_column_counts_only_without_property_lines(tmp_path: Path):
     assert read_molecule(path).multiplicity == 2
 
 
+@pytest.mark.parametrize(("rad", "multiplicity"), [(1, 1), (2, 2), (3, 3)])
+@pytest.mark.parametrize("version", ["V2000", "V3000"])
+def test_radical_codes_are_multiplicities(tmp_path: Path, version: str, rad: int, multiplicity: int):
+    """RDKit counts two electrons for the singlet (1) and the triplet (3) alike. Hydroxyl's parity needs the charge."""
+    charge = 0 if rad == 2 else -1
+    if version == "V2000":
+        properties = f"M  RAD  1   1   {rad}\n" + (f"M  CHG  1   1  {charge}\n" if charge else "")
+        text = (
+            "\n  x                 3D\n\n  2  1  0  0  0  0  0  0  0  0999 V2000\n"
+            "    0.0000    0.0000    0.0000 O   0  0  0  0\n    0.9600    0.0000    0.0000 H   0  0  0  0\n"
+            f"  1  2  1  0\n{properties}M  END\n"
+        )
+    else:
+        text = (
+            "\n  x                 3D\n\n  0  0  0     0  0            999 V3000\nM  V30 BEGIN CTAB\n"
+            f"M  V30 COUNTS 2 1 0 0 0\nM  V30 BEGIN ATOM\nM  V30 1 O 0 0 -\nM  V30 0 0 RAD={rad} CHG={charge}\n"
+            "M  V30 2 H 0.96 0 0 0\nM  V30 END ATOM\nM  V30 BEGIN BOND\nM  V30 1 1 1 2\nM  V30 END BOND\n"
+            "M  V30 END CTAB\nM  END\n"
+        )
+    path = tmp_path / "hydroxyl.mol"
+    path.write_text(text)
+    read = read_molecule(path)
+    assert (read.charge, read.multiplicity) == (charge, multiplicity)
+    assert read.atomic_numbers.tolist() == [8, 1]
+
+
+def test_data_fields_of_an_sdf_are_no_properties(tmp_path: Path):
+    path = tmp_path / "ethanol.sdf"
+    text = (SYSTEMS / "ethanol.sdf").read_text()
+    path.write_text(text.replace("$$$$", "> <NAME>\nM CHG is no ethanol\n\n> <TOTAL_CHARGE>\n0\n\n$$$$"))
+    assert read_molecule(path).charge == 0
+
+
+def test_mol_blocks_one_after_the_other_are_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    block = (SYSTEMS / "ethanol.sdf").read_text().split("$$$$")[0]
+    path = tmp_path / "two.mol"
+    path.write_text(block + block)
+    with caplog.at_level(logging.WARNING):
+        assert read_molecule(path).n_atoms == 9
+    assert "holds 2 records; the first is used" in caplog.text
+
+
+@pytest.mark.parametrize("number", [1, 12, 812, 9812])
+def test_line_numbers_of_old_pdb_files_are_no_elements(tmp_path: Path, number: int):
+    """Before 1996 columns 73-76 held the ID code and 77-80 the number of the line."""
+    path = tmp_path / "old.pdb"
+    lines = [line for line in (SYSTEMS / "ethanol.pdb").read_text().splitlines() if line.startswith("HETATM")]
+    path.write_text("".join(f"{line[:72]}1ETH{number + k:4d}\n" for k, line in enumerate(lines)))
+    assert read_molecule(path).atomic_numbers.tolist() == [6, 6, 8, 1, 1, 1, 1, 1, 1]
+
+
+def test_models_without_an_end_are_models(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    body = "".join(line for line in (SYSTEMS / "ethanol.pdb").read_text().splitlines(True) if line.startswith("HETATM"))
+    path = tmp_path / "models.pdb"
+    path.write_text(f"MODEL        1\n{body}MODEL        2\n{body}END\n")
+    with caplog.at_level(logging.WARNING):
+        assert read_molecule(path).n_atoms == 9
+    assert "2 models; the first is used" in caplog.text
+
+
+QM9 = (
+    "5\ngdb 1\t157.7118\t157.70997\t157.70699\t0.\t13.21\t-0.3877\t0.1171\t0.5048\n"
+    "C\t-0.0126981359\t 1.0858041578\t 0.0080009958\t-0.535689\n"
+    "H\t 2.1504159*^-3\t-0.0060313176\t 1.9761204*^-3\t 0.133921\n"
+    "H\t 1.0117308433\t 1.4637511618\t 2.765748*^-4\t 0.133922\n"
+    "H\t-0.540815069\t 1.4475266138\t-0.8766437152\t 0.133923\n"
+    "H\t-0.5238136345\t 1.4379326443\t 0.9063972942\t 0.133923\n"
+    "1341.307\t1341.3284\t1341.365\t1562.6731\t1562.7453\t3038.3205\t3151.6034\t3151.6788\t3151.7078\n"
+    "C\tC\t\nInChI=1S/CH4/h1H4\tInChI=1S/CH4/h1H4\n"
+)
+
+
+def test_qm9_as_it_is_distributed(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Three lines behind the atoms, a charge column, and Mathematica's exponents."""
+    path = tmp_path / "dsgdb9nsd_000001.xyz"
+    path.write_text(QM9)
+    read = read_molecule(path)
+    assert read.atomic_numbers.tolist() == [6, 1, 1, 1, 1]
+    np.testing.assert_allclose(read.positions[1], [0.0021504159, -0.0060313176, 0.0019761204])
+    path.write_text(QM9 + QM9)
+    with caplog.at_level(logging.WARNING):
+        assert read_molecule(path).n_atoms == 5
+    assert "more than one frame; the first is used" in caplog.text
+
+
+def test_the_first_mmcif_block_with_atoms_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    text = (SYSTEMS / "ethanol.cif").read_text()
+    path = tmp_path / "blocks.cif"
+    path.write_text("data_first\n_entry.id first\n" + text)
+    assert read_molecule(path).n_atoms == 9
+    assert caplog.text == ""
+    water = (
+        "data_water\nloop_\n_atom_site.type_symbol\n_atom_site.Cartn_x\n_atom_site.Cartn_y\n_atom_site.Cartn_z\n"
+        "O 0 0 0.4\nH 0 -0.76 -0.2\nH 0 0.76 -0.2\n"
+    )
+    path.write_text(text + water)
+    with caplog.at_level(logging.WARNING):
+        assert read_molecule(path).n_atoms == 9
+    assert "2 data blocks with atoms; the first is used" in caplog.text
+    path.write_text(water + text)
+    assert read_molecule(path).n_atoms == 3
+
+
+def test_a_file_is_read_once(tmp_path: Path):
+    """The topology is of what was read, also when the file is gone."""
+    from mdet_openmm.molecules.topology import made_topology
+
+    path = tmp_path / "ethanol.pdb"
+    path.write_text((SYSTEMS / "ethanol.pdb").read_text())
+    molecule = read_molecule(path)
+    path.unlink()
+    assert [residue.name for residue in made_topology(molecule).residues()] == ["EOH"]
+
+
 @pytest.mark.parametrize(
     ("comment", "charge", "multiplicity"),
     [

@@ -52,3 +52,26 @@ def test_conformers_differ_and_the_same_seed_gives_the_same():
 def test_smiles_that_rdkit_cannot_read_are_bad_input(smiles):
     with pytest.raises(InputError, match="SMILES"):
         molecule_from_smiles(smiles)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "words"),
+    [
+        ("[2H]OC", "isotopes are not supported"),
+        ("[13CH4]", "isotopes are not supported"),
+        ("*C", "dummy atom"),
+        ("O O", "cannot read"),
+        ("CCO ethanol", "cannot read"),
+    ],
+)
+def test_what_would_be_another_molecule_is_refused(smiles: str, words: str):
+    with pytest.raises(InputError, match=words):
+        molecule_from_smiles(smiles)
+
+
+def test_a_ring_bond_across_a_dot_is_a_bond():
+    from mdet_openmm.molecules.checks import check_molecule
+
+    check_molecule(molecule_from_smiles("C1.C1"))
+    with pytest.raises(InputError, match="2 separate fragments"):
+        check_molecule(molecule_from_smiles("O.O"))
