@@ -26,10 +26,10 @@ from speed import PUBLISHED, processor, slug
 from textbook import TextbookNetwork, random_state_dict
 from torch import Tensor, nn
 
+from mdet_openmm.files import write_json
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.settings import read_settings
-from mdet_openmm.simulation.run_folder import replace_json
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.module import ForceTraining
@@ -190,7 +190,7 @@ def main() -> None:
             kept = [*(r for r in kept if not what.items() <= r.items()), *same]
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                replace_json(path, {"about": about, "rows": kept})
+                write_json(path, {"about": about, "rows": kept})
         rows += same
         print(table(same).splitlines()[-1], file=sys.stderr, flush=True)
     print(f"{options.size} size, {size} molecules of {options.atoms} atoms, {device}, torch {torch.__version__}\n")

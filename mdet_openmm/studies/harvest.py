@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.files import write_file
 from mdet_openmm.molecules.dcd import HEADER_BYTES
 from mdet_openmm.molecules.readers import read_structure
 from mdet_openmm.molecules.trajectories import read_dcd
@@ -162,4 +163,4 @@ def write_frames(path: Path, atomic_numbers: NDArray[np.int64], taken: dict[str,
     text = io.StringIO()
     write(text, images, format="extxyz")
     path.parent.mkdir(parents=True, exist_ok=True)
-    run_folder.replace(path, text.getvalue())
+    write_file(path, text.getvalue())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import write_json
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.log_file import LogFile, mean_temperatures
 
@@ -42,9 +43,9 @@ def test_a_log_of_another_run_is_refused(tmp_path: Path) -> None:
 
 def test_replacing_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
-    run_folder.replace_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        run_folder.replace_json(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
 
