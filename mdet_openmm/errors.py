@@ -1,11 +1,13 @@
 """The ways a command ends early, and the exit status of each."""
 
+import contextlib
 import errno
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from mdet_openmm.terminal import lasting_output
 
@@ -27,13 +29,13 @@ _NO_ACCESS: Final = (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ES
 _NO_MEMORY: Final = ("allocate memory", "out of memory", "bad_alloc")
 
 
-def what_ran_out(error: Exception) -> str | None:
+def what_ran_out(error: BaseException | None) -> str | None:
     """What the machine did not give, in words, if that is why an exception was raised; None if it is not.
 
     Libraries in C++ (HDF5, TorchScript under OpenMM) raise other types, whose text has the system's message.
     """
     text = str(error)
-    where = f" {error.filename}" if isinstance(error, OSError) and error.filename is not None else ""
+    where = f" {os.fsdecode(error.filename)}" if isinstance(error, OSError) and error.filename is not None else ""
     for number in _NO_ROOM:
         if getattr(error, "errno", None) == number or os.strerror(number) in text:
             return f"cannot write{where}: the disk is full or a quota is reached ({os.strerror(number)}); make room"
@@ -63,10 +65,27 @@ def exit_status(command: Callable[[], None]) -> int:
     global _began
     before, _began = _began, time.monotonic()
     try:
-        with lasting_output():
+        with _told_once(), lasting_output():
             return _outcome(command)
     finally:
         _began = before
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """What ran out is told by the command; threads and destructors that meet it too print no tracebacks."""
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+
+    def quiet(hook: Callable[..., Any], value: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: None if what_ran_out(value(*args)) else hook(*args)
+
+    sys.excepthook = quiet(hooks[0], lambda kind, error, trace: error)
+    sys.unraisablehook = quiet(hooks[1], lambda args: args.exc_value)
+    threading.excepthook = quiet(hooks[2], lambda args: args.exc_value)
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
 
 
 _began: float | None = None

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import importlib.util
 import logging
+import math
 import shutil
 import time
 import warnings
@@ -34,7 +35,7 @@ from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.evaluate import evaluate
 from mdet_openmm.training.initial_network import build_network
 from mdet_openmm.training.module import ForceTraining, NotFinite
-from mdet_openmm.training.progress import Progress
+from mdet_openmm.training.progress import LOSSES, Progress, Stopped, WholeCheckpoints
 from mdet_openmm.walltime import Deadline
 
 
@@ -43,9 +44,11 @@ def has_tensorboard() -> bool:
     return any(importlib.util.find_spec(name) is not None for name in ("tensorboard", "tensorboardX"))
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that can be read; one cut off by a crash is passed over."""
-    for path in sorted(folder.glob("step*.ckpt"), key=lambda p: int(p.stem.removeprefix("step")), reverse=True):
+def newest_checkpoint(folder: Path, before: float = math.inf) -> Path | None:
+    """The newest checkpoint that can be read, of a step before another; one cut off by a crash is passed over."""
+    for path in sorted(folder.glob("step*.ckpt"), key=lambda p: (_steps_of(p), p.name), reverse=True):
+        if _steps_of(path) >= before:
+            continue
         try:
             torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a truncated file raises
@@ -60,24 +63,22 @@ FREE = ("threads", "compile", "validate_every", "checkpoint_every", "description
 """Settings that may change at a restart: no loss depends on them."""
 
 
-def check_folders(config: TrainConfig, run: Path, model: Path, restart: bool) -> Path | None:
-    """Check the folders before anything is computed or written; the checkpoint to go on from, if any."""
+def check_folders(config: TrainConfig, run: Path, model: Path, restart: bool) -> None:
+    """Check the folders before anything is computed or written."""
     if rank_zero_only.rank > 0:  # started by the process that has checked them
-        return newest_checkpoint(run / "checkpoints") if restart else None
+        return
     if model.exists():
         raise InputError(f"{model} exists and is not overwritten; choose another name or remove it")
-    described = stored(config)
-    if run.exists() and not (holds_nothing(run, but=("checkpoints",)) and not (run / CONFIG).exists()):
+    before = _stored_in(run)
+    if before or (run.exists() and not holds_nothing(run, but=("checkpoints",))):
         if not restart:
             raise InputError(f"{run} holds an earlier training run; add --restart to go on with it, or remove it")
-        before = _with_defaults(_stored_in(run))
+        before, now = _with_defaults(before), stored(config)
         # a constant rate does not know how long it will go on
         free = (*FREE, "steps") if config.schedule == "constant" and not config.cooldown_steps else FREE
-        changed = [k for k in described if before.get(k) != described[k] and k not in free]
+        changed = [k for k in now if before.get(k) != now[k] and k not in free]
         if changed:
             raise InputError(f"--restart: {', '.join(changed)} differ from those of the run in {run}")
-        return newest_checkpoint(run / "checkpoints")
-    return None
 
 
 def _stored_in(run: Path) -> dict[str, Any]:
@@ -122,7 +123,8 @@ def branched(config: TrainConfig, run: Path, cooldown: int | None) -> tuple[Trai
 
 
 def _steps_of(checkpoint: Path) -> int:
-    return int(checkpoint.stem.removeprefix("step"))
+    # Lightning once called a file "step7-v1" where a damaged step7 stood
+    return int(checkpoint.stem.removeprefix("step").partition("-")[0])
 
 
 def run_training(
@@ -190,13 +192,27 @@ def run_training(
     # the processes of other GPUs are started by the one that has the folder
     alone = locked(run_folder) if rank_zero_only.rank == 0 else contextlib.nullcontext()
     with deadline.kept(), alone:
-        checkpoint = check_folders(config, run_folder, model_folder, restart)
+        check_folders(config, run_folder, model_folder, restart)  # once more, now that nobody else can be at work
+        goes_on = restart and (run_folder / CONFIG).exists()
+        checkpoint = _left_by(config, store, run_folder) if goes_on else None
         if checkpoint is None and rank_zero_only.rank == 0:
             _begin(config, run_folder, taken_over)
         trained = _train(config, store, run_folder, checkpoint or taken_over, Interrupt(deadline), quiet)
         if trained is not None:
             _write_model(config, store, model_folder, *trained)
     return model_folder
+
+
+def _left_by(config: TrainConfig, store: Store, run: Path) -> Path | None:
+    """The checkpoint to go on from. That of the last step only if the validation after it is in ``loss.csv``.
+
+    Lightning would not make up for it: there is nothing left to do.
+    """
+    folder, log = run / "checkpoints", run / LOSSES
+    validated = config.steps % min(config.validate_every, config.steps) or not len(store.indices("val"))
+    if validated or (log.exists() and f"\n{config.steps - 1},,," in log.read_text()):
+        return newest_checkpoint(folder)
+    return newest_checkpoint(folder, before=config.steps)
 
 
 def _begin(config: TrainConfig, run: Path, taken_over: Path | None) -> None:
@@ -247,12 +263,14 @@ def _train(
         mode="max",
         save_top_k=2,
         every_n_train_steps=config.checkpoint_every,
+        enable_version_counter=False,  # a damaged file is written over
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*IterableDataset.*")
         warnings.filterwarnings("ignore", message=".*val_dataloader.*")
         warnings.filterwarnings("ignore", message=".*Trying to infer the `batch_size`.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         trainer = lightning.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
@@ -263,6 +281,7 @@ def _train(
             # not everywhere is there a TensorBoard; loss.csv has every step
             logger=TensorBoardLogger(run_folder, name="", version="tensorboard") if has_tensorboard() else False,
             callbacks=[progress, checkpoints],
+            plugins=[WholeCheckpoints()],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -300,10 +319,9 @@ def _train(
                 )
             except NotFinite as error:
                 raise RunStopped(str(error)) from None
-            except SystemExit:  # Lightning's answer to a signal in its set-up, or to a second Ctrl-C
+            except (Stopped, SystemExit):  # the second is Lightning's answer to a signal in its set-up
                 raise KeyboardInterrupt from None
-            if interrupt.asked:
-                trainer.save_checkpoint(run_folder / "checkpoints" / f"step{trainer.global_step}.ckpt")
+            if interrupt.asked:  # after the last step
                 raise KeyboardInterrupt
     if not trainer.is_global_zero:
         return None

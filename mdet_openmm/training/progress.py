@@ -1,10 +1,13 @@
 """What a training run shows and writes while it goes."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
@@ -12,13 +15,30 @@ from mdet_openmm.files import write_file
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.training.config import TrainConfig
 
+LOSSES = "loss.csv"
+
+
+class Stopped(Exception):
+    """The training was asked to stop, and has written a checkpoint."""
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole whenever they are seen; Lightning's pass through another folder, and maybe disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_file(Path(path), content.getvalue())
+
 
 class Progress(Callback):
     """One line with the steps, the loss and the time left; a CSV of every step; a stop where it is asked for."""
 
     def __init__(self, folder: Path, config: TrainConfig, first_step: int, quiet: bool, interrupt: Interrupt) -> None:
         self.interrupt = interrupt
-        self.path = folder / "loss.csv"
+        self.path = folder / LOSSES
         self.first_step = first_step
         self.loss, self.step = 0.0, first_step
         self.bar = tqdm(
@@ -61,9 +81,10 @@ class Progress(Callback):
         stop = self.interrupt.asked
         if trainer.world_size > 1:  # all stop at the same step, or some wait for ever
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
-        if stop:
-            self.interrupt.ask()
-            trainer.should_stop = True
+        if stop and trainer.global_step < trainer.max_steps:
+            # Not by trainer.should_stop: Lightning would validate once more, in a row that no unbroken run has.
+            trainer.save_checkpoint(self.path.parent / "checkpoints" / f"step{trainer.global_step}.ckpt")
+            raise Stopped
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write the validation error in a row of its own."""
