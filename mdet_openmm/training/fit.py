@@ -5,10 +5,10 @@ import copy
 import dataclasses
 import importlib.util
 import logging
-import math
 import shutil
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.evaluate import evaluate
 from mdet_openmm.training.initial_network import build_network
 from mdet_openmm.training.module import ForceTraining, NotFinite
-from mdet_openmm.training.progress import LOSSES, Progress, Stopped, WholeCheckpoints
+from mdet_openmm.training.progress import LOSSES, Progress, Stopped, WholeCheckpoints, validation_due
 from mdet_openmm.walltime import Deadline
 
 
@@ -44,10 +44,10 @@ def has_tensorboard() -> bool:
     return any(importlib.util.find_spec(name) is not None for name in ("tensorboard", "tensorboardX"))
 
 
-def newest_checkpoint(folder: Path, before: float = math.inf) -> Path | None:
-    """The newest checkpoint that can be read, of a step before another; one cut off by a crash is passed over."""
+def newest_checkpoint(folder: Path, usable: Callable[[int], bool] = lambda step: True) -> Path | None:
+    """The newest checkpoint that can be read, of the steps that are usable; one cut off by a crash is passed over."""
     for path in sorted(folder.glob("step*.ckpt"), key=lambda p: (_steps_of(p), p.name), reverse=True):
-        if _steps_of(path) >= before:
+        if not usable(_steps_of(path)):
             continue
         try:
             torch.load(path, map_location="cpu", weights_only=True)
@@ -194,7 +194,7 @@ def run_training(
     with deadline.kept(), alone:
         check_folders(config, run_folder, model_folder, restart)  # once more, now that nobody else can be at work
         goes_on = restart and (run_folder / CONFIG).exists()
-        checkpoint = _left_by(config, store, run_folder) if goes_on else None
+        checkpoint = _left_by(store, run_folder) if goes_on else None
         if checkpoint is None and rank_zero_only.rank == 0:
             _begin(config, run_folder, taken_over)
         trained = _train(config, store, run_folder, checkpoint or taken_over, Interrupt(deadline), quiet)
@@ -203,16 +203,19 @@ def run_training(
     return model_folder
 
 
-def _left_by(config: TrainConfig, store: Store, run: Path) -> Path | None:
-    """The checkpoint to go on from. That of the last step only if the validation after it is in ``loss.csv``.
+def _left_by(store: Store, run: Path) -> Path | None:
+    """The checkpoint to go on from: the newest whose validation, if one was due, is in ``loss.csv``.
 
-    Lightning would not make up for it: there is nothing left to do.
+    It is written before that validation, which Lightning does not make up for.
     """
-    folder, log = run / "checkpoints", run / LOSSES
-    validated = config.steps % min(config.validate_every, config.steps) or not len(store.indices("val"))
-    if validated or (log.exists() and f"\n{config.steps - 1},,," in log.read_text()):
-        return newest_checkpoint(folder)
-    return newest_checkpoint(folder, before=config.steps)
+    folder, log, before = run / "checkpoints", run / LOSSES, _with_defaults(_stored_in(run))
+    rows = log.read_text() if log.exists() else ""
+
+    def validated(step: int) -> bool:
+        return not validation_due(step, before["validate_every"], before["steps"]) or f"\n{step - 1},,," in rows
+
+    found = newest_checkpoint(folder, validated) if len(store.indices("val")) else None
+    return found or newest_checkpoint(folder)
 
 
 def _begin(config: TrainConfig, run: Path, taken_over: Path | None) -> None:

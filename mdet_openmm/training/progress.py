@@ -18,6 +18,11 @@ from mdet_openmm.training.config import TrainConfig
 LOSSES = "loss.csv"
 
 
+def validation_due(step: int, validate_every: int, steps: int) -> bool:
+    """Whether there is a validation after so many steps of the training."""
+    return step % min(validate_every, steps) == 0
+
+
 class Stopped(Exception):
     """The training was asked to stop, and has written a checkpoint."""
 
@@ -38,7 +43,7 @@ class Progress(Callback):
 
     def __init__(self, folder: Path, config: TrainConfig, first_step: int, quiet: bool, interrupt: Interrupt) -> None:
         self.interrupt = interrupt
-        self.path = folder / LOSSES
+        self.path, self.config = folder / LOSSES, config
         self.first_step = first_step
         self.loss, self.step = 0.0, first_step
         self.bar = tqdm(
@@ -81,7 +86,10 @@ class Progress(Callback):
         stop = self.interrupt.asked
         if trainer.world_size > 1:  # all stop at the same step, or some wait for ever
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
-        if stop and trainer.global_step < trainer.max_steps:
+        # A checkpoint is written before the validation of its step, which is not made up for: not between the two,
+        # unless every step has one.
+        step, every, steps = trainer.global_step, self.config.validate_every, self.config.steps
+        if stop and (every == 1 or not validation_due(step, every, steps)):
             # Not by trainer.should_stop: Lightning would validate once more, in a row that no unbroken run has.
             trainer.save_checkpoint(self.path.parent / "checkpoints" / f"step{trainer.global_step}.ckpt")
             raise Stopped
