@@ -92,8 +92,11 @@ def check_version(found: Any, known: int, where: Path) -> None:
     InputError
         Naming both versions.
     """
-    if not (isinstance(found, int) or hasattr(found, "item")) or not 1 <= int(found) <= known:
-        raise InputError(f"{where}: format version {found!r} is not known here, only {known}; update mdet-openmm")
+    version = plain(found, str)
+    if type(version) is not int or not 1 <= version <= known:
+        raise InputError(
+            f"{where}: format version {version!r} is not known here, only {known}; perhaps a newer mdet-openmm reads it"
+        )
 
 
 def holds_nothing(folder: Path, but: Collection[str] = ()) -> bool:

@@ -1,7 +1,9 @@
 """Ctrl-C and SIGTERM as a request that the run answers at a moment of its choosing."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -54,3 +56,21 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Within it signals wait. An exception raised while TorchScript writes into a Python file aborts the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
+    before = {n: signal.signal(n, lambda number, frame: came.append(number)) for n in numbers if signal.getsignal(n)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mdet_openmm.errors import TimeIsUp, exit_status
-from mdet_openmm.interrupt import Interrupt
+from mdet_openmm.interrupt import Interrupt, held_back
 from mdet_openmm.walltime import Deadline, Walltime
 
 
@@ -104,3 +104,16 @@ def test_it_works_where_a_shell_has_put_the_command_in_the_background() -> None:
             time.sleep(30.0)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_signals_that_are_held_back_come_afterwards() -> None:
+    done = []
+
+    def work() -> None:
+        with held_back():
+            signal.raise_signal(signal.SIGINT)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done and signal.getsignal(signal.SIGINT) is signal.default_int_handler

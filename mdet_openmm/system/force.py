@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.torchscript import MAKING, inline, once, run_plainly, script
+from mdet_openmm.interrupt import held_back
 from mdet_openmm.system.cuda_graph import ForceCall, GraphedCall, wants_graph
 from mdet_openmm.system.guards import guard_serialisation
 from mdet_openmm.system.platform import in_double
@@ -190,7 +191,8 @@ def add_force(
     run_plainly()
     with MAKING:
         if chosen == "torch":
-            force = _openmmtorch().TorchForce(inline(module))
+            with held_back():  # it writes the module into a buffer
+                force = _openmmtorch().TorchForce(inline(module))
             force.setOutputsForces(True)
             if cuda_graph and torch.device(device).type == "cuda":
                 force.setProperty("useCUDAGraphs", "true")
@@ -274,7 +276,8 @@ def torch_problem(platform: str = "Reference") -> str:
         return f"openmmtorch does not import: {' '.join(str(error).split())}"
 
     def make() -> Any:
-        force = openmmtorch.TorchForce(script(_Spring()))
+        with held_back():
+            force = openmmtorch.TorchForce(script(_Spring()))
         force.setOutputsForces(True)
         return force
 

@@ -188,16 +188,21 @@ def run_training(
     elif continue_from is not None and not restart:
         config, taken_over = branched(config, continue_from, cooldown)
     check_folders(config, run_folder, model_folder, restart)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    goes_on = restart and (run_folder / CONFIG).exists()
+    checkpoint = (_left_by(store, run_folder) if goes_on else None) or taken_over
+    network = build_network(config, store, _shape_of(checkpoint))
     deadline = Deadline(max_walltime)
     # the processes of other GPUs are started by the one that has the folder
     alone = locked(run_folder) if rank_zero_only.rank == 0 else contextlib.nullcontext()
     with deadline.kept(), alone:
         check_folders(config, run_folder, model_folder, restart)  # once more, now that nobody else can be at work
-        goes_on = restart and (run_folder / CONFIG).exists()
-        checkpoint = _left_by(store, run_folder) if goes_on else None
-        if checkpoint is None and rank_zero_only.rank == 0:
+        if checkpoint is not None and not checkpoint.exists():
+            raise InputError(f"another process has gone on with {run_folder} just now; try again")
+        if checkpoint is taken_over and rank_zero_only.rank == 0:
             _begin(config, run_folder, taken_over)
-        trained = _train(config, store, run_folder, checkpoint or taken_over, Interrupt(deadline), quiet)
+        trained = _train(config, store, network, run_folder, checkpoint, Interrupt(deadline), quiet)
         if trained is not None:
             _write_model(config, store, model_folder, *trained)
     return model_folder
@@ -233,7 +238,13 @@ def _begin(config: TrainConfig, run: Path, taken_over: Path | None) -> None:
 
 
 def _train(
-    config: TrainConfig, store: Store, run_folder: Path, checkpoint: Path | None, interrupt: Interrupt, quiet: bool
+    config: TrainConfig,
+    store: Store,
+    network: EdgeTransformer,
+    run_folder: Path,
+    checkpoint: Path | None,
+    interrupt: Interrupt,
+    quiet: bool,
 ) -> tuple[ForceTraining, torch.device, dict[str, Any]] | None:
     """Do the steps that are left; what was trained, where, and how long it took, in the process that writes the model.
 
@@ -242,10 +253,7 @@ def _train(
     KeyboardInterrupt
         When it was interrupted, with a checkpoint written.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
     first_step = _steps_of(checkpoint) if checkpoint else 0
-    network = build_network(config, store, _shape_of(checkpoint))
     module = ForceTraining(network, config, run_folder)
     if config.compile:
         if shutil.which("g++") is None and shutil.which("clang++") is None:

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
 from mdet_openmm.files import write_file
-from mdet_openmm.interrupt import Interrupt
+from mdet_openmm.interrupt import Interrupt, held_back
 from mdet_openmm.training.config import TrainConfig
 
 LOSSES = "loss.csv"
@@ -33,7 +33,8 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint."""
         content = io.BytesIO()
-        torch.save(checkpoint, content)
+        with held_back():
+            torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_file(Path(path), content.getvalue())
 
