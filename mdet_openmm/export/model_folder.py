@@ -26,7 +26,7 @@ import yaml
 
 import mdet_openmm
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.torchscript import MAKING
+from mdet_openmm.export.torchscript import MAKING, as_bytes
 from mdet_openmm.files import check_version, plain, unfinished
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
@@ -227,7 +227,7 @@ def save_model(
             (made / "README.md").write_text(card, encoding="utf-8")
             with MAKING, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about attributes that TorchScript leaves out, such as the config
-                torch.jit.script(stored).save(str(made / "network.pt"))
+                (made / "network.pt").write_bytes(as_bytes(torch.jit.script(stored)))
             manifest = {
                 "format": FORMAT,
                 "version": VERSION,

@@ -11,7 +11,8 @@ from mdet_openmm.export.force_module import bind, chosen_forces
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import default_offset
-from mdet_openmm.files import unfinished
+from mdet_openmm.export.torchscript import as_bytes
+from mdet_openmm.files import write_file
 from mdet_openmm.molecules.molecule import Molecule
 
 
@@ -90,8 +91,7 @@ def export(
         "seed": seed,
     }
     try:
-        with unfinished(path) as made:
-            module.save(str(made), _extra_files={"metadata.json": json.dumps(metadata, indent=1)})
+        write_file(path, as_bytes(module, **{"metadata.json": json.dumps(metadata, indent=1)}))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error}") from None
     return path

@@ -9,6 +9,8 @@ from typing import Any, Final, TypeVar
 import torch
 from torch import nn
 
+from mdet_openmm.interrupt import held_back
+
 R = TypeVar("R")
 
 MAKING: Final = threading.RLock()
@@ -44,6 +46,12 @@ def inline(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     with MAKING:
         torch._C._jit_pass_inline(module.graph)
         return module
+
+
+def as_bytes(module: torch.jit.ScriptModule, **extra_files: str) -> bytes:
+    """What ``module.save`` writes, which itself aborts the process where a disk is full."""
+    with MAKING, held_back():
+        return bytes(module.save_to_buffer(_extra_files=extra_files))
 
 
 def run_plainly() -> None:
