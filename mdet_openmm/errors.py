@@ -47,6 +47,11 @@ def what_ran_out(error: BaseException | None) -> str | None:
     return None
 
 
+def was_interrupted(error: BaseException) -> bool:
+    """Whether an exception is a KeyboardInterrupt, or what C++ has made of one that Python code under it raised."""
+    return isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt: " in str(error)
+
+
 def exit_status(command: Callable[[], None]) -> int:
     """Run a command and turn its outcome into an exit status, the same for every door of the package.
 
@@ -106,11 +111,11 @@ def _outcome(command: Callable[[], None]) -> int:
     except RunStopped as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 3
-    except KeyboardInterrupt as error:
-        why = " by --max-walltime" if isinstance(error, TimeIsUp) else ""
-        print(f"interrupted{why}; a command that has --restart goes on with it", file=sys.stderr)
-        return 130
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if was_interrupted(error):
+            why = " by --max-walltime" if isinstance(error, TimeIsUp) else ""
+            print(f"interrupted{why}; a command that has --restart goes on with it", file=sys.stderr)
+            return 130
         reason = what_ran_out(error)
         if reason is None:
             raise

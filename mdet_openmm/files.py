@@ -46,7 +46,8 @@ def put(made: Path, path: Path) -> None:
 def write_file(path: Path, content: bytes | str) -> None:
     """Put a file in its place in one go: readers see the old content or the new, also after a crash."""
     with unfinished(path) as beside:
-        beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        # what UTF-8 has not is a file name with other bytes; JSON reads its escape back as such
+        beside.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,10 +8,18 @@ from typing import Any
 
 
 class _Lasting:
-    """A text stream whose reader may go away, as ``head`` does: what follows is written to nobody."""
+    """A text stream whose reader may go away, as ``head`` does: what follows is written to nobody.
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    Parameters
+    ----------
+    stream
+        To write to.
+    ignored
+        Errors in writing that are no errors.
+    """
+
+    def __init__(self, stream: Any, ignored: type[OSError] = BrokenPipeError) -> None:
+        self._stream, self._ignored = stream, ignored
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -20,7 +28,7 @@ class _Lasting:
         """Write, or do as if."""
         try:
             return int(self._stream.write(text))
-        except BrokenPipeError:
+        except self._ignored:
             self._let_go()
             return len(text)
 
@@ -28,13 +36,13 @@ class _Lasting:
         """Flush, or do as if."""
         try:
             self._stream.flush()
-        except BrokenPipeError:
+        except self._ignored:
             self._let_go()
 
     def end(self) -> None:
         """Flush; what cannot be written is dropped, not tried again when the interpreter ends."""
         try:
-            self.flush()
+            self._stream.flush()
         except (OSError, ValueError):  # a full disk; a stream that was closed
             self._let_go()
 
@@ -47,17 +55,21 @@ class _Lasting:
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
-    """Within it, letters that the terminal lacks are replaced in what is printed, and a closed pipe is no error."""
+    """Within it, letters that the terminal lacks are replaced in what is printed, and a closed pipe is no error.
+
+    Nor is anything that befalls stderr: there is nobody to tell. A stream that was closed from the beginning is one to
+    nobody, and not the next file that is opened.
+    """
     before = sys.stdout, sys.stderr
-    for stream in before:
+    out, err = (stream or open(os.devnull, "w") for stream in before)  # noqa: SIM115 (to the end of the process)
+    for stream in (out, err):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    ours: list[Any] = [stream and _Lasting(stream) for stream in before]  # None: there is none, print does nothing
+    ours = _Lasting(out), _Lasting(err, OSError)
     sys.stdout, sys.stderr = ours
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
         for stream in ours:
-            if stream is not None:
-                stream.end()
+            stream.end()

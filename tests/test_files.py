@@ -1,7 +1,9 @@
 """Files that are whole whenever they are seen, and folders for one at a time."""
 
 import errno
+import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,12 @@ def test_a_file_that_is_there_stays_when_the_new_one_fails(tmp_path: Path) -> No
     assert path.read_bytes() == '{\n  "a": "Å"\n}\n'.encode() and names(tmp_path) == ["summary.json"]
     write_file(path, b"\x00new")
     assert path.read_bytes() == b"\x00new" and names(tmp_path) == ["summary.json"]
+
+
+def test_a_file_name_that_is_not_utf8_goes_into_json_and_comes_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"w\xff.pdb")
+    write_json(tmp_path / "summary.json", {"system": name})
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8")) == {"system": name}
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:

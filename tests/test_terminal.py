@@ -66,6 +66,7 @@ def raising(error: BaseException) -> Callable[[], None]:
         (OSError("Can't write data (errno = 28, error message = 'No space left on device')"), 3, "stopped: cannot wr"),
         (PermissionError(errno.EACCES, "x", b"run/events"), 3, "stopped: cannot use run/events: Permission denied"),
         (MemoryError(), 3, "stopped: out of memory; free some"),
+        (RuntimeError("TorchScript\nRuntimeError: KeyboardInterrupt: <EMPTY MESSAGE>\n\nAt:"), 130, "interrupted; a"),
         (
             RuntimeError("in TorchScript\nRuntimeError: DefaultCPUAllocator: can't allocate memory: 8 bytes\n"),
             3,
@@ -102,6 +103,37 @@ def test_threads_do_not_repeat_what_ran_out(
 
     assert exit_status(command) == 0
     assert [args.exc_type for args in told] == [ValueError]
+
+
+CLOSED = """
+import os, sys
+from mdet_openmm.errors import exit_status
+from tqdm import tqdm
+
+def command():
+    print("nobody", flush=True)
+    with open(sys.argv[1], "w") as file:
+        os.write(1, b"from C")
+        list(tqdm(range(3)))
+        file.write("data")
+
+sys.exit(exit_status(command))
+"""
+
+
+def test_streams_that_are_closed_are_not_the_next_file_that_is_opened(tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -c '{CLOSED}' {tmp_path / 'data'} >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command]).returncode == 0
+    assert (tmp_path / "data").read_text() == "data"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_errors_that_nobody_can_read_keep_their_status() -> None:
+    code = (
+        "import sys; from mdet_openmm.errors import *\ndef fail(): raise InputError('x')\nsys.exit(exit_status(fail))"
+    )
+    with open("/dev/full", "w") as full:
+        assert subprocess.run([sys.executable, "-c", code], stdout=full, stderr=full).returncode == 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

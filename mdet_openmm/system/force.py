@@ -16,7 +16,7 @@ import openmm
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdet_openmm.errors import InputError
+from mdet_openmm.errors import InputError, was_interrupted
 from mdet_openmm.export.torchscript import MAKING, inline, once, run_plainly, script
 from mdet_openmm.interrupt import held_back
 from mdet_openmm.system.cuda_graph import ForceCall, GraphedCall, wants_graph
@@ -112,6 +112,8 @@ def _not_here(state: Any) -> Any:
 def original_errors(force: Any) -> Iterator[None]:
     """Raise the exception that a PythonForce's callback met, not the OpenMMException that OpenMM makes of it.
 
+    And a KeyboardInterrupt where Ctrl-C met Python code under TorchScript, which makes a RuntimeError of it.
+
     Parameters
     ----------
     force
@@ -119,12 +121,15 @@ def original_errors(force: Any) -> Iterator[None]:
     """
     try:
         yield
-    except openmm.OpenMMException as error:
+    except (openmm.OpenMMException, RuntimeError) as error:
         callback = getattr(force, "callback", None)
         original = getattr(callback, "error", None)
-        if callback is None or original is None:
+        if was_interrupted(error if original is None else original):
+            original = KeyboardInterrupt()
+        if original is None:
             raise
-        callback.error = None
+        if callback is not None:
+            callback.error = None
         raise original from error
 
 
