@@ -34,8 +34,8 @@ from published_size import PUBLISHED, TEXTBOOK_TENSORS, WIDTH, TextbookNetwork, 
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import available_memory, peak_bytes
+from mdet_openmm.files import write_json
 from mdet_openmm.simulation.dynamics import nanoseconds_per_day
-from mdet_openmm.simulation.run_folder import replace_json
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.platform import choose_platform
 from mdet_openmm.units import ANGSTROM_PER_NM, BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE
@@ -280,7 +280,7 @@ def main() -> None:
             break
         row = measure(case, rates, options.device, options.seconds)
         measured["rows"][case.key] = row
-        replace_json(path, measured)
+        write_json(path, measured)
         pace = f"{row['steps_per_s']:.4g} steps/s" if "step_s" in row else row.get("failed") or row["skipped"]
         print(f"{case.key}: {pace}", file=sys.stderr, flush=True)
         if "failed" in row and not answers(options.device):

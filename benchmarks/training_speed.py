@@ -25,10 +25,10 @@ from gpu_floors import synchronize
 from published_size import PUBLISHED, TextbookNetwork, processor, random_state_dict, slug
 from torch import Tensor, nn
 
+from mdet_openmm.files import write_json
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.settings import read_settings
-from mdet_openmm.simulation.run_folder import replace_json
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.module import ForceTraining
@@ -187,7 +187,7 @@ def main() -> None:
             kept = [*(r for r in kept if not what.items() <= r.items()), *same]
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                replace_json(path, {"about": about, "rows": kept})
+                write_json(path, {"about": about, "rows": kept})
         rows += same
         print(table(same).splitlines()[-1], file=sys.stderr, flush=True)
     print(f"{network_size}, {size} molecules of {options.atoms} atoms, {device}, torch {torch.__version__}\n")

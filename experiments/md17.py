@@ -28,13 +28,13 @@ import openmm
 from numpy.typing import NDArray
 
 import mdet_openmm
+from mdet_openmm.cores import available_cores
 from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock, MoleculeRow, write_dataset
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, exit_status
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.files import write_json
 from mdet_openmm.measure.pair_distances import density_error, pair_density
-from mdet_openmm.side_by_side import available_cores
-from mdet_openmm.simulation.run_folder import replace_json
 from mdet_openmm.studies.estimate import Estimate
 from mdet_openmm.studies.folder import STUDY
 from mdet_openmm.studies.protocol import benchmark
@@ -143,9 +143,9 @@ class Case:
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
     """Those settings of a training that decide what comes of it."""
-    from mdet_openmm.training.fit import plain
+    from mdet_openmm.training.fit import stored
 
-    return {key: value for key, value in plain(config).items() if key not in OF_THE_MACHINE}
+    return {key: value for key, value in stored(config).items() if key not in OF_THE_MACHINE}
 
 
 def splits_of(pool: dict[str, NDArray[Any]], validation: int, most: int | None) -> dict[str, NDArray[np.int64]]:
@@ -298,7 +298,7 @@ class Results:
         self.rows[case.name] = {**row, "asked": case.asked, what: found, "about": self.about}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows = {name: self.rows[name] for name in sorted(self.rows)}
-        replace_json(self.path, {"about": self.about, "rows": rows})
+        write_json(self.path, {"about": self.about, "rows": rows})
 
 
 def estimate_of(cell: dict[str, Any]) -> Estimate:

@@ -12,6 +12,8 @@ from mdet_openmm.errors import InputError, exit_status
 from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS
 from mdet_openmm.published.settings import ImportSettings
 from mdet_openmm.settings import OneLineParser, add_flags, from_namespace, read_settings
+from mdet_openmm.walltime import HELP as WALLTIME_HELP
+from mdet_openmm.walltime import Walltime
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -32,7 +34,7 @@ def _label(args: argparse.Namespace) -> None:
 
     config = read_config(args.config)
     output = args.output or Path("data") / (args.config.name.split(".")[0] + ".h5")
-    summary = run_label(config, output, workers=args.workers, restart=args.restart)
+    summary = run_label(config, output, workers=args.workers, restart=args.restart, max_walltime=args.max_walltime)
     print(json.dumps(summary, indent=1))
 
 
@@ -66,6 +68,7 @@ def _train(args: argparse.Namespace, start_from: str | None = None) -> None:
         continue_from=args.continue_from,
         cooldown=args.cooldown,
         quiet=args.quiet,
+        max_walltime=args.max_walltime,
     )
     print(f"model written: {folder}")
 
@@ -256,6 +259,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--run-folder", type=Path, help="checkpoints and logs [runs/NAME]")
     for sub in (label, train, tune):
         sub.add_argument("--restart", action="store_true", help="go on with an interrupted run")
+        sub.add_argument("--max-walltime", type=Walltime, metavar="TIME", help=WALLTIME_HELP)
     for sub in (train, tune):
         sub.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -305,8 +309,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status, see `mdet_openmm.errors.exit_status`.
     """
-    args = build_parser().parse_args(argv)
-    return exit_status(lambda: args.run(args))
+
+    def command() -> None:
+        args = build_parser().parse_args(argv)
+        args.run(args)
+
+    return exit_status(command)
 
 
 if __name__ == "__main__":

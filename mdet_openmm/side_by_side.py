@@ -13,13 +13,20 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import TypeVar
 
+from mdet_openmm.cores import available_cores
 from mdet_openmm.dask_cluster import results_by_dask
 from mdet_openmm.errors import RunStopped
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+ONE_THREAD = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 LOOK_SECONDS = 2.0
 
 
@@ -73,20 +80,15 @@ def run_side_by_side(
     ended: set[int] = set()
     results: dict[int, Result] = {}
     found = contextlib.closing(_results(job, tasks, order, workers or available_cores(), scheduler))
-    with _sigterm_interrupts(), _shown(tasks, ended, cost, done, title, quiet), found as stream:
+    with sigterm_interrupts(), _shown(tasks, ended, cost, done, title, quiet), found as stream:
         for index, result in stream:
             results[index] = result
             ended.add(index)
     return [results[i] for i in range(len(tasks))]
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def sigterm_interrupts() -> Iterator[None]:
     """SIGTERM, which queues send before they kill, as Ctrl-C; where signals can be caught."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -113,19 +115,43 @@ def _results(
         for index in order:
             yield index, job(tasks[index])
     else:
-        yield from _by_processes(job, tasks, order, min(workers, len(tasks)))
+        yield from by_processes(job, tasks, order, min(workers, len(tasks)))
 
 
-def _by_processes(
-    job: Callable[[Task], Result], tasks: Sequence[Task], order: list[int], workers: int
-) -> Iterator[tuple[int, Result]]:
-    with _one_thread_each(), _pool(workers) as pool:
+def by_processes(
+    job: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    order: Sequence[int],
+    workers: int,
+    died: str = "killed, or out of memory",
+) -> Generator[tuple[int, Result], None, None]:
+    """Results with the positions of their tasks, as they come, from processes of one thread each.
+
+    The processes are gone when the iterator is exhausted or closed, or has raised.
+
+    Parameters
+    ----------
+    job, tasks
+        As for `run_side_by_side`.
+    order
+        In which the tasks are begun.
+    workers
+        Processes.
+    died
+        Of what a worker may have died.
+
+    Raises
+    ------
+    RunStopped
+        If a worker died.
+    """
+    with one_thread_each(), _pool(workers) as pool:
         futures = {pool.submit(_in_worker, job, tasks[index]): index for index in order}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool:
-            raise RunStopped("a worker process died (killed, or out of memory); go on with --restart") from None
+            raise RunStopped(f"a worker process died ({died}); go on with --restart") from None
 
 
 @contextlib.contextmanager
@@ -144,7 +170,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Set the number of threads for processes that are started now; libraries read it when they are loaded."""
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))

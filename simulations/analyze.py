@@ -16,10 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the flags and analyse; returns the exit status."""
     parser = OneLineParser(prog="analyze.py", description="Analyse an output folder of run_nvt.py or run_nve.py.")
     add_flags(parser, AnalyzeSettings, positional=["folder"])
-    settings = from_namespace(AnalyzeSettings, parser.parse_args(arguments))
 
     def command() -> None:
-        run_analysis(settings)
+        run_analysis(from_namespace(AnalyzeSettings, parser.parse_args(arguments)))
 
     return exit_status(command)
 

@@ -24,7 +24,7 @@ def wait_for_the_end(folder: str) -> None:
     """As a run does it: a signal asks for an end, which comes after a checkpoint."""
     import time
 
-    from mdet_openmm.simulation.interrupt import Interrupt
+    from mdet_openmm.interrupt import Interrupt
 
     with Interrupt() as interrupt:
         (Path(folder) / f"started-{os.getpid()}").touch()

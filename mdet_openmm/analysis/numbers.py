@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.analysis.study import Study
+from mdet_openmm.files import plain
 from mdet_openmm.measure import geometry
 from mdet_openmm.measure.pair_distances import BIN_WIDTH
 
@@ -76,7 +77,7 @@ def numbers_of(study: Study) -> dict[str, Any]:
         },
         "notes": study.notes,
     }  # fmt: skip
-    return {key: _plain(value) for key, value in result.items()}
+    return {key: plain(value) for key, value in result.items()}
 
 
 def _angle_numbers(
@@ -99,18 +100,3 @@ def _angle_numbers(
             }
         )
     return rows
-
-
-def _plain(value: Any) -> Any:
-    """JSON types only, and null for what is not finite, which JSON cannot say."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

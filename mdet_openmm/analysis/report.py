@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mdet_openmm.analysis.settings import AnalyzeSettings
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import write_file
 
 JSON_NAME, PAGE_NAME = "analysis.json", "report.html"
 
@@ -61,9 +62,7 @@ def analyze(folder: Path, reference: Path | None = None, output: Path | None = N
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            part = target / f".{name}.partial"
-            part.write_bytes(content)
-            part.replace(target / name)
+            write_file(target / name, content)
     except OSError as error:
         raise InputError(f"cannot write the report in {target}: {error.strerror}; give another --output") from None
     for name in NAMES:  # an earlier analysis may have drawn what there is no more

@@ -2,43 +2,42 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
-import json
-import multiprocessing
-import os
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from mdet_openmm.cores import available_cores
 from mdet_openmm.data.config import LabelConfig
 from mdet_openmm.data.labels import TeacherFailure
 from mdet_openmm.data.layout import hdf5, write_dataset
-from mdet_openmm.data.partial import PartialRun, block_path, is_done, load_block, save_block, save_molecules
+from mdet_openmm.data.partial import block_path, is_done, load_block, partial_run, save_block, save_molecules
 from mdet_openmm.data.sources import PlacedEntry, Source, distinct, placed_entries, read_source
 from mdet_openmm.data.tasks import Task, bundles, cost, plan, run_tasks
 from mdet_openmm.data.teacher import BATCHED, check_teachable, make_teacher, teacher_version
 from mdet_openmm.errors import InputError, RunStopped
+from mdet_openmm.files import plain, put
+from mdet_openmm.side_by_side import by_processes, one_thread_each, sigterm_interrupts
+from mdet_openmm.walltime import Deadline
 
-_ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
 _ENTRIES = 100
 """Molecules whose start structures a worker makes at a time."""
 
 
-def run_label(config: LabelConfig, output: Path, workers: int | None = None, restart: bool = False) -> dict[str, Any]:
+def run_label(
+    config: LabelConfig,
+    output: Path,
+    workers: int | None = None,
+    restart: bool = False,
+    max_walltime: float | None = None,
+) -> dict[str, Any]:
     """Make and label the conformations of a data set.
 
     While it runs, finished tasks are kept in the folder ``<output>.partial``; the data set appears under its name
@@ -56,6 +55,8 @@ def run_label(config: LabelConfig, output: Path, workers: int | None = None, res
         Worker processes of one thread each; by default as many as there are cores for this process.
     restart
         Go on with an interrupted run. Without it, what an interrupted run left is not touched.
+    max_walltime
+        Stop before so many hours have passed.
 
     Returns
     -------
@@ -69,37 +70,31 @@ def run_label(config: LabelConfig, output: Path, workers: int | None = None, res
         For unusable molecules or teacher, an output that exists, or an interrupted run of another configuration.
     RunStopped
         If not one frame could be labelled, or a worker process died.
+    KeyboardInterrupt
+        After Ctrl-C or SIGTERM, or with ``max_walltime`` nearly over; finished tasks are kept.
     """
     began = time.perf_counter()
     output = Path(output)
     if workers is not None and workers < 1:
         raise InputError("label: at least one worker is needed")
-    workers = workers or len(
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    )
+    workers = workers or available_cores()
     partial = output.with_name(output.name + ".partial")
     hdf5()
     _check_output(output, partial, restart)
-    with _environment(_ONE_THREAD):
+    with Deadline(max_walltime).kept(), sigterm_interrupts(), one_thread_each():
         sources = _read_sources(config, workers)
         tasks = plan(config, sources)
         provenance = _provenance(config, sources)
         if output.exists():
             return _finished(output, partial, provenance)
         _try_teacher(config, sources)
-        rows = [source.row for source in sources]
-        with PartialRun(partial, provenance):
-            save_molecules(partial, rows)
-            _work(config, sources, tasks, partial, workers)
-            blocks = (load_block(block_path(partial, task.index)) for task in tasks)
-            assembled = partial / "assembled.h5"
-            summary = write_dataset(assembled, rows, blocks, provenance, compact=config.compact)
-            if not summary["frames"]:
-                raise RunStopped(_why_none(summary, config))
-            with open(assembled, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(assembled, output)
-            shutil.rmtree(partial)
+        with partial_run(partial, provenance):
+            summary = None
+            if not output.exists():  # now that nobody else can be at work
+                summary = _make(config, sources, tasks, provenance, partial, output, workers)
+        if summary is None:
+            return _finished(output, partial, provenance)
+        shutil.rmtree(partial, ignore_errors=True)
     return {
         "output": str(output),
         "molecules": len(sources),
@@ -119,6 +114,28 @@ def _why_none(summary: dict[str, Any], config: LabelConfig) -> str:
     counts = [f"{count} {reasons[name]}" for name, count in summary["skipped"].items() if count]
     said = f"; the teacher first said: {summary['first_failure']}" if summary["first_failure"] else ""
     return f"not one frame could be labelled: {', '.join(counts) or 'none was asked for'}{said}"
+
+
+def _make(
+    config: LabelConfig,
+    sources: list[Source],
+    tasks: list[Task],
+    provenance: dict[str, Any],
+    partial: Path,
+    output: Path,
+    workers: int,
+) -> dict[str, Any]:
+    """Do what is left of the tasks and make the data set of all; its counts."""
+    rows = [source.row for source in sources]
+    save_molecules(partial, rows)
+    _work(config, sources, tasks, partial, workers)
+    blocks = (load_block(block_path(partial, task.index)) for task in tasks)
+    assembled = partial / "assembled.h5"
+    summary = write_dataset(assembled, rows, blocks, provenance, compact=config.compact)
+    if not summary["frames"]:
+        raise RunStopped(_why_none(summary, config))
+    put(assembled, output)
+    return summary
 
 
 def _check_output(output: Path, partial: Path, restart: bool) -> None:
@@ -149,7 +166,7 @@ def _provenance(config: LabelConfig, sources: list[Source]) -> dict[str, Any]:
         "teacher_version": teacher_release,
         "package_version": package,
         "seed": config.seed,
-        "config": json.loads(json.dumps(dataclasses.asdict(config), default=lambda path: Path(path).name)),
+        "config": plain(dataclasses.asdict(config), lambda path: Path(path).name),
         "start_structures_sha256": starts.hexdigest(),
     }
 
@@ -180,12 +197,14 @@ def _read_sources(config: LabelConfig, workers: int) -> list[Source]:
     shown: dict[str, Any] = {"desc": "start structures", "unit": "molecule", "delay": 2.0, "mininterval": 1.0}
     if workers == 1 or len(chunks) < 2:
         return distinct([read_source(one, config) for one in tqdm(entries, leave=False, **shown)])
-    sources: list[Source] = []
-    with tqdm(total=len(entries), leave=False, **shown) as bar, _pool(config, min(workers, len(chunks))) as pool:
-        for part in pool.map(_do_sources, chunks):
-            sources += part
+    parts: dict[int, list[Source]] = {}
+    job = functools.partial(_do_sources, config=config)
+    found = by_processes(job, chunks, range(len(chunks)), min(workers, len(chunks)))
+    with tqdm(total=len(entries), leave=False, **shown) as bar, contextlib.closing(found) as results:
+        for index, part in results:
+            parts[index] = part
             bar.update(len(part))
-    return distinct(sources)
+    return distinct([source for index in range(len(chunks)) for source in parts[index]])
 
 
 def _try_teacher(config: LabelConfig, sources: list[Source]) -> None:
@@ -233,79 +252,27 @@ def _work(config: LabelConfig, sources: list[Source], tasks: list[Task], partial
             mininterval=0.2 if often else 15.0,
             maxinterval=1.0 if often else 30.0,
         ) as bar,
-        _pool(config, min(workers, len(left))) as pool,
+        contextlib.closing(
+            by_processes(
+                functools.partial(_do, config=config),
+                [(b, [sources[t.molecule] for t in b], [block_path(partial, t.index) for t in b]) for b in left],
+                range(len(left)),
+                min(workers, len(left)),
+                died="killed, out of memory, or a crash of the teacher",
+            )
+        ) as results,
     ):
-        futures: dict[Future[None], tuple[Task, ...]] = {
-            pool.submit(_do, b, [sources[t.molecule] for t in b], [block_path(partial, t.index) for t in b]): b
-            for b in left
-        }
-        try:
-            for future in as_completed(futures):
-                future.result()
-                done = futures[future]
-                frames += sum(t.expected for t in done)
-                bar.set_postfix_str(f"{frames} frames", refresh=False)
-                bar.update(work[done[0].index])
-        except BrokenProcessPool:
-            raise RunStopped(
-                "a worker process died (killed, out of memory, or a crash of the teacher); go on with --restart"
-            ) from None
+        for index, _ in results:
+            frames += sum(t.expected for t in left[index])
+            bar.set_postfix_str(f"{frames} frames", refresh=False)
+            bar.update(work[left[index][0].index])
 
 
-@contextlib.contextmanager
-def _pool(config: LabelConfig, workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that are gone afterwards, however it ends."""
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(config,)
-    )
-    try:
-        yield pool
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for a while; workers inherit them before they import anything."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-_config: LabelConfig
-"""The configuration, in a worker process."""
-
-
-def _start_worker(config: LabelConfig) -> None:
-    global _config
-    _config = config
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def leave_with_parent(sentinel: int) -> None:
-            wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=leave_with_parent, args=(parent.sentinel,), daemon=True).start()
-
-
-def _do(tasks: tuple[Task, ...], sources: list[Source], paths: list[Path]) -> None:
-    for path, block in zip(paths, run_tasks(tasks, _config, sources), strict=True):
+def _do(bundle: tuple[tuple[Task, ...], list[Source], list[Path]], config: LabelConfig) -> None:
+    tasks, sources, paths = bundle
+    for path, block in zip(paths, run_tasks(tasks, config, sources), strict=True):
         save_block(path, block)
 
 
-def _do_sources(entries: list[PlacedEntry]) -> list[Source]:
-    return [read_source(entry, _config) for entry in entries]
+def _do_sources(entries: list[PlacedEntry], config: LabelConfig) -> list[Source]:
+    return [read_source(entry, config) for entry in entries]

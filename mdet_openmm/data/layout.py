@@ -1,7 +1,11 @@
 """The layout of a data set in HDF5: names, units, and how one is written. See docs/data-format.md."""
 
+import atexit
+import contextlib
 import json
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,13 +155,12 @@ def write_dataset(
     dict
         Counts: frames, frames of each split, skipped frames for each reason, and the first message of the teacher.
     """
-    h5py = hdf5()
     failures = np.zeros((len(molecules), len(FAILURES)), dtype=np.int64)
     splits = np.zeros(len(SPLITS), dtype=np.int64)
     message = ""
     packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 6, "shuffle": True} if compact else {}
     atom_chunk, frame_chunk = (_PACKED_CHUNK, _PACKED_CHUNK) if compact else (_ATOM_CHUNK, _FRAME_CHUNK)
-    with h5py.File(path, "w", libver=("v110", "v110"), track_order=False) as file:
+    with _whole_or_abandoned(path) as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
         for key, value in provenance.items():
@@ -204,6 +207,38 @@ def write_dataset(
         file.attrs["first_failure"] = message
     by_split = {name: int(n) for name, n in zip(SPLITS, splits, strict=True)}
     return {"frames": total, "splits": by_split, "skipped": skipped, "first_failure": message}
+
+
+@contextlib.contextmanager
+def _whole_or_abandoned(path: Path) -> Iterator[Any]:
+    """A new HDF5 file. One that cannot be written is not closed: HDF5 could not, and would end the process by trying.
+
+    It would do so again when the interpreter ends (a segmentation fault, HDF5 2.0), which therefore ends without it,
+    with the exit status of a command that the disk has stopped.
+    """
+    file = hdf5().File(path, "w", libver=("v110", "v110"), track_order=False)
+    try:
+        yield file
+        file.flush()
+        file.close()
+    except (OSError, RuntimeError):
+        objects: list[Any] = [file]
+        file.visititems(lambda name, each: objects.append(each))
+        _ABANDONED.append(objects)
+        atexit.register(_end_without_hdf5)
+        raise
+    except BaseException:
+        file.close()
+        raise
+
+
+_ABANDONED: list[Any] = []
+
+
+def _end_without_hdf5() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(3)
 
 
 def _few_bits(values: NDArray[np.float32]) -> NDArray[np.float32]:

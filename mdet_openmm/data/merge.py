@@ -5,7 +5,6 @@ the merged file: errors before and after a training on it can be compared.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock, MoleculeRow, hdf5, write_dataset
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import unfinished
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,12 @@ def merge_data(data: Path, additions: Sequence[Path], output: Path, share: float
     for number, (store, molecules) in enumerate(zip(stores, places, strict=True)):
         parts.append(Part(store, molecules, first_task, repeats if number else 1))
         first_task += 1 + int(_column(store, "task").max(initial=-1))
-    unfinished = output.with_name(output.name + ".partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         total = sum(len(store) for store in stores) + (repeats - 1) * new
-        with tqdm(total=total, desc="merge", unit="frame", leave=False, mininterval=0.5) as bar:
-            summary = write_dataset(unfinished, rows, _shown(parts, bar), _provenance(parts, share))
-        with open(unfinished, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, output)
+        bar = tqdm(total=total, desc="merge", unit="frame", leave=False, mininterval=0.5)
+        with bar, unfinished(output) as made:
+            summary = write_dataset(made, rows, _shown(parts, bar), _provenance(parts, share))
     except OSError as error:
         raise InputError(f"cannot write {output}: {error}") from None
     return {

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mdet_openmm.data.layout import FORMAT, FORMAT_VERSION, MoleculeRow, hdf5
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import check_version
 
 _GAP = 16384
 """Rows of atoms that are cheaper to read and throw away than to begin another read."""
@@ -69,8 +70,7 @@ class Store:
         form = file.attrs.get("format")
         if form != FORMAT:
             raise InputError(f"{self.path} is HDF5 but not a data set of mdet label (its format attribute is {form!r})")
-        if int(file.attrs["format_version"]) > FORMAT_VERSION:
-            raise InputError(f"{self.path} has a newer layout than this version reads; update mdet-openmm")
+        check_version(file.attrs.get("format_version"), FORMAT_VERSION, self.path)
         try:
             self.split_names: tuple[str, ...] = tuple(file["frames"].attrs["splits"])
             self.kind_names: tuple[str, ...] = tuple(file["frames"].attrs["kinds"])

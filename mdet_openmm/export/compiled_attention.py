@@ -1,12 +1,12 @@
 """The compiled triangular attention as an operator that TorchScript calls, where it works."""
 
-import functools
 import logging
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from mdet_openmm.export.torchscript import once
 from mdet_openmm.network.attention import TriangularAttention, attention_of_projections
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
@@ -15,7 +15,7 @@ _LIBRARY: Final = torch.library.Library("mdet_openmm", "DEF")
 _LIBRARY.define("triangular_attention(Tensor qkvv, int n_heads) -> Tensor")
 
 
-@functools.cache
+@once
 def kernel_problem() -> str:
     """Why the compiled kernel does not work here; empty if it does. The first call compiles it, or reads it in."""
     try:

@@ -1,12 +1,12 @@
 """Linear layers by oneDNN: in fp32 on an AMD processor half as fast again as by the library that PyTorch prefers."""
 
-import functools
-
 import torch
 from torch import Tensor, nn
 
+from mdet_openmm.export.torchscript import once
 
-@functools.cache
+
+@once
 def onednn_problem() -> str:
     """Why oneDNN's linear layer does not work here; empty if it does."""
     try:

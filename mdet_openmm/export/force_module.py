@@ -19,6 +19,7 @@ from mdet_openmm.export.fast_linear import use_onednn
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISIONS
 from mdet_openmm.export.rotations import hashed_rotation, random_rotation, rotation_group
+from mdet_openmm.export.torchscript import MAKING, run_plainly, script
 from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.network.nodes import MAX_CHARGE, MAX_MULTIPLICITY
 from mdet_openmm.settings import one_of
@@ -78,6 +79,7 @@ class ForceModule(nn.Module):
         super().__init__()
         one_of("offset", offset, OFFSETS)
         self.network = network
+        self.n_atoms = int(getattr(network, "n_atoms", 0))  # 0: a network of any number of them
         self.register_buffer("rotations", rotation_group(frames))
         self.turned = frames > 1 or offset != "none"
         self.offset = offset
@@ -104,6 +106,8 @@ class ForceModule(nn.Module):
             Energy in kJ/mol (no dimensions) and contiguous forces (n, 3) in kJ/mol/nm, both in the dtype of the
             positions and without a graph.
         """
+        if self.n_atoms > 0 and positions.size(0) != self.n_atoms:
+            raise ValueError(f"the force is bound to {self.n_atoms} atoms, not {positions.size(0)}")
         # TorchForce passes positions that require gradients, and would have a graph built of everything below.
         given = positions.detach().to(torch.float64)
         with torch.no_grad():
@@ -151,17 +155,6 @@ class ForceModule(nn.Module):
         forces = minus_gradient(energy, r)
         # r are positions about their centroid, and this is the derivative of that
         return energy.detach(), forces - forces.mean(dim=0, keepdim=True)
-
-
-def run_plainly() -> None:
-    """Tell TorchScript, for this process, to run graphs as they are written.
-
-    Otherwise it watches the first calls of a module and rewrites its graph for them. For these modules that gains
-    nothing on a CPU (there is nothing to fuse), makes the second and third call take up to seconds, changes last bits
-    between the first calls and the later ones, so that a restart is not exact, and its own differentiation of frozen
-    graphs of mixed precision crashes the process (torch 2.9).
-    """
-    torch.jit.set_fusion_strategy([])
 
 
 def chosen_forces(model: "Model", forces: str | None) -> str:
@@ -258,20 +251,20 @@ def bind(
             raise InputError(f"the model {model.name} was not trained on {what} {value}, only on {known}")
         if not lowest <= value <= highest:
             raise InputError(f"a {what} must be from {lowest} to {highest}, not {value}: the network has no other")
-    network = copy.deepcopy(model.network).requires_grad_(False).eval()
-    if precision == "mixed":
-        network.to_mixed()
-    else:
-        network.to(torch.float64 if precision == "double" else torch.float32)
-    bound = BoundNetwork(network, numbers, charge, multiplicity, rounded=precision == "fp32")
-    if compiled and not conservative:  # neither has a derivative
-        compile_attention(network)
-        for part in (network.layers, network.radial, network.decomposer, network.atomic_energies):
-            if part is not None:
-                use_onednn(part)
-    run_plainly()
-    module = ForceModule(bound, frames, offset, seed, model.has_energy, conservative, raw)
-    return torch.jit.script(module.eval())
+    with MAKING:
+        network = copy.deepcopy(model.network).requires_grad_(False).eval()
+        if precision == "mixed":
+            network.to_mixed()
+        else:
+            network.to(torch.float64 if precision == "double" else torch.float32)
+        bound = BoundNetwork(network, numbers, charge, multiplicity, rounded=precision == "fp32")
+        if compiled and not conservative:  # neither has a derivative
+            compile_attention(network)
+            for part in (network.layers, network.radial, network.decomposer, network.atomic_energies):
+                if part is not None:
+                    use_onednn(part)
+        run_plainly()
+        return script(ForceModule(bound, frames, offset, seed, model.has_energy, conservative, raw))
 
 
 def forces(module: torch.jit.ScriptModule, positions: NDArray[np.float64]) -> tuple[float | None, NDArray[np.float64]]:

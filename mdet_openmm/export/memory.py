@@ -123,4 +123,12 @@ def available_memory() -> int:
         free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):  # no control group, or no limit ("max")
         pass
+    try:  # ulimit -v, which some queues set
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        free += [limit - taken] if limit != resource.RLIM_INFINITY else []
+    except (ImportError, OSError):
+        pass
     return max(0, min(free))

@@ -15,8 +15,6 @@ Nothing in a model folder is executed when it is loaded.
 import copy
 import hashlib
 import json
-import os
-import shutil
 import warnings
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
@@ -28,6 +26,8 @@ import yaml
 
 import mdet_openmm
 from mdet_openmm.errors import InputError
+from mdet_openmm.export.torchscript import MAKING, as_bytes
+from mdet_openmm.files import check_version, plain, unfinished
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.settings import from_mapping
@@ -214,39 +214,32 @@ def save_model(
     folder = Path(folder).absolute()
     if folder.exists():
         raise InputError(f"{folder} exists; remove it or give the model another name")
-    plain = copy.deepcopy(network).cpu().requires_grad_(False).eval().to(torch.float32)
-    state = {key: value.contiguous() for key, value in plain.state_dict().items()}
-    config = {"network": _plain(asdict(plain.config)), "training": _plain(training)}
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    stored = copy.deepcopy(network).cpu().requires_grad_(False).eval().to(torch.float32)
+    state = {key: value.contiguous() for key, value in stored.state_dict().items()}
+    config = {"network": plain(asdict(stored.config), str), "training": plain(training, str)}
     try:
-        unfinished.mkdir(parents=True)
-        (unfinished / "weights.safetensors").write_bytes(save(state))
-        (unfinished / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        (unfinished / "metrics.json").write_text(json.dumps(_plain(metrics), indent=1) + "\n", encoding="utf-8")
-        (unfinished / "README.md").write_text(card, encoding="utf-8")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about attributes that TorchScript leaves out, such as the config
-            torch.jit.script(plain).save(str(unfinished / "network.pt"))
-        manifest = {
-            "format": FORMAT,
-            "version": VERSION,
-            "name": folder.name,
-            "package_version": mdet_openmm.__version__,
-            "elements": sorted(int(z) for z in elements),
-            "has_energy": bool(plain.has_energy),
-            "files": {name: hashlib.sha256((unfinished / name).read_bytes()).hexdigest() for name in _HASHED},
-        }
-        (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        unfinished.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished(folder) as made:
+            made.mkdir()
+            (made / "weights.safetensors").write_bytes(save(state))
+            (made / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+            (made / "metrics.json").write_text(json.dumps(plain(metrics, str), indent=1) + "\n", encoding="utf-8")
+            (made / "README.md").write_text(card, encoding="utf-8")
+            with MAKING, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about attributes that TorchScript leaves out, such as the config
+                (made / "network.pt").write_bytes(as_bytes(torch.jit.script(stored)))
+            manifest = {
+                "format": FORMAT,
+                "version": VERSION,
+                "name": folder.name,
+                "package_version": mdet_openmm.__version__,
+                "elements": sorted(int(z) for z in elements),
+                "has_energy": bool(stored.has_energy),
+                "files": {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in _HASHED},
+            }
+            (made / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write the model folder {folder}: {error}") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _plain(value: Any) -> Any:
-    """The same in types that JSON and YAML know."""
-    return json.loads(json.dumps(value, default=lambda x: x.item() if hasattr(x, "item") else str(x)))
 
 
 def _read(path: Path) -> bytes:
@@ -273,9 +266,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     manifest = _mapping(_read(path), path)
     if manifest.get("format") != FORMAT:
         raise InputError(f"{path} is not the manifest of a model of mdet-openmm")
-    version = manifest.get("version")
-    if version != VERSION:
-        raise InputError(f"{path}: model format version {version!r} is not {VERSION}, the one that is known here")
+    check_version(manifest.get("version"), VERSION, path)
     files, elements = manifest.get("files"), manifest.get("elements")
     if not isinstance(files, dict) or not all(isinstance(files.get(name), str) for name in _HASHED):
         raise InputError(f"{path} must give the SHA-256 of {', '.join(_HASHED)}")

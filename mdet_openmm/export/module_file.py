@@ -1,7 +1,6 @@
 """The force of one molecule as a file that any program with TorchForce reads."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -12,6 +11,8 @@ from mdet_openmm.export.force_module import bind, chosen_forces
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import default_offset
+from mdet_openmm.export.torchscript import as_bytes
+from mdet_openmm.files import write_file
 from mdet_openmm.molecules.molecule import Molecule
 
 
@@ -89,12 +90,8 @@ def export(
         "offset": offset,
         "seed": seed,
     }
-    unfinished = path.with_name(path.name + ".partial")
     try:
-        module.save(str(unfinished), _extra_files={"metadata.json": json.dumps(metadata, indent=1)})
-        os.replace(unfinished, path)
+        write_file(path, as_bytes(module, **{"metadata.json": json.dumps(metadata, indent=1)}))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import write_file
 from mdet_openmm.molecules.dcd import check_frames
 from mdet_openmm.simulation import run_folder, verlet
 from mdet_openmm.simulation.log_file import check_rows
@@ -18,10 +19,10 @@ def save_checkpoint(context: Any, folder: Path) -> None:
     import openmm
 
     state = context.getState(getPositions=True, getVelocities=True, getParameters=True)
-    run_folder.replace(folder / run_folder.STATE, openmm.XmlSerializer.serialize(state))
+    write_file(folder / run_folder.STATE, openmm.XmlSerializer.serialize(state))
     # OpenMM reads half a checkpoint without a word; a digest behind it (which OpenMM does not read) makes that visible.
     checkpoint = context.createCheckpoint() + verlet.saved_state(context)
-    run_folder.replace(folder / run_folder.CHECKPOINT, checkpoint + hashlib.sha256(checkpoint).digest())
+    write_file(folder / run_folder.CHECKPOINT, checkpoint + hashlib.sha256(checkpoint).digest())
 
 
 def load_checkpoint(context: Any, folder: Path) -> int:

@@ -42,5 +42,4 @@ def main(argv: list[str] | None = None, kind: type[RunSettings] = NvtSettings) -
         prog=f"run_{name}.py", description=f"{name.upper()} dynamics of one molecule with an MD-ET model"
     )
     add_arguments(parser, kind)
-    arguments = parser.parse_args(argv)
-    return exit_status(lambda: run(arguments, kind))
+    return exit_status(lambda: run(parser.parse_args(argv), kind))

@@ -4,6 +4,7 @@ Everything is keyed on the number of steps since the very first one, which OpenM
 checkpoint alone says where a run stands: in the equilibration or after it, and how many frames and rows it has.
 """
 
+import contextlib
 import sys
 import time
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.molecules.dcd import DcdFile
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.checkpoint import save_checkpoint
 from mdet_openmm.simulation.equivariance import EquivarianceWatch
-from mdet_openmm.simulation.interrupt import Interrupt
 from mdet_openmm.simulation.log_file import LogFile
 from mdet_openmm.simulation.monitor import Monitor, Problem
 from mdet_openmm.simulation.motion import make_motion
@@ -95,7 +96,9 @@ def run_dynamics(
             file.sync()
         save_checkpoint(context, folder)
 
-    try:
+    with contextlib.ExitStack() as opened:
+        for each in (*files, bar):
+            opened.callback(each.close)
         while step < schedule.total and not interrupt.asked:
             equilibrating = step < schedule.equilibrate
             motion.enter(equilibrating)
@@ -144,10 +147,6 @@ def run_dynamics(
             run_folder.replace_pdb(folder / run_folder.LAST_GOOD, topology, good.positions)
         elif step < schedule.total:
             save()
-    finally:
-        bar.close()
-        for file in files:
-            file.close()
     reason = problem.exit_reason if problem else ("completed" if step == schedule.total else "interrupted")
     return Outcome(reason, problem, step, clock.seconds_per_step)
 

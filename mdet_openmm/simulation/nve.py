@@ -4,10 +4,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import EnergySource, conservation, integrator_check, sentences
 from mdet_openmm.simulation.dynamics import Outcome
-from mdet_openmm.simulation.interrupt import Interrupt
 from mdet_openmm.simulation.log_file import ADDED, POTENTIAL, read_table
 from mdet_openmm.simulation.reference_energy import evaluate, largest_position_error, total_energy
 from mdet_openmm.simulation.run import Say, run
@@ -31,9 +31,9 @@ def _measure(setup: Setup, outcome: Outcome, interrupt: Interrupt, say: Say) -> 
     source, error = None, None
     if setup.teacher is not None:
         # A run that was interrupted is to end now; what it has is evaluated when it has gone on to its end.
-        if not interrupt.asked and not evaluate(folder, setup.teacher, n_atoms, log, interrupt, setup.settings.quiet):
+        if interrupt.asked or not evaluate(folder, setup.teacher, n_atoms, log, interrupt, setup.settings.quiet):
             outcome = outcome if outcome.problem else replace(outcome, exit_reason="interrupted")
-        elif not interrupt.asked:
+        else:
             source, error = EnergySource.GFN2, largest_position_error(folder, n_atoms)
     elif POTENTIAL in log:
         source = EnergySource.HELD if ADDED in log else EnergySource.HEAD

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mdet_openmm.data.teacher import Teacher, TeacherFailure
+from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.molecules.dcd import read_frame
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import EnergySource
-from mdet_openmm.simulation.interrupt import Interrupt
 from mdet_openmm.simulation.log_file import KINETIC, POTENTIAL, STEP, TIME, CsvFile, Log, read_table
 from mdet_openmm.units import KJ_PER_MOL_PER_EV
 

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.errors import RunStopped
+from mdet_openmm.errors import InputError, RunStopped
+from mdet_openmm.files import locked, write_json
+from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.checkpoint import check_counted, load_checkpoint, save_checkpoint
 from mdet_openmm.simulation.dynamics import Outcome, run_dynamics
 from mdet_openmm.simulation.equivariance import EquivarianceWatch
-from mdet_openmm.simulation.interrupt import Interrupt
 from mdet_openmm.simulation.monitor import Problem
 from mdet_openmm.simulation.motion import make_motion
 from mdet_openmm.simulation.reference_energy import cut_back
@@ -23,6 +24,7 @@ from mdet_openmm.simulation.summary import summarize
 from mdet_openmm.simulation.thermostat import starting_velocities
 from mdet_openmm.system.force import original_errors
 from mdet_openmm.units import NM_PER_ANGSTROM
+from mdet_openmm.walltime import Deadline
 
 Say = Callable[[str], None]
 Measure = Callable[[Setup, Outcome, Interrupt, Say], tuple[Outcome, dict[str, Any]]]
@@ -59,8 +61,16 @@ def run(settings: RunSettings, given: Collection[str] | None = None, measure: Me
     RunStopped
         If the run was stopped because its physics went wrong; the folder is complete up to there.
     KeyboardInterrupt
-        After Ctrl-C or SIGTERM, once the checkpoint is written.
+        After Ctrl-C or SIGTERM, or with ``max_walltime`` nearly over, once the checkpoint is written.
     """
+    deadline = Deadline(settings.max_walltime)
+    with deadline.kept():
+        return _run(settings, given, measure, Interrupt(deadline))
+
+
+def _run(
+    settings: RunSettings, given: Collection[str] | None, measure: Measure, interrupt: Interrupt
+) -> dict[str, Any]:
     say: Say = (lambda text: None) if settings.quiet else (lambda text: print(text, flush=True))
     before = None
     if settings.restart:
@@ -72,17 +82,21 @@ def run(settings: RunSettings, given: Collection[str] | None = None, measure: Me
     setup = prepare(settings, say)
     if before is not None:
         check_same_run(setup, before)
-    with run_folder.locked(setup.settings.folder):
+    with locked(setup.settings.folder):
+        if before is None:  # another process may have come and gone since
+            run_folder.check_new_folder(settings.folder)
+        elif run_folder.read_stored(settings.folder, settings.ensemble) != before:
+            raise InputError(f"another process has changed the run in {settings.folder} just now; try again")
         step = None
         if _has_checkpoint(setup, before):
             setup, step = _loaded(setup)
-        run_folder.replace_json(
+        write_json(
             setup.settings.folder / run_folder.SETTINGS,
             {"ensemble": settings.ensemble, "settings": stored(setup.settings), **setup.identity},
         )
         with original_errors(setup.force):
             setup = _start(setup, say) if step is None else _go_on(setup, step, say)
-        with Interrupt() as interrupt:
+        with interrupt:
             with original_errors(setup.force):
                 outcome = run_dynamics(
                     setup.context,
@@ -133,7 +147,7 @@ def _relaxed(setup: Setup, say: Say) -> NDArray[np.float64]:
         problem = replace(problem, message=f"in the relaxation {problem.message}")
         run_folder.replace_pdb(folder / run_folder.LAST_GOOD, setup.topology, NM_PER_ANGSTROM * molecule.positions)
         summary = summarize(setup, Outcome(problem.exit_reason, problem, 0, None))
-        run_folder.replace_json(folder / run_folder.SUMMARY, summary)
+        write_json(folder / run_folder.SUMMARY, summary)
         raise RunStopped(f"{problem.message}; check the structure, or try --no-minimize or another model")
     say(f"relaxed in {relaxed.steps} steps, largest force {relaxed.largest_force:.3f} eV/Å")
     if not relaxed.converged:
@@ -189,7 +203,7 @@ def _finish(setup: Setup, outcome: Outcome, measured: dict[str, Any], say: Say) 
     """Write the summary, and end as the outcome asks for."""
     folder = setup.settings.folder
     summary = {**summarize(setup, outcome), **measured}
-    run_folder.replace_json(folder / run_folder.SUMMARY, summary)
+    write_json(folder / run_folder.SUMMARY, summary)
     if outcome.problem is not None:
         where = f"step {summary['steps']} ({summary['time_ps']:.4g} ps)"
         if outcome.step <= setup.schedule.equilibrate:

@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import holds_nothing, write_file
 from mdet_openmm.units import NM_PER_ANGSTROM
 
 TRAJECTORY = "trajectory.dcd"
@@ -34,7 +35,7 @@ REFERENCE = "reference.csv"
 
 def check_new_folder(folder: Path) -> None:
     """Raise InputError unless a run may be started in this folder, without making it yet."""
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not holds_nothing(folder):
         hint = "use --restart to go on with it, or " if (folder / SETTINGS).exists() else ""
         raise InputError(f"the output folder {folder} is not empty; {hint}choose another --output")
     if folder.exists() and not folder.is_dir():
@@ -42,7 +43,9 @@ def check_new_folder(folder: Path) -> None:
     parent = folder
     while not parent.exists():
         parent = parent.absolute().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    if not parent.is_dir():
+        raise InputError(f"cannot make the output folder {folder}: {parent} is a file; choose another --output")
+    if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"cannot write the output folder {folder}: no permission in {parent}")
 
 
@@ -54,9 +57,13 @@ def check_free_space(folder: Path, needed: float) -> None:
     free = shutil.disk_usage(parent).free
     if needed > free:
         raise InputError(
-            f"the run would write {needed / 1e9:.1f} GB but {parent} has {free / 1e9:.1f} GB free; raise "
-            "--report-interval or shorten the run"
+            f"the run would write {_readable(needed)} but {parent} has {_readable(free)} free; raise "
+            "--report-interval, shorten the run, or choose another --output"
         )
+
+
+def _readable(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 def trajectory_of(path: Path) -> Path:
@@ -88,40 +95,6 @@ def read_stored(folder: Path, ensemble: str | None = None) -> dict[str, Any]:
     return value
 
 
-def locked(folder: Path) -> TextIO:
-    """Make the folder and lock it until the returned file is closed or the process ends, however it ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"cannot write the output folder {folder}: {error.strerror}") from None
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no such locks on Windows
-        pass
-    except OSError:
-        raise InputError(f"another process is writing {folder}; wait for it or stop it") from None
-    return file
-
-
-def replace(path: Path, content: bytes | str) -> None:
-    """Put a file in its place in one go: readers see the old content or the new, also after a crash."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
-def replace_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, in one go."""
-    replace(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
 def replace_pdb(path: Path, topology: Any, positions: NDArray[np.float64]) -> None:
     """Write (n, 3) positions in nm with their topology, in one go; shifted to the origin where PDB has no room."""
     import openmm.app
@@ -131,7 +104,7 @@ def replace_pdb(path: Path, topology: Any, positions: NDArray[np.float64]) -> No
         positions = positions - positions.mean(axis=0)
     text = io.StringIO()
     openmm.app.PDBFile.writeFile(topology, positions * unit.nanometer, text, keepIds=True)
-    replace(path, text.getvalue())
+    write_file(path, text.getvalue())
 
 
 def write_start(path: Path, atomic_numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> None:
@@ -140,7 +113,7 @@ def write_start(path: Path, atomic_numbers: NDArray[np.int64], positions: NDArra
         f"{chemical_symbols[z]} " + " ".join(repr(float(x)) for x in r)
         for z, r in zip(atomic_numbers, positions, strict=True)
     ]
-    replace(path, "\n".join([str(len(rows)), "start of the dynamics, Angstrom", *rows]) + "\n")
+    write_file(path, "\n".join([str(len(rows)), "start of the dynamics, Angstrom", *rows]) + "\n")
 
 
 def read_start(path: Path, n_atoms: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS
 from mdet_openmm.settings import Checked, OptionError, option
+from mdet_openmm.walltime import HELP, Walltime
 
 DEFAULT_TIME_PS = 5.0
 DEFAULT_FRICTION = {"langevin": 1.0, "nose-hoover": 10.0}
@@ -28,7 +29,7 @@ UNITS = {
     "checkpoint_interval": "picosecond",
     "hold_energy": "picosecond",
 }
-NOT_STORED = ("system", "output", "restart", "quiet", "time")
+NOT_STORED = ("system", "output", "restart", "max_walltime", "quiet", "time")
 """Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps)."""
 MAY_CHANGE = frozenset({"steps", "model", "threads", "reference", "cuda_graph"})
 """Fields that a restart may give anew (the model is compared by its hash)."""
@@ -96,6 +97,7 @@ class RunSettings(Checked):
     checkpoint_interval: float = option(1.0, "between checkpoints, in ps", above=0)
     output: Path | None = option(None, "folder to write; default: NAME-nvt or NAME-nve here, after the input file")
     restart: bool = option(False, "go on with the run in the output folder; settings not given are the stored ones")
+    max_walltime: Walltime | None = option(None, HELP)
     quiet: bool = option(False, "print nothing but errors")
 
     def __post_init__(self) -> None:

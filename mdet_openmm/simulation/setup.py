@@ -1,7 +1,6 @@
 """Everything that a run needs, read and checked before anything is computed or written."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ import openmm
 import openmm.app
 from numpy.typing import NDArray
 
+from mdet_openmm.cores import available_cores, threads_asked_for
 from mdet_openmm.data.config import TeacherConfig
 from mdet_openmm.data.teacher import Teacher, make_teacher
 from mdet_openmm.errors import InputError
@@ -248,10 +248,9 @@ def notes_on_forces(model: Model, settings: RunSettings, molecule: Molecule) -> 
 
 def _threads(n_atoms: int, frames: int) -> int:
     """CPU threads where none were asked for."""
-    if "OMP_NUM_THREADS" in os.environ:
+    if threads_asked_for() is not None:
         return int(torch.get_num_threads())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if frames * n_atoms**2 <= SMALL else max(1, cores // 2)
+    return 1 if frames * n_atoms**2 <= SMALL else max(1, available_cores() // 2)
 
 
 def _masses(molecule: Molecule) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.files import write_file
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
@@ -65,7 +66,7 @@ def ablate(settings: AblationSettings, given: Collection[str] | None = None) -> 
         if result.summary is not None and result.summary["steps"]:
             curves.setdefault(result.condition.name, []).append(read_curve(result.folder, molecule.n_atoms))
     if curves:
-        run_folder.replace(output / "curves.png", curves_against_time(curves))
+        write_file(output / "curves.png", curves_against_time(curves))
     say(f"\n{text}\ntable.md, table.csv, table.json and curves.png are in {output}")
     return results
 

@@ -82,5 +82,4 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
     """Parse, conduct one of `STUDIES`, and return the exit status (`mdet_openmm.errors.exit_status`)."""
     parser = OneLineParser(prog=f"{name.replace('-', '_')}.py", description=STUDIES[name].description)
     add_arguments(parser, name)
-    arguments = parser.parse_args(argv)
-    return exit_status(lambda: run(arguments, name))
+    return exit_status(lambda: run(parser.parse_args(argv), name))

@@ -24,7 +24,7 @@ from mdet_openmm.data.merge import file_digest
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model, load_model
-from mdet_openmm.simulation import run_folder
+from mdet_openmm.files import locked
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.ablation import digest, speaker
 from mdet_openmm.studies.failure_runs import check_systems, do_runs, plan_runs, read_systems, round_folder, write_starts
@@ -93,7 +93,7 @@ def learn_from_failures(
         },
     )
     rounds: list[Round] = []
-    with run_folder.locked(output):
+    with locked(output):
         write_starts(output, structures)
         with Store(data) as store:
             test = measured(model, store, "test", output / "errors_test.json")["all"].get("mae")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import write_json
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.studies.settings import StudySettings
 
@@ -93,7 +94,7 @@ def store(settings: StudySettings, identity: dict[str, Any]) -> None:
                 )
         identity = {**before.get("identity", {}), **identity}
     folder.mkdir(parents=True, exist_ok=True)
-    run_folder.replace_json(folder / STUDY, {"settings": _stored(settings), "identity": identity})
+    write_json(folder / STUDY, {"settings": _stored(settings), "identity": identity})
 
 
 def _stored(settings: StudySettings) -> dict[str, Any]:

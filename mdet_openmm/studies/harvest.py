@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.files import write_file
 from mdet_openmm.molecules.readers import read_structure
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.ended_run import read_positions, read_summary
@@ -150,4 +151,4 @@ def write_frames(path: Path, atomic_numbers: NDArray[np.int64], taken: dict[str,
     text = io.StringIO()
     write(text, images, format="extxyz")
     path.parent.mkdir(parents=True, exist_ok=True)
-    run_folder.replace(path, text.getvalue())
+    write_file(path, text.getvalue())

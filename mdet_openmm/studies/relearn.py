@@ -15,8 +15,8 @@ from mdet_openmm.data.merge import merge_data
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model, load_model
+from mdet_openmm.files import write_json
 from mdet_openmm.settings import from_mapping
-from mdet_openmm.simulation import run_folder
 from mdet_openmm.studies.failure_runs import Ran
 from mdet_openmm.studies.failure_settings import FailureSettings
 from mdet_openmm.studies.harvest import Frames, take_frames, write_frames
@@ -161,7 +161,7 @@ def learn(
             before=_errors(model, store, folder / "errors_before.json"),
             after=_errors(new, store, folder / "errors_after.json"),
         )
-    run_folder.replace_json(folder / "learnt.json", asdict(learnt))
+    write_json(folder / "learnt.json", asdict(learnt))
     return learnt
 
 
@@ -191,7 +191,7 @@ def _harvest(
                 reasons[ran.planned.name] = dict(Counter(frames.reasons))
             if any(len(frames.reasons) for frames in taken.values()):
                 write_frames(frames_file(folder, structure), structure.molecule.atomic_numbers, taken)
-        run_folder.replace_json(done, {"frames": counts, "reasons": reasons})
+        write_json(done, {"frames": counts, "reasons": reasons})
     frames_of: dict[str, int] = json.loads(done.read_text(encoding="utf-8"))["frames"]
     return frames_of
 
@@ -250,7 +250,7 @@ def measured(model: Model, store: Store, split: str, path: Path) -> dict[str, An
     """Errors of a model on one split, see `evaluate`; kept in a file, and read from there if they are."""
     if not path.exists():
         found = evaluate(model.network, store, (split,)).get(split, {"all": {}, "by_molecule": {}})
-        run_folder.replace_json(path, found)
+        write_json(path, found)
     errors: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return errors
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import load_model
-from mdet_openmm.simulation import run_folder
+from mdet_openmm.files import write_file
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.ablation import digest, speaker
 from mdet_openmm.studies.conditions import read_conditions
@@ -65,6 +65,6 @@ def map_stability(settings: MapSettings, given: Collection[str] | None = None) -
         output, {**STRUCTURE_COLUMNS, **COLUMNS}, rows, runs_of(results), [*skipped, *notes_of(results)]
     )
     for name, (key, label) in DRIFTS.items():
-        run_folder.replace(output / name, drift_against_size(rows, key, label))
+        write_file(output / name, drift_against_size(rows, key, label))
     say(f"\n{text}\ntable.md, table.csv, table.json, {' and '.join(DRIFTS)} are in {output}")
     return results

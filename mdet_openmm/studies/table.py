@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mdet_openmm.simulation.run_folder import replace, replace_json
+from mdet_openmm.files import plain, write_file, write_json
 from mdet_openmm.studies.estimate import Estimate
 
 Cell = str | int | float | Estimate | None
@@ -49,20 +49,15 @@ def write_tables(
         Stand below the table.
     """
     text = markdown(columns, rows) + "".join(f"\n{note}\n" for note in notes)
-    replace(folder / "table.md", text)
+    write_file(folder / "table.md", text)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     estimates = {key for row in rows for key, cell in row.items() if isinstance(cell, Estimate)}
     writer.writerow([name for key in columns for name in ([key, f"{key}_error"] if key in estimates else [key])])
     for row in rows:
         writer.writerow([cell for key in columns for cell in _csv_cells(row.get(key), key in estimates)])
-    replace(folder / "table.csv", buffer.getvalue())
-    value = {
-        "rows": [{k: _plain(v) for k, v in row.items()} for row in rows],
-        "runs": _plain(runs),
-        "notes": list(notes),
-    }
-    replace_json(folder / "table.json", value)
+    write_file(folder / "table.csv", buffer.getvalue())
+    write_json(folder / "table.json", plain({"rows": rows, "runs": runs, "notes": notes}, _parts))
     return text
 
 
@@ -78,12 +73,7 @@ def _csv_cells(cell: Cell, two: bool) -> list[Any]:
     return ["" if cell is None else cell, *([""] if two else [])]
 
 
-def _plain(value: Any) -> Any:
-    """JSON types only; null for what is not finite, which JSON cannot say."""
+def _parts(value: Any) -> Any:
     if isinstance(value, Estimate):
-        return _plain({"mean": value.mean, "error": value.error, "count": value.count})
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return {"mean": value.mean, "error": value.error, "count": value.count}
+    raise TypeError(f"{type(value).__name__} has no place in a table")

@@ -1,9 +1,10 @@
 """The force in an OpenMM System, through TorchForce or through PythonForce, with the same module."""
 
 import copy
-import functools
 import importlib
 import logging
+import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -15,8 +16,9 @@ import openmm
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdet_openmm.errors import InputError
-from mdet_openmm.export.force_module import run_plainly
+from mdet_openmm.errors import InputError, was_interrupted
+from mdet_openmm.export.torchscript import MAKING, inline, once, run_plainly, script
+from mdet_openmm.interrupt import held_back
 from mdet_openmm.settings import one_of
 from mdet_openmm.system.cuda_graph import ForceCall, GraphedCall, wants_graph
 from mdet_openmm.system.guards import guard_serialisation
@@ -44,7 +46,9 @@ class PythonCompute:
     """What a PythonForce calls: the module on a State's positions.
 
     OpenMM turns any exception raised here into a bare OpenMMException, Ctrl-C included, so the first one is kept in
-    `error`; `original_errors` raises it again.
+    `error`; `original_errors` raises it again. OpenMM copies and serialises a PythonForce by pickling this, which
+    gives a name, not the weights: a copy calls this same object, and a System that is read in another process fails
+    with the reason when its force is asked for.
 
     Parameters
     ----------
@@ -62,9 +66,12 @@ class PythonCompute:
     """
 
     def __init__(self, module: torch.jit.ScriptModule, device: str = "cpu", cuda_graph: bool = False) -> None:
+        self._name = uuid.uuid4().hex
+        _COMPUTES[self._name] = self
         self._has_energy = bool(getattr(module, "has_energy", True))
-        # Frozen as TorchForce does it, in a copy: both backends then run the same graph.
-        self.module: ForceCall = torch.jit.freeze(copy.deepcopy(module).to(device).eval())
+        with MAKING:
+            # Frozen as TorchForce does it, in a copy: both backends then run the same graph.
+            self.module: ForceCall = torch.jit.freeze(copy.deepcopy(module).to(device).eval())
         self.device = torch.device(device)
         if cuda_graph:
             self.module = GraphedCall(self.module, self.device)
@@ -83,13 +90,30 @@ class PythonCompute:
             raise
 
     def __reduce__(self) -> Any:
-        """Refuse: PythonForce would put all weights into the XML of its System."""
-        raise TypeError("the force of a model is not serialised with its System; build it again from the model")
+        """A name by which this process finds it again."""
+        return _compute_named, (self._name,)
+
+
+_COMPUTES: "weakref.WeakValueDictionary[str, PythonCompute]" = weakref.WeakValueDictionary()
+
+
+def _compute_named(name: str) -> Callable[[Any], Any]:
+    # not an error yet: OpenMM 8.6 dies of one that is raised while it reads a force
+    return _COMPUTES.get(name, _not_here)
+
+
+def _not_here(state: Any) -> Any:
+    raise InputError(
+        "the force of a model is stored with its System by name only, for copies in the process that made it; "
+        "make the System anew and put the force in with add_force"
+    )
 
 
 @contextmanager
 def original_errors(force: Any) -> Iterator[None]:
     """Raise the exception that a PythonForce's callback met, not the OpenMMException that OpenMM makes of it.
+
+    And a KeyboardInterrupt where Ctrl-C met Python code under TorchScript, which makes a RuntimeError of it.
 
     Parameters
     ----------
@@ -98,12 +122,15 @@ def original_errors(force: Any) -> Iterator[None]:
     """
     try:
         yield
-    except openmm.OpenMMException as error:
+    except (openmm.OpenMMException, RuntimeError) as error:
         callback = getattr(force, "callback", None)
         original = getattr(callback, "error", None)
-        if callback is None or original is None:
+        if was_interrupted(error if original is None else original):
+            original = KeyboardInterrupt()
+        if original is None:
             raise
-        callback.error = None
+        if callback is not None:
+            callback.error = None
         raise original from error
 
 
@@ -168,17 +195,19 @@ def add_force(
             f"the force is bound to {bound} atoms, but the system has {system.getNumParticles()} particles"
         )
     run_plainly()
-    if chosen == "torch":
-        force = _openmmtorch().TorchForce(module)
-        force.setOutputsForces(True)
-        if cuda_graph and torch.device(device).type == "cuda":
-            force.setProperty("useCUDAGraphs", "true")
-        guard_serialisation()
-    else:
-        graphed = wants_graph(cuda_graph, module, system.getNumParticles(), device)
-        callback = PythonCompute(module, device, graphed)
-        force = openmm.PythonForce(callback)
-        force.callback = callback
+    with MAKING:
+        if chosen == "torch":
+            with held_back():  # it writes the module into a buffer
+                force = _openmmtorch().TorchForce(inline(module))
+            force.setOutputsForces(True)
+            if cuda_graph and torch.device(device).type == "cuda":
+                force.setProperty("useCUDAGraphs", "true")
+            guard_serialisation()
+        else:
+            graphed = wants_graph(cuda_graph, module, system.getNumParticles(), device)
+            callback = PythonCompute(inline(module), device, graphed)
+            force = openmm.PythonForce(callback)
+            force.callback = callback
     system.addForce(force)
     return force
 
@@ -243,7 +272,7 @@ def _openmmtorch() -> Any:
         root.removeFilter(other)
 
 
-@functools.cache
+@once
 def torch_problem(platform: str = "Reference") -> str:
     """Why TorchForce does not work on a platform here; empty if it does."""
     try:
@@ -252,21 +281,22 @@ def torch_problem(platform: str = "Reference") -> str:
         return f"openmmtorch does not import: {' '.join(str(error).split())}"
 
     def make() -> Any:
-        force = openmmtorch.TorchForce(torch.jit.script(_Spring()))
+        with held_back():
+            force = openmmtorch.TorchForce(script(_Spring()))
         force.setOutputsForces(True)
         return force
 
     return _trial(make, platform)
 
 
-@functools.cache
+@once
 def python_problem(platform: str = "Reference") -> str:
     """Why PythonForce does not work on a platform here; empty if it does."""
     version = tuple(int(p) for p in openmm.Platform.getOpenMMVersion().split(".")[:3])
     if version < (8, 6, 1)[: len(version)]:
         return f"OpenMM {openmm.Platform.getOpenMMVersion()} is older than 8.6.1"
     device = "cuda" if platform == "CUDA" else "cpu"
-    return _trial(lambda: openmm.PythonForce(PythonCompute(torch.jit.script(_Spring()), device)), platform)
+    return _trial(lambda: openmm.PythonForce(PythonCompute(script(_Spring()), device)), platform)
 
 
 def _trial(make: Callable[[], Any], platform: str = "Reference") -> str:

@@ -19,7 +19,8 @@ _NO_MINIMIZER: Final = (
 )
 _NO_COPY: Final = (
     "a System or Force that holds a TorchForce cannot be copied, serialised or read back under OpenMM 8.6 and later "
-    "with openmmtorch 1.5 (it would crash); build it again from the model, or use the python backend"
+    "with openmmtorch 1.5 (it would crash); build it again from the model, or use the python backend, whose "
+    "Systems can be copied and serialised within a process"
 )
 _NOT_THE_GRADIENT: Final = (
     "the forces come straight from the network and are not the gradient of the energy that it also gives: "

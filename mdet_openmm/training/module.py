@@ -1,6 +1,7 @@
 """One optimisation step, as Lightning runs it."""
 
 import dataclasses
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from mdet_openmm.files import write_file
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch, random_orthogonal
 from mdet_openmm.training.config import TrainConfig
@@ -93,7 +95,9 @@ class ForceTraining(lightning.LightningModule):
             loss = loss + self.train_config.dipole_weight * error
         if not bool(torch.isfinite(loss)):
             path = self.folder / f"not_finite_step{self.global_step}.pt"
-            torch.save({"batch": tuple(batch), "step": self.global_step}, path)
+            content = io.BytesIO()
+            torch.save({"batch": tuple(batch), "step": self.global_step}, content)
+            write_file(path, content.getvalue())
             raise NotFinite(f"the loss is {loss.item()} at step {self.global_step}; the batch is in {path}")
         self.log("loss", loss, prog_bar=True)
         self.log("learning_rate", self.optimizers().param_groups[0]["lr"])

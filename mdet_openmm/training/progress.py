@@ -1,25 +1,51 @@
 """What a training run shows and writes while it goes."""
 
-import signal
+import io
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
+from mdet_openmm.files import write_file
+from mdet_openmm.interrupt import Interrupt, held_back
 from mdet_openmm.training.config import TrainConfig
+
+LOSSES = "loss.csv"
+
+
+def validation_due(step: int, validate_every: int, steps: int) -> bool:
+    """Whether there is a validation after so many steps of the training."""
+    return step % min(validate_every, steps) == 0
+
+
+class Stopped(Exception):
+    """The training was asked to stop, and has written a checkpoint."""
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole whenever they are seen; Lightning's pass through another folder, and maybe disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        content = io.BytesIO()
+        with held_back():
+            torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_file(Path(path), content.getvalue())
 
 
 class Progress(Callback):
-    """One line with the steps, the loss and the time left; a CSV of every step; a stop at Ctrl-C or SIGTERM."""
+    """One line with the steps, the loss and the time left; a CSV of every step; a stop where it is asked for."""
 
-    def __init__(self, folder: Path, config: TrainConfig, first_step: int, quiet: bool) -> None:
-        self.path = folder / "loss.csv"
+    def __init__(self, folder: Path, config: TrainConfig, first_step: int, quiet: bool, interrupt: Interrupt) -> None:
+        self.interrupt = interrupt
+        self.path, self.config = folder / LOSSES, config
         self.first_step = first_step
-        self.interrupted = False
         self.loss, self.step = 0.0, first_step
         self.bar = tqdm(
             total=config.steps,
@@ -35,21 +61,12 @@ class Progress(Callback):
         if trainer.is_global_zero:
             rows = self.path.read_text().splitlines() if self.path.exists() else []
             kept = [r for r in rows[1:] if r.count(",") == 3 and int(r.split(",")[0]) < self.first_step]
-            self.path.write_text("\n".join(["step,loss,learning_rate,val_mae_meV_A", *kept]) + "\n")
+            write_file(self.path, "\n".join(["step,loss,learning_rate,val_mae_meV_A", *kept]) + "\n")
         self.file = self.path.open("a", buffering=1)  # a line at a time: rows before a checkpoint survive a crash
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Listen for Ctrl-C and SIGTERM, now that Lightning has set its own handlers."""
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            self.interrupted = True
-
-        self.before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Listen no more: what follows, the evaluation, ends at once."""
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        self.interrupt.listen()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -67,8 +84,16 @@ class Progress(Callback):
         self.bar.update(1)
         if trainer.global_step % 50 == 0:
             self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-        if self.interrupted:
-            trainer.should_stop = True
+        stop = self.interrupt.asked
+        if trainer.world_size > 1:  # all stop at the same step, or some wait for ever
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        # A checkpoint is written before the validation of its step, which is not made up for: not between the two,
+        # unless every step has one.
+        step, every, steps = trainer.global_step, self.config.validate_every, self.config.steps
+        if stop and (every == 1 or not validation_due(step, every, steps)):
+            # Not by trainer.should_stop: Lightning would validate once more, in a row that no unbroken run has.
+            trainer.save_checkpoint(self.path.parent / "checkpoints" / f"step{trainer.global_step}.ckpt")
+            raise Stopped
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write the validation error in a row of its own."""

@@ -30,5 +30,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, diagnose, and return the exit status: 0 done, 2 bad input, 3 forces that are not finite."""
     parser = OneLineParser(prog="diagnose.py", description="Can this model be trusted with this molecule?")
     add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    return exit_status(lambda: run(arguments))
+    return exit_status(lambda: run(parser.parse_args(argv)))

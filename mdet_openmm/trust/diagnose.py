@@ -1,17 +1,18 @@
 """One report on one molecule: numbers as JSON and a page, with a verdict in words."""
 
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from mdet_openmm.cores import threads_asked_for
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model, load_model
+from mdet_openmm.files import write_file
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
@@ -51,7 +52,7 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     check_elements(molecule, model.elements, model.name)
     settings = resolved(settings, molecule.n_atoms)
     check_memory(model, molecule.n_atoms, frames=1, precision="double", forces=chosen_forces(model, None))
-    if "OMP_NUM_THREADS" not in os.environ and molecule.n_atoms <= LARGEST_ON_ONE_THREAD:
+    if threads_asked_for() is None and molecule.n_atoms <= LARGEST_ON_ONE_THREAD:
         torch.set_num_threads(1)
     frames = None
     if settings.trajectory is not None:
@@ -72,10 +73,8 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     page = render(make_page(study, verdicts))
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
-        (settings.folder / JSON_NAME).write_text(
-            json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        (settings.folder / PAGE_NAME).write_text(page, encoding="utf-8")
+        write_file(settings.folder / JSON_NAME, json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+        write_file(settings.folder / PAGE_NAME, page)
     except OSError as error:
         raise InputError(f"cannot write {settings.folder}: {error.strerror}; give another --output") from None
     return numbers

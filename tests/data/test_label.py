@@ -23,7 +23,7 @@ from mdet_openmm.data.config import (
     read_config,
 )
 from mdet_openmm.data.label import run_label
-from mdet_openmm.data.partial import PartialRun
+from mdet_openmm.data.partial import partial_run
 from mdet_openmm.data.sources import read_sources
 from mdet_openmm.data.store import Store
 from mdet_openmm.data.tasks import plan
@@ -221,12 +221,12 @@ def test_a_charge_that_the_teacher_would_not_see_is_refused_before_the_run(tmp_p
 
 
 def test_two_processes_do_not_work_on_one_run(tmp_path):
-    with PartialRun(tmp_path / "set.h5.partial", {"seed": 1}):
-        with pytest.raises(InputError, match="another process"):
-            PartialRun(tmp_path / "set.h5.partial", {"seed": 1})
-        with pytest.raises(InputError, match="another configuration"):
-            PartialRun(tmp_path / "set.h5.partial", {"seed": 2})
-    with PartialRun(tmp_path / "set.h5.partial", {"seed": 1}):
+    with partial_run(tmp_path / "set.h5.partial", {"seed": 1}):
+        with pytest.raises(InputError, match="another process"), partial_run(tmp_path / "set.h5.partial", {"seed": 1}):
+            pass
+        with pytest.raises(InputError, match="another conf"), partial_run(tmp_path / "set.h5.partial", {"seed": 2}):
+            pass
+    with partial_run(tmp_path / "set.h5.partial", {"seed": 1}):
         pass
 
 

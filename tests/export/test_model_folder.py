@@ -102,7 +102,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "rename", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(InputError, match="No space left"):
         save_model(tmp_path / "m", network(), elements=[1], training={}, metrics={}, card="")
     assert list(tmp_path.iterdir()) == []

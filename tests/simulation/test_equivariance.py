@@ -8,10 +8,10 @@ import torch
 from spring_mock import WATER_NM, make_run, springs
 
 from mdet_openmm.export.rotations import quaternion_to_matrix
+from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.dynamics import run_dynamics
 from mdet_openmm.simulation.equivariance import EquivarianceWatch, measure_inequivariance, summarize_equivariance
-from mdet_openmm.simulation.interrupt import Interrupt
 from mdet_openmm.simulation.log_file import read_table
 from mdet_openmm.simulation.relax import force_function
 from mdet_openmm.simulation.settings import NveSettings, NvtSettings, RunSettings

@@ -14,13 +14,13 @@ import pytest
 from spring_mock import WATER_NM, make_run, springs
 
 from mdet_openmm.errors import InputError, RunStopped
+from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.molecules.dcd import read_frame
 from mdet_openmm.simulation import reference_energy, run_folder
 from mdet_openmm.simulation.checkpoint import load_checkpoint
 from mdet_openmm.simulation.command import main
 from mdet_openmm.simulation.conservation import conservation, integrator_check
 from mdet_openmm.simulation.dynamics import run_dynamics
-from mdet_openmm.simulation.interrupt import Interrupt
 from mdet_openmm.simulation.log_file import ADDED, CHECK, KINETIC, POTENTIAL, WORK, read_table
 from mdet_openmm.simulation.nve import run_nve
 from mdet_openmm.simulation.nvt import run_nvt

@@ -17,6 +17,7 @@ import pytest
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.files import locked
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.log_file import read_table
 from mdet_openmm.simulation.nvt import run_nvt
@@ -261,7 +262,7 @@ def test_a_broken_bond_ends_the_run(tmp_path: Path, water: Path, model: Path) ->
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path, water: Path, model: Path) -> None:
     run_nvt(cold(water, model, tmp_path / "out", steps=10))
-    with run_folder.locked(tmp_path / "out"), pytest.raises(InputError, match="another process"):
+    with locked(tmp_path / "out"), pytest.raises(InputError, match="another process"):
         run_nvt(cold(water, model, tmp_path / "out", steps=20, restart=True))
 
 

@@ -1,11 +1,13 @@
 """Files of a run: cut back exactly, replaced in one go."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import locked
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.log_file import LogFile, last_time, mean_temperatures, read_table
 
@@ -59,15 +61,6 @@ def test_a_log_of_another_run_is_refused(tmp_path: Path) -> None:
         LogFile(tmp_path / "log.csv", ["C", "H"], 16)
 
 
-def test_replacing_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
-    path = tmp_path / "summary.json"
-    run_folder.replace_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        run_folder.replace_json(path, {"a": object()})
-    assert path.read_text() == '{\n  "a": 1\n}\n'
-    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
-
-
 def test_the_start_keeps_every_digit(tmp_path: Path) -> None:
     positions = np.random.default_rng(2).normal(size=(3, 3))
     run_folder.write_start(tmp_path / "start.xyz", np.array([8, 1, 1]), positions)
@@ -76,7 +69,25 @@ def test_the_start_keeps_every_digit(tmp_path: Path) -> None:
 
 def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=f"{tmp_path / 'file'} is a file"):
         run_folder.check_new_folder(tmp_path / "file" / "out")
     run_folder.check_new_folder(tmp_path / "new" / "deep" / "out")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_a_run_leaves_that_is_killed_before_its_first_file_is_a_new_folder(tmp_path: Path) -> None:
+    with locked(tmp_path / "out"):
+        pass
+    run_folder.check_new_folder(tmp_path / "out")
+    (tmp_path / "out" / run_folder.SETTINGS).touch()
+    with pytest.raises(InputError, match="--restart"):
+        run_folder.check_new_folder(tmp_path / "out")
+
+
+def test_a_full_disk_is_told_in_numbers_that_say_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda path: SimpleNamespace(free=200_000))
+    with pytest.raises(InputError, match=r"would write 1\.5 MB but .* has 0\.2 MB free"):
+        run_folder.check_free_space(tmp_path / "out", 1.5e6)
+    with pytest.raises(InputError, match=r"would write 2,500\.0 GB"):
+        run_folder.check_free_space(tmp_path / "out", 2.5e12)
+    run_folder.check_free_space(tmp_path / "out", 1e5)
