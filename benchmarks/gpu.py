@@ -34,7 +34,9 @@ from published_size import PUBLISHED, TEXTBOOK_TENSORS, WIDTH, TextbookNetwork, 
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import available_memory, peak_bytes
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.files import write_json
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.simulation.dynamics import nanoseconds_per_day
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.platform import choose_platform
@@ -88,7 +90,8 @@ published = functools.cache(network)
 @functools.lru_cache(maxsize=1)
 def module_of(n: int, precision: str, frames: int) -> torch.jit.ScriptModule:
     """The last one is kept: rows that differ in backend and graph follow each other."""
-    return bind(published()[1], [6] * n, 0, 1, precision=precision, frames=frames, offset="hashed")
+    options = ForceOptions(precision=precision, frames=frames, offset="hashed")
+    return bind(published()[1], Species(np.full(n, 6)), options)
 
 
 class Textbook(Calculator):

@@ -13,8 +13,9 @@ from published_size import network
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model, load_model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.measure.definitions import equivariance_error
-from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.training.evaluate import random_rotations
@@ -28,7 +29,9 @@ ETHANOL = Path(__file__).resolve().parents[1] / "simulations" / "systems" / "eth
 def errors(model: Model, molecule: Molecule, rotations: torch.Tensor) -> dict[str, tuple[float, float]]:
     """Largest force error relative to the largest fp64 force, and E_eq in kcal/mol/Å, by precision."""
     x = torch.tensor(molecule.positions) / ANGSTROM_PER_NM
-    modules = {p: bind(model, molecule.atomic_numbers, 0, 1, precision=p) for p in PRECISIONS}
+    modules = {
+        p: bind(model, Species(molecule.atomic_numbers), ForceOptions(precision=p, offset="none")) for p in PRECISIONS
+    }
     exact = modules["double"](x)[1].detach()
     found = {}
     for precision, module in modules.items():

@@ -9,11 +9,14 @@ from collections import Counter
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as run_nvt.py does
 
+import numpy as np
 import torch
 from published_size import atoms, network
 from torch.profiler import ProfilerActivity, profile
 
 from mdet_openmm.export.force_module import bind
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Species
 
 PARTS = {
     "attention": ("mdet_openmm::triangular_attention",),
@@ -25,7 +28,10 @@ PARTS = {
 
 def shares(n: int, precision: str, repeats: int = 5) -> Counter[str]:
     """Share of each part in the time of a call."""
-    module, x = torch.jit.freeze(bind(network()[1], [6] * n, 0, 1, precision=precision)), atoms(n)
+    module, x = (
+        torch.jit.freeze(bind(network()[1], Species(np.full(n, 6)), ForceOptions(precision=precision, offset="none"))),
+        atoms(n),
+    )
     for _ in range(3):
         module(x)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:

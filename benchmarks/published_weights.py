@@ -22,6 +22,8 @@ from published_size import PUBLISHED, TextbookNetwork, random_state_dict
 from mdet_openmm.export.force_module import bind, forces
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.export.net_force import remove_net_force_and_torque
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.published.importing import import_model
 from mdet_openmm.published.settings import ImportSettings
@@ -87,7 +89,7 @@ def main() -> None:
         error = np.abs(calculator(single, atoms, torch.float32) - truth).max() / np.abs(truth).max()
         print(f"| {molecule.name} ({len(atoms)} atoms) | formula, fp32 | {error:.1e} | {1e3 * theirs:.1f} | 1 |")
         for precision in ("mixed", "double"):
-            module = bind(model, atoms.numbers, 0, 1, precision=precision)
+            module = bind(model, Species(atoms.numbers), ForceOptions(precision=precision, offset="none"))
             ours = seconds(lambda: forces(module, atoms.positions), options.repeats)  # noqa: B023
             error = np.abs(forces(module, atoms.positions)[1] - truth).max() / np.abs(truth).max()
             print(f"| | here, {precision} | {error:.1e} | {1e3 * ours:.1f} | {theirs / ours:.2g} |")

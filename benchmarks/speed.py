@@ -24,11 +24,14 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as run_nvt.py does
 
+import numpy as np
 import openmm
 import torch
 from published_size import LAYERS, PUBLISHED, TEXTBOOK_TENSORS, WIDTH, TextbookNetwork, atoms, network, processor
 
 from mdet_openmm.export.force_module import bind
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.system.force import add_force, make_system
 from mdet_openmm.units import BOHR_PER_NM
 
@@ -102,7 +105,8 @@ def report_peak(kind: str, n: int) -> None:
         other = TextbookNetwork(state, PUBLISHED, torch.float64).eval()
         call: Callable[[int], object] = lambda size: textbook_call(other, atoms(size), torch.float64)()  # noqa: E731
     else:
-        call = lambda size: bind(model, [6] * size, 0, 1, precision=kind)(atoms(size))  # noqa: E731
+        options = ForceOptions(precision=kind, offset="none")
+        call = lambda size: bind(model, Species(np.full(size, 6)), options)(atoms(size))  # noqa: E731
     call(3)
     before = highest()
     call(n)
@@ -133,7 +137,8 @@ def measure(sizes: list[int], frames: list[int], threads: int, budget: float) ->
                 other = TextbookNetwork(state, PUBLISHED, dtype).eval()
                 entry["textbook"] = seconds(textbook_call(other, x, dtype), budget)
             for count in frames:
-                module = bind(model, [6] * n, 0, 1, precision=precision, frames=count)
+                options = ForceOptions(precision=precision, frames=count, offset="none")
+                module = bind(model, Species(np.full(n, 6)), options)
                 entry[f"frames {count}"] = seconds(lambda m=module, y=x: m(y), budget)  # type: ignore[misc]
                 if count == 1:
                     for backend in ("torch", "python"):

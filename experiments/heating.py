@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.measure.block_average import blocked_mean
 from mdet_openmm.measure.definitions import langevin_heating
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.simulation.structures import atomic_masses
 from mdet_openmm.simulation.thermostat import make_thermometer
@@ -44,7 +46,9 @@ class Noisy(nn.Module):
 def temperatures(sigma: float, friction: float, time: float, seed: int) -> tuple[float, float, float]:
     """Mean temperature and its standard error, K, and the heating that the formula says."""
     molecule = read_molecule(SYSTEM)
-    module = bind(load_model("mdet-gfn2-mini"), molecule.atomic_numbers, 0, 1, precision="mixed")
+    module = bind(
+        load_model("mdet-gfn2-mini"), Species(molecule.atomic_numbers), ForceOptions(precision="mixed", offset="none")
+    )
     masses = atomic_masses(molecule)
     system = make_system(masses)
     add_force(system, torch.jit.script(Noisy(module, sigma)), "python")

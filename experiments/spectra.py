@@ -24,6 +24,7 @@ from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.measure.infrared import InfraredSpectrum, infrared_spectrum
 from mdet_openmm.measure.pair_distances import density_error, pair_density
 from mdet_openmm.measure.vibrations import Spectrum, superpose, vibrational_spectrum
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.simulation.ended_run import read_run
 from mdet_openmm.units import DEBYE_PER_E_ANGSTROM
 
@@ -65,7 +66,7 @@ def compare(teacher_folder: Path, run_folder: Path, model_name: str, figure: Pat
 
     def by_model(positions: Array) -> tuple[Array, Array]:
         _, superposed = superpose(positions, masses)
-        return superposed, dipoles(model, run.atomic_numbers, superposed, charge=0, multiplicity=1)
+        return superposed, dipoles(model, Species(run.atomic_numbers), superposed)
 
     half = len(theirs) // 2
     halves = [slice(0, half), slice(half, 2 * half)]  # what one finds between them is the noise of these numbers
@@ -77,7 +78,7 @@ def compare(teacher_folder: Path, run_folder: Path, model_name: str, figure: Pat
     v = [shape_of(s.wavenumber, s.density) for s in (*vibrations, *noise_v)]
     i = [shape_of(s.wavenumber, s.intensity) for s in (*lines, *noise_i)]
     few = slice(None, None, 10)
-    straight = dipoles(model, run.atomic_numbers, theirs[few], charge=0, multiplicity=1)
+    straight = dipoles(model, Species(run.atomic_numbers), theirs[few])
     if figure is not None:
         with drawing():
             draw(vibrations, lines).savefig(figure, dpi=130)

@@ -79,7 +79,7 @@ def teacher_run(folder: Path, molecule: Molecule, how: Conditions, seed: int) ->
 
     teacher = TeacherConfig(kind=how.teacher)
     frames = langevin(
-        make_teacher(teacher, molecule.atomic_numbers, molecule.charge, molecule.multiplicity),
+        make_teacher(teacher, molecule),
         molecule.positions,
         atomic_masses[molecule.atomic_numbers],
         temperature=how.temperature,

@@ -26,8 +26,9 @@ from mdet_openmm.data.teacher import make_teacher
 from mdet_openmm.errors import exit_status
 from mdet_openmm.export.force_module import bind, forces
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.molecules.bonds import find_bonds, neighbours
-from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.simulation.ended_run import read_run
 from mdet_openmm.simulation.run_folder import write_start
@@ -99,7 +100,7 @@ def scan_along(path: Array, angles: Array, molecule: Molecule, teacher: Teacher,
     """All curves of a path of geometries (k, n, 3)."""
     labels = [teacher(x) for x in path]
     energy = KCAL_PER_MOL_PER_EV * np.array([label.energy for label in labels])
-    module = bind(load_model(model), molecule.atomic_numbers, 0, 1, frames=FRAMES)
+    module = bind(load_model(model), Species(molecule.atomic_numbers), ForceOptions(frames=FRAMES, offset="none"))
     own = np.array([forces(module, x)[1] for x in path])
     taught = np.array([label.forces for label in labels])
     return Scan(angles, energy - energy[0], work_of(path, taught), work_of(path, own))
@@ -107,7 +108,7 @@ def scan_along(path: Array, angles: Array, molecule: Molecule, teacher: Teacher,
 
 def rigid_scan(molecule: Molecule, model: str, step: float = 3.0) -> Scan:
     """Once around the central bond from the anti conformer; bond lengths and angles stay as they are."""
-    teacher = make_teacher(TeacherConfig(), molecule.atomic_numbers, 0, 1)
+    teacher = make_teacher(TeacherConfig(), Species(molecule.atomic_numbers))
     atoms, side = central_torsion(molecule)
     start = turned(molecule.positions, atoms, side, 180.0 - float(dihedral(molecule.positions, atoms)))
     angles = np.arange(0.0, 360.0 + step / 2, step)
@@ -122,7 +123,7 @@ def relaxed_scan(molecule: Molecule, model: str, step: float = 3.0) -> Scan:
     from ase.constraints import FixInternals
     from ase.optimize import BFGS
 
-    teacher = make_teacher(TeacherConfig(), molecule.atomic_numbers, 0, 1)
+    teacher = make_teacher(TeacherConfig(), Species(molecule.atomic_numbers))
 
     class Taught(Calculator):
         implemented_properties = ("energy", "forces")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mdet_openmm import __version__
 from mdet_openmm.errors import InputError, exit_status
-from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS
+from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS, ForceOptions
 from mdet_openmm.published.settings import ImportSettings
 from mdet_openmm.settings import OneLineParser, add_flags, from_namespace, read_settings
 from mdet_openmm.walltime import HELP as WALLTIME_HELP
@@ -100,32 +100,15 @@ def _export(args: argparse.Namespace) -> None:
     molecule = read_molecule(args.system, charge=args.charge, multiplicity=args.multiplicity)
     model = load_model(args.model)
     _note(sentences(model, molecule))
-    export(
-        model,
-        molecule,
-        args.out,
-        precision=args.precision,
-        frames=args.frames,
-        offset=args.offset,
-        seed=args.seed,
-        forces=args.forces,
-    )
+    export(model, molecule, args.out, from_namespace(ForceOptions, args))
     print(f"written: {args.out}")
 
 
 def _predict(args: argparse.Namespace) -> None:
     from mdet_openmm.export.predict import predict
 
-    result = predict(
-        args.model,
-        args.file,
-        charge=args.charge,
-        multiplicity=args.multiplicity,
-        precision=args.precision,
-        frames=args.frames,
-        forces=args.forces,
-        raw=args.raw,
-    )
+    options = from_namespace(ForceOptions, args)
+    result = predict(args.model, args.file, charge=args.charge, multiplicity=args.multiplicity, options=options)
     _note(result["notes"])
     json.dump(result, sys.stdout, indent=1)
     print()

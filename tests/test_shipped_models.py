@@ -11,8 +11,10 @@ from tblite.ase import TBLite
 
 from mdet_openmm.export.force_module import bind, forces
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.evaluate import KCAL_PER_MOL_ANGSTROM, force_jacobian, random_rotations, rotated_forces
@@ -34,7 +36,7 @@ MINI, ALKANES = "mdet-gfn2-mini", "mdet-gfn2-alkanes"
 def test_forces_follow_the_teacher(name: str, smiles: str) -> None:
     molecule = molecule_from_smiles(smiles, seed=3)
     model = load_model(name)
-    module = bind(model, molecule.atomic_numbers, 0, 1, precision="mixed", frames=12)
+    module = bind(model, Species(molecule.atomic_numbers), ForceOptions(precision="mixed", frames=12, offset="none"))
     rng = np.random.default_rng(0)
     errors, sizes = [], []
     for _ in range(5):
@@ -67,7 +69,9 @@ def test_the_energy_comes_with_the_same_forces_and_follows_the_teacher() -> None
     for key, value in plain.network.state_dict().items():
         assert torch.equal(state[key], value), key
     molecule = molecule_from_smiles("CCCC", seed=3)
-    module = bind(with_energy, molecule.atomic_numbers, 0, 1, precision="mixed", frames=12)
+    module = bind(
+        with_energy, Species(molecule.atomic_numbers), ForceOptions(precision="mixed", frames=12, offset="none")
+    )
     rng = np.random.default_rng(0)
     own, teacher = [], []
     for _ in range(12):

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from mdet_openmm.data.config import TeacherConfig
 from mdet_openmm.data.labels import TeacherFailure
 from mdet_openmm.data.teacher import make_teacher, teacher_version
-from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.molecules.smiles import conformers_from_smiles
 from mdet_openmm.simulation.relax import relax
 from mdet_openmm.units import ANGSTROM_PER_NM, KJ_PER_MOL_PER_EV, KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
@@ -44,7 +44,7 @@ def structures(smiles: str) -> tuple[Molecule, list[NDArray[np.float64]]]:
     """The molecule at SO3LR's minimum, and its two structures, a function of the SMILES alone."""
     seed = int.from_bytes(hashlib.sha256(smiles.encode()).digest()[:4], "little")
     molecule = conformers_from_smiles(smiles, 1, None, seed)[0]
-    teacher = make_teacher(TeacherConfig(kind="so3lr"), molecule.atomic_numbers, molecule.charge, 1)
+    teacher = make_teacher(TeacherConfig(kind="so3lr"), Species(molecule.atomic_numbers, molecule.charge))
 
     def force(positions: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         label = teacher(ANGSTROM_PER_NM * positions)
@@ -71,7 +71,7 @@ def label() -> None:
     todo = [(s, g) for s, g in molecules() if s not in done]
     for smiles, group in tqdm(todo, unit="molecule"):
         molecule, frames = structures(smiles)
-        teacher = make_teacher(DFT, molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
+        teacher = make_teacher(DFT, molecule)
         for kind, x in enumerate(frames):
             try:
                 found = teacher(x)
@@ -104,7 +104,7 @@ def report() -> None:
         n = int((data["atomic_numbers"][k] > 0).sum())
         numbers, x = data["atomic_numbers"][k, :n].astype(np.int64), data["positions"][k, :n].astype(float)
         for name, config in teachers.items():
-            found = make_teacher(config, numbers, int(data["charge"][k]), 1)(x).forces
+            found = make_teacher(config, Species(numbers, int(data["charge"][k])))(x).forces
             error = 1e3 * float(np.abs(found - data["forces"][k, :n]).mean())
             errors[name].append((str(data["group"][k]), bool(data["distorted"][k]), error))
     count = len(set(data["smiles"]))

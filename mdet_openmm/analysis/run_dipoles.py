@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.measure.vibrations import superpose
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.simulation.ended_run import Run
 from mdet_openmm.simulation.run_folder import read_settings
 
@@ -55,5 +56,5 @@ def dipoles_of_run(run: Run, positions: NDArray[np.float64], masses: NDArray[np.
         return None
     _, superposed = superpose(positions[:MOST_FRAMES], masses)
     charge, multiplicity = int(run.summary.get("charge") or 0), int(run.summary.get("multiplicity") or 1)
-    found = dipoles(model, run.atomic_numbers, superposed, charge=charge, multiplicity=multiplicity)
+    found = dipoles(model, Species(run.atomic_numbers, charge, multiplicity), superposed)
     return RunDipoles(superposed, found)

@@ -210,13 +210,13 @@ def _read_sources(config: LabelConfig, workers: int) -> list[Source]:
 def _try_teacher(config: LabelConfig, sources: list[Source]) -> None:
     """Find out now, not in the middle of the run, that the teacher cannot work."""
     for source in sources:
-        check_teachable(config.teacher, source.row.name, source.system)
+        check_teachable(config.teacher, source.row.name, source.species)
     shown = tqdm(sources, desc="first calculations", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
     for number, source in enumerate(shown):
         if number and config.teacher.kind != "gfn2":
             break  # a calculation may take minutes, or its calculator a GPU; one is enough
         row = source.row
-        teacher = make_teacher(config.teacher, source.atomic_numbers, row.charge, row.multiplicity)
+        teacher = make_teacher(config.teacher, source.species)
         if source.frames is not None:
             continue  # given frames may be beyond the teacher; that is counted, not refused
         try:

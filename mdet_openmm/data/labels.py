@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.molecules.molecule import Species
+
 Positions = NDArray[np.float64]
 
 
@@ -32,29 +34,10 @@ class Label:
     dipole: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class System:
-    """What a teacher must know of a molecule beside its positions.
-
-    Attributes
-    ----------
-    atomic_numbers
-        (n,) int64.
-    charge
-        e.
-    multiplicity
-        2S + 1.
-    """
-
-    atomic_numbers: NDArray[np.int64]
-    charge: int
-    multiplicity: int
-
-
 Answer = Label | TeacherFailure
 
 Teacher = Callable[[Positions], Label]
 """Maps (n, 3) positions in Å to a label, or raises TeacherFailure. The answer does not depend on earlier calls."""
 
-BatchTeacher = Callable[[Sequence[tuple[System, Positions]]], list[Answer]]
+BatchTeacher = Callable[[Sequence[tuple[Species, Positions]]], list[Answer]]
 """Maps structures of any molecules to an answer each, in their order."""

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from mdet_openmm.data.config import TeacherConfig
-from mdet_openmm.data.labels import Label, Positions, System, Teacher, TeacherFailure
+from mdet_openmm.data.labels import Label, Positions, Teacher, TeacherFailure
 from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.units import ANGSTROM_PER_BOHR, BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
 
 ENERGY_TOLERANCE = 1e-9
@@ -23,7 +24,7 @@ def pyscf_version(config: TeacherConfig) -> tuple[str, str]:
     return name, f"pyscf {importlib.metadata.version('pyscf')}"
 
 
-def make_pyscf(config: TeacherConfig, system: System) -> Teacher:
+def make_pyscf(config: TeacherConfig, species: Species) -> Teacher:
     """The teacher of one molecule: density fitting, restricted for singlets and unrestricted otherwise.
 
     Every geometry starts from PySCF's own guess: a label does not depend on what was computed before it.
@@ -36,12 +37,12 @@ def make_pyscf(config: TeacherConfig, system: System) -> Teacher:
     gto, dft, lib = (_pyscf(name) for name in ("gto", "dft", "lib"))
     lib.num_threads(1)
     _check_names(config, gto, dft)
-    shells = system.multiplicity - 1
+    shells = species.multiplicity - 1
 
     def compute(positions: Positions) -> Label:
-        atoms = [(int(z), tuple(x)) for z, x in zip(system.atomic_numbers, positions * BOHR_PER_ANGSTROM, strict=True)]
+        atoms = [(int(z), tuple(x)) for z, x in zip(species.atomic_numbers, positions * BOHR_PER_ANGSTROM, strict=True)]
         molecule = gto.M(
-            atom=atoms, basis=config.basis, charge=system.charge, spin=shells, unit="Bohr", verbose=0, max_memory=2000
+            atom=atoms, basis=config.basis, charge=species.charge, spin=shells, unit="Bohr", verbose=0, max_memory=2000
         )
         field = (dft.UKS if shells else dft.RKS)(molecule, xc=config.xc).density_fit()
         field.grids.level = config.grid

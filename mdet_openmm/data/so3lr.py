@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist  # type: ignore[import-untyped, unused-ignore]
 
 from mdet_openmm.data.config import TeacherConfig
-from mdet_openmm.data.labels import Answer, Label, System, TeacherFailure
+from mdet_openmm.data.labels import Answer, Label, TeacherFailure
 from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.molecule import Species
 
 ELEMENTS = (1, 6, 7, 8, 9, 15, 16, 17)
 """H, C, N, O, F, P, S, Cl: what it was trained on."""
@@ -41,7 +42,7 @@ NEAREST = 0.1
 Positions = NDArray[np.float64]
 
 
-def check_system(name: str, system: System) -> None:
+def check_species(name: str, species: Species) -> None:
     """Refuse what SO3LR does not know.
 
     Raises
@@ -51,15 +52,15 @@ def check_system(name: str, system: System) -> None:
     """
     from ase.data import chemical_symbols
 
-    unknown = sorted(set(system.atomic_numbers.tolist()) - set(ELEMENTS))
+    unknown = sorted(set(species.atomic_numbers.tolist()) - set(ELEMENTS))
     if unknown:
         raise InputError(
             f"{name}: SO3LR knows {', '.join(chemical_symbols[z] for z in ELEMENTS)}, and not "
             f"{', '.join(chemical_symbols[z] for z in unknown)}; leave the molecule out, or use teacher kind gfn2"
         )
-    if system.multiplicity != 1:
+    if species.multiplicity != 1:
         raise InputError(
-            f"{name}: SO3LR knows closed shells only, and the multiplicity is {system.multiplicity}; leave the "
+            f"{name}: SO3LR knows closed shells only, and the multiplicity is {species.multiplicity}; leave the "
             "molecule out, or use teacher kind gfn2"
         )
 
@@ -111,7 +112,7 @@ def _ordered_pairs(n: int) -> NDArray[np.int64]:
 
 
 def _graph(
-    systems: Sequence[System], positions: Sequence[Positions], cutoff: float, device: str, dtype: torch.dtype
+    molecules: Sequence[Species], positions: Sequence[Positions], cutoff: float, device: str, dtype: torch.dtype
 ) -> dict[str, torch.Tensor]:
     """What the model takes: the structures as one graph, with edges within the cut-off and between all atoms."""
     sizes = np.array([len(x) for x in positions])
@@ -120,20 +121,20 @@ def _graph(
     pairs = np.concatenate([_ordered_pairs(n) + (end - n) for n, end in zip(sizes, ends, strict=True)], axis=1)
     apart = x[pairs[1]] - x[pairs[0]]
     near = pairs[:, (apart**2).sum(axis=1) <= cutoff**2]
-    numbers = torch.from_numpy(np.concatenate([s.atomic_numbers for s in systems]))
-    zeros = torch.zeros(len(systems), dtype=dtype)
+    numbers = torch.from_numpy(np.concatenate([s.atomic_numbers for s in molecules]))
+    zeros = torch.zeros(len(molecules), dtype=dtype)
     graph = {
         "positions": torch.from_numpy(x).to(dtype),
         "atomic_numbers": numbers,
         "node_attrs": torch.nn.functional.one_hot(numbers - 1, N_SPECIES).to(dtype),
-        "batch": torch.repeat_interleave(torch.arange(len(systems)), torch.from_numpy(sizes)),
+        "batch": torch.repeat_interleave(torch.arange(len(molecules)), torch.from_numpy(sizes)),
         "ptr": torch.from_numpy(np.concatenate(([0], ends))),
         "edge_index": torch.from_numpy(near),
         "edge_index_lr": torch.from_numpy(pairs),
-        "total_charge": torch.tensor([float(s.charge) for s in systems], dtype=dtype),
+        "total_charge": torch.tensor([float(s.charge) for s in molecules], dtype=dtype),
         "total_spin": zeros,
-        "head": torch.zeros(len(systems), dtype=torch.int64),
-        "cell": torch.eye(3, dtype=dtype).repeat(len(systems), 1),
+        "head": torch.zeros(len(molecules), dtype=torch.int64),
+        "cell": torch.eye(3, dtype=dtype).repeat(len(molecules), 1),
     }
     for name, edges in (("", near), ("_lr", pairs)):
         for kind in ("shifts", "unit_shifts"):
@@ -141,7 +142,7 @@ def _graph(
     return {key: value.to(device) for key, value in graph.items()}
 
 
-def _calls(requests: Sequence[tuple[System, Positions]], chosen: Sequence[int]) -> Iterator[list[int]]:
+def _calls(requests: Sequence[tuple[Species, Positions]], chosen: Sequence[int]) -> Iterator[list[int]]:
     """The requests cut into calls."""
     together: list[int] = []
     atoms = 0
@@ -172,7 +173,7 @@ class So3lr:
         self.double = config.precision == "fp64"
         self.model = _model(self.device, self.double)
 
-    def __call__(self, requests: Sequence[tuple[System, Positions]]) -> list[Answer]:
+    def __call__(self, requests: Sequence[tuple[Species, Positions]]) -> list[Answer]:
         """Energies (eV), forces (eV/Å) and dipoles (e·Å, about the origin) of (n, 3) positions in Å.
 
         A structure without an answer gets a `TeacherFailure`, and the others theirs.
@@ -190,10 +191,10 @@ class So3lr:
             found |= zip(call, self._call([requests[k] for k in call]), strict=True)
         return [found[k] for k in range(len(requests))]
 
-    def _call(self, requests: Sequence[tuple[System, Positions]]) -> list[Answer]:
-        systems, positions = [s for s, _ in requests], [x for _, x in requests]
+    def _call(self, requests: Sequence[tuple[Species, Positions]]) -> list[Answer]:
+        molecules, positions = [s for s, _ in requests], [x for _, x in requests]
         dtype = torch.float64 if self.double else torch.float32
-        graph = _graph(systems, positions, float(self.model.r_max), self.device, dtype)
+        graph = _graph(molecules, positions, float(self.model.r_max), self.device, dtype)
         before = torch.get_default_dtype()
         torch.set_default_dtype(dtype)  # the package makes tensors of the default type
         try:

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.data.config import LabelConfig, MoleculeEntry
-from mdet_openmm.data.labels import System
 from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.errors import InputError
-from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.molecules.smiles import canonical_smiles
 
 Array = NDArray[np.float64]
@@ -44,9 +43,9 @@ class Source:
     weight: float
 
     @property
-    def system(self) -> System:
+    def species(self) -> Species:
         """What a teacher must know of it."""
-        return System(self.atomic_numbers, self.row.charge, self.row.multiplicity)
+        return Species(self.atomic_numbers, self.row.charge, self.row.multiplicity)
 
 
 def text_seed(text: str) -> int:

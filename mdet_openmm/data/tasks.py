@@ -199,12 +199,12 @@ def run_tasks(tasks: Sequence[Task], config: LabelConfig, sources: Sequence[Sour
         In the order of the tasks.
     """
     teacher = make_batch_teacher(config.teacher)
-    systems = [source.system for source in sources]
+    species = [source.species for source in sources]
     works = [begin_task(task, config, source) for task, source in zip(tasks, sources, strict=True)]
     blocks: list[FrameBlock | None] = [None] * len(tasks)
     wanted = {k: next(work) for k, work in enumerate(works)}
     while wanted:
-        answers = iter(teacher([(systems[k], x) for k, frames in wanted.items() for x in frames]))
+        answers = iter(teacher([(species[k], x) for k, frames in wanted.items() for x in frames]))
         told, wanted = wanted, {}
         for k, frames in told.items():
             try:

@@ -4,11 +4,11 @@ import importlib
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mdet_openmm.data.config import TeacherConfig
-from mdet_openmm.data.labels import Answer, BatchTeacher, Label, Positions, System, Teacher, TeacherFailure
+from mdet_openmm.data.labels import Answer, BatchTeacher, Label, Positions, Teacher, TeacherFailure
 from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.units import (
     ANGSTROM_PER_BOHR,
     BOHR_PER_ANGSTROM,
@@ -21,7 +21,7 @@ BATCHED = ("so3lr",)
 """Kinds that compute many structures at a time."""
 
 
-def make_teacher(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charge: int, multiplicity: int) -> Teacher:
+def make_teacher(config: TeacherConfig, molecule: Species | Molecule) -> Teacher:
     """The teacher for one molecule.
 
     Raises
@@ -29,17 +29,17 @@ def make_teacher(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charg
     InputError
         If its package is missing, or a charge or open shell would not reach the calculator.
     """
-    system = System(atomic_numbers, charge, multiplicity)
+    species = Species(molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
     if config.kind in BATCHED:
-        check_teachable(config, "the molecule", system)
-        return _one_at_a_time(make_batch_teacher(config), system)
+        check_teachable(config, "the molecule", species)
+        return _one_at_a_time(make_batch_teacher(config), species)
     if config.kind == "pyscf":
         from mdet_openmm.data.pyscf_teacher import make_pyscf
 
-        compute = make_pyscf(config, system)
+        compute = make_pyscf(config, species)
     else:
         make = _gfn2 if config.kind == "gfn2" else _ase
-        compute = make(config, atomic_numbers, charge, multiplicity)
+        compute = make(config, species)
 
     def label(positions: Positions) -> Label:
         try:
@@ -53,9 +53,9 @@ def make_teacher(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charg
     return label
 
 
-def _one_at_a_time(teacher: BatchTeacher, system: System) -> Teacher:
+def _one_at_a_time(teacher: BatchTeacher, species: Species) -> Teacher:
     def label(positions: Positions) -> Label:
-        (answer,) = teacher([(system, positions)])
+        (answer,) = teacher([(species, positions)])
         if isinstance(answer, TeacherFailure):
             raise answer
         return answer
@@ -77,19 +77,19 @@ def make_batch_teacher(config: TeacherConfig) -> BatchTeacher:
         return So3lr(config)
     made: dict[tuple[bytes, int, int], Teacher] = {}
 
-    def answer(system: System, positions: Positions) -> Answer:
-        key = (system.atomic_numbers.tobytes(), system.charge, system.multiplicity)
+    def answer(species: Species, positions: Positions) -> Answer:
+        key = (species.atomic_numbers.tobytes(), species.charge, species.multiplicity)
         if key not in made:
-            made[key] = make_teacher(config, system.atomic_numbers, system.charge, system.multiplicity)
+            made[key] = make_teacher(config, species)
         try:
             return made[key](positions)
         except TeacherFailure as failure:
             return failure
 
-    return lambda requests: [answer(system, positions) for system, positions in requests]
+    return lambda requests: [answer(species, positions) for species, positions in requests]
 
 
-def check_teachable(config: TeacherConfig, name: str, system: System) -> None:
+def check_teachable(config: TeacherConfig, name: str, species: Species) -> None:
     """Refuse a molecule that the teacher cannot do, before anything is computed.
 
     Raises
@@ -98,10 +98,10 @@ def check_teachable(config: TeacherConfig, name: str, system: System) -> None:
         Saying what is in the way, and what can be done.
     """
     if config.kind == "so3lr":
-        from mdet_openmm.data.so3lr import check_system
+        from mdet_openmm.data.so3lr import check_species
 
-        check_system(name, system)
-    check_charge_is_told(config, system.charge, system.multiplicity)
+        check_species(name, species)
+    check_charge_is_told(config, species.charge, species.multiplicity)
 
 
 def teacher_version(config: TeacherConfig) -> tuple[str, str]:
@@ -128,7 +128,7 @@ def teacher_of_name(name: str) -> TeacherConfig | None:
     return TeacherConfig(kind=kinds[name]) if name in kinds else None
 
 
-def _gfn2(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charge: int, multiplicity: int) -> Teacher:
+def _gfn2(config: TeacherConfig, species: Species) -> Teacher:
     tblite = _import("tblite.interface")
     kelvin = BOLTZMANN_EV_PER_K / EV_PER_HARTREE
     calculator: Any = None
@@ -137,7 +137,11 @@ def _gfn2(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charge: int,
         nonlocal calculator
         if calculator is None:
             calculator = tblite.Calculator(
-                "GFN2-xTB", atomic_numbers, positions * BOHR_PER_ANGSTROM, float(charge), multiplicity - 1
+                "GFN2-xTB",
+                species.atomic_numbers,
+                positions * BOHR_PER_ANGSTROM,
+                float(species.charge),
+                species.multiplicity - 1,
             )
             calculator.set("verbosity", 0)
             calculator.set("accuracy", config.accuracy)
@@ -174,10 +178,11 @@ def check_charge_is_told(config: TeacherConfig, charge: int, multiplicity: int) 
             )
 
 
-def _ase(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charge: int, multiplicity: int) -> Teacher:
+def _ase(config: TeacherConfig, species: Species) -> Teacher:
     from ase import Atoms
 
     assert config.ase is not None
+    charge, multiplicity = species.charge, species.multiplicity
     check_charge_is_told(config, charge, multiplicity)
     placeholders = {"{charge}": charge, "{multiplicity}": multiplicity}
     module, _, name = config.ase.partition(":")
@@ -190,7 +195,7 @@ def _ase(config: TeacherConfig, atomic_numbers: NDArray[np.int64], charge: int, 
         calculator = calculator_class(**arguments)
     except TypeError as error:
         raise InputError(f"teacher: {config.ase} does not take these arguments: {error}") from None
-    atoms = Atoms(numbers=atomic_numbers, positions=np.zeros((len(atomic_numbers), 3)))
+    atoms = Atoms(numbers=species.atomic_numbers, positions=np.zeros((species.n_atoms, 3)))
     atoms.info.update(charge=charge, spin=multiplicity)
     atoms.calc = calculator
 

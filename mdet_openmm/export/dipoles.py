@@ -4,15 +4,15 @@ import copy
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.fast_linear import use_onednn
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.export.options import PRECISIONS
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.rotations import rotation_group
-from mdet_openmm.settings import one_of
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.units import ANGSTROM_PER_BOHR, BOHR_PER_ANGSTROM
 
 PAIRS_AT_ONCE = 20_000
@@ -21,13 +21,9 @@ PAIRS_AT_ONCE = 20_000
 
 def dipoles(
     model: Model,
-    atomic_numbers: ArrayLike,
+    molecule: Species | Molecule,
     positions: NDArray[np.float64],
-    *,
-    charge: int,
-    multiplicity: int,
-    precision: str = "mixed",
-    frames: int = 12,
+    options: ForceOptions = ForceOptions(precision="mixed", frames=12),
 ) -> NDArray[np.float64]:
     """Dipoles along a trajectory, averaged over a rotation group.
 
@@ -35,14 +31,12 @@ def dipoles(
     ----------
     model
         With a dipole head; it is not changed.
-    atomic_numbers
-        (n,)
+    molecule
+        Elements, charge and multiplicity; a geometry is not used.
     positions
         (f, n, 3) in Å. Of a charged molecule the dipole is about their origin.
-    charge, multiplicity
-        Of the molecule.
-    precision, frames
-        See `mdet_openmm.export.force_module.bind`.
+    options
+        Of which precision and frames count.
 
     Returns
     -------
@@ -52,9 +46,9 @@ def dipoles(
     Raises
     ------
     InputError
-        For a model without a dipole head, and for a precision that there is not.
+        For a model without a dipole head.
     """
-    one_of("precision", precision, PRECISIONS)
+    precision, frames, charge = options.precision, options.frames, molecule.charge
     if not model.network.has_dipole:
         raise InputError(f"the model {model.name} has no dipole head")
     network = copy.deepcopy(model.network).requires_grad_(False).eval()
@@ -63,14 +57,14 @@ def dipoles(
         network.to_mixed()
     else:
         network.to(torch.float64 if precision == "double" else torch.float32)
-    numbers = torch.as_tensor(np.array(atomic_numbers, dtype=np.int64)).reshape(1, -1)
+    numbers = torch.from_numpy(molecule.atomic_numbers.copy()).reshape(1, -1)
     geometry = torch.float32 if precision == "fp32" else torch.float64
     compile_attention(network)
     for part in (network.layers, network.radial, network.dipole_head):
         use_onednn(part)
     group = rotation_group(frames)
     with torch.inference_mode():
-        pairs = network.node_pairs(numbers, torch.tensor([charge]), torch.tensor([multiplicity]))
+        pairs = network.node_pairs(numbers, torch.tensor([charge]), torch.tensor([molecule.multiplicity]))
         types = network.pair_types(numbers)
         found = []
         given = torch.as_tensor(np.asarray(positions, dtype=np.float64))

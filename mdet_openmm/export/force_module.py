@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mdet_openmm.errors import InputError
@@ -17,9 +17,10 @@ from mdet_openmm.export.bound_network import BoundNetwork
 from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.fast_linear import use_onednn
 from mdet_openmm.export.net_force import remove_net_force_and_torque
-from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISIONS
+from mdet_openmm.export.options import OFFSETS, ForceOptions
 from mdet_openmm.export.rotations import hashed_rotation, random_rotation, rotation_group
 from mdet_openmm.export.torchscript import MAKING, run_plainly, script
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.network.nodes import MAX_CHARGE, MAX_MULTIPLICITY
 from mdet_openmm.settings import one_of
@@ -157,38 +158,8 @@ class ForceModule(nn.Module):
         return energy.detach(), forces - forces.mean(dim=0, keepdim=True)
 
 
-def chosen_forces(model: "Model", forces: str | None) -> str:
-    """``"direct"`` or ``"conservative"``: what was asked for if the model can give it, else the model's own kind.
-
-    Raises
-    ------
-    InputError
-        If the model cannot give what was asked for.
-    """
-    shape = model.network.config
-    if forces is None:
-        return "direct" if shape.force_head else "conservative"
-    one_of("forces", forces, FORCES)
-    if forces == "direct" and not shape.force_head:
-        raise InputError(f"the model {model.name} has no direct forces, only the gradient of its energy")
-    if forces == "conservative" and not shape.energy_head:
-        raise InputError(f"the model {model.name} has no energy that conservative forces could be the gradient of")
-    return forces
-
-
 def bind(
-    model: "Model",
-    atomic_numbers: ArrayLike,
-    charge: int,
-    multiplicity: int,
-    *,
-    precision: str = "double",
-    frames: int = 1,
-    offset: str = "none",
-    seed: int = 0,
-    forces: str | None = None,
-    raw: bool = False,
-    compiled: bool = True,
+    model: "Model", molecule: Species | Molecule, options: ForceOptions = ForceOptions()
 ) -> torch.jit.ScriptModule:
     """Make the force of one molecule from a model.
 
@@ -200,24 +171,10 @@ def bind(
     ----------
     model
         From `load_model`; it is not changed.
-    atomic_numbers
-        (n,) elements in the order of the atoms of the System.
-    charge
-        Total charge, e.
-    multiplicity
-        2S + 1.
-    precision
-        "double": everything in fp64. "mixed": the trunk of the network in fp32; positions, geometry, the sum over
-        pairs and what follows it, rotations and the accumulation of forces stay in fp64. "fp32": network and geometry
-        in fp32, as the authors' code has it; centring, rotations and accumulation in fp64. For ablations only.
-    frames, offset, seed, raw
-        See `ForceModule`.
-    forces
-        "direct": the network's own. "conservative": minus the gradient of its energy. None: the model's own kind,
-        direct where it has both.
-    compiled
-        Use the compiled attention and oneDNN where they work (direct forces on a CPU). Such a module runs in
-        processes that have imported this package, and nowhere else.
+    molecule
+        Elements in the order of the atoms of the System, charge and multiplicity; a geometry is not used.
+    options
+        How the force is computed.
 
     Returns
     -------
@@ -227,20 +184,14 @@ def bind(
     Raises
     ------
     InputError
-        For an option, or an element, charge or multiplicity that the model does not know.
+        For an element, charge or multiplicity, or forces, that the model does not know.
     """
-    one_of("precision", precision, PRECISIONS)
-    one_of("frames", frames, FRAMES)
-    one_of("offset", offset, OFFSETS)
-    if not -(2**63) <= seed < 2**63:
-        raise InputError(f"the seed must fit 64 bits, not {seed}")
-    conservative = chosen_forces(model, forces) == "conservative"
-    numbers = torch.as_tensor(np.asarray(atomic_numbers, dtype=np.int64).copy())
+    options = options.resolved(model)
+    numbers = torch.from_numpy(molecule.atomic_numbers.copy())
     unknown = sorted(set(numbers.tolist()) - set(model.elements))
-    if numbers.dim() != 1 or len(numbers) == 0:
-        raise InputError("atomic numbers must be a list with one number per atom")
     if unknown:
         raise InputError(f"the model {model.name} was not trained on elements {unknown}; it knows {model.elements}")
+    charge, multiplicity = molecule.charge, molecule.multiplicity
     for what, value, lowest, highest in (
         ("charge", charge, -MAX_CHARGE, MAX_CHARGE - 1),
         ("multiplicity", multiplicity, 0, MAX_MULTIPLICITY),
@@ -253,18 +204,29 @@ def bind(
             raise InputError(f"a {what} must be from {lowest} to {highest}, not {value}: the network has no other")
     with MAKING:
         network = copy.deepcopy(model.network).requires_grad_(False).eval()
-        if precision == "mixed":
+        if options.precision == "mixed":
             network.to_mixed()
         else:
-            network.to(torch.float64 if precision == "double" else torch.float32)
-        bound = BoundNetwork(network, numbers, charge, multiplicity, rounded=precision == "fp32")
-        if compiled and not conservative:  # neither has a derivative
+            network.to(torch.float64 if options.precision == "double" else torch.float32)
+        bound = BoundNetwork(network, numbers, charge, multiplicity, rounded=options.precision == "fp32")
+        if options.compiled and not options.conservative:  # neither has a derivative
             compile_attention(network)
             for part in (network.layers, network.radial, network.decomposer, network.atomic_energies):
                 if part is not None:
                     use_onednn(part)
         run_plainly()
-        return script(ForceModule(bound, frames, offset, seed, model.has_energy, conservative, raw))
+        assert options.offset is not None
+        return script(
+            ForceModule(
+                bound,
+                options.frames,
+                options.offset,
+                options.seed,
+                model.has_energy,
+                options.conservative,
+                options.raw,
+            )
+        )
 
 
 def forces(module: torch.jit.ScriptModule, positions: NDArray[np.float64]) -> tuple[float | None, NDArray[np.float64]]:

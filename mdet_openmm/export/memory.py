@@ -5,9 +5,8 @@ from pathlib import Path
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.compiled_attention import kernel_problem
-from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.export.options import PRECISIONS
+from mdet_openmm.export.options import PRECISIONS, ForceOptions
 from mdet_openmm.network.attention import MOST_SCORES
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.settings import one_of
@@ -57,21 +56,12 @@ def peak_bytes(
     return itemsize * (4 * scores + frames * 40 * n**2 * e)
 
 
-def check_memory(
-    model: Model,
-    n_atoms: int,
-    *,
-    frames: int,
-    precision: str,
-    forces: str | None,
-    available: int | None = None,
-    compiled: bool = True,
-) -> None:
+def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: int | None = None) -> None:
     """Refuse, before anything is computed, what would not fit.
 
     Parameters
     ----------
-    model, frames, precision, forces, compiled
+    model, options
         As for `mdet_openmm.export.force_module.bind`.
     n_atoms
         Of the molecule.
@@ -83,13 +73,14 @@ def check_memory(
     InputError
         With the numbers and what to reduce.
     """
-    conservative = chosen_forces(model, forces) == "conservative"
-    used = compiled and not conservative and available is None and not kernel_problem()
+    options = options.resolved(model)
+    frames, precision = options.frames, options.precision
+    used = options.compiled and not options.conservative and available is None and not kernel_problem()
     free = available_memory() if available is None else available
 
     def bytes_for(frames: int, precision: str) -> int:
         shape = model.network.config
-        return peak_bytes(shape, n_atoms, frames, precision, conservative=conservative, compiled=used)
+        return peak_bytes(shape, n_atoms, frames, precision, conservative=options.conservative, compiled=used)
 
     needed = bytes_for(frames, precision)
     if needed <= free:

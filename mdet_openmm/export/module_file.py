@@ -1,42 +1,31 @@
 """The force of one molecule as a file that any program with TorchForce reads."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from mdet_openmm import __version__
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.force_module import bind, chosen_forces
+from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.export.options import default_offset
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.torchscript import as_bytes
 from mdet_openmm.files import write_file
 from mdet_openmm.molecules.molecule import Molecule
 
 
-def export(
-    model: Model,
-    molecule: Molecule,
-    path: Path,
-    *,
-    precision: str = "double",
-    frames: int = 1,
-    offset: str | None = None,
-    seed: int = 0,
-    forces: str | None = None,
-) -> Path:
+def export(model: Model, molecule: Molecule, path: Path, options: ForceOptions = ForceOptions()) -> Path:
     """Write the force of one molecule as a TorchScript file that TorchForce (Python or C++) reads.
 
     Its extra file ``metadata.json`` says what it is: units, atoms, model and its hash, and all options.
 
     Parameters
     ----------
-    model, precision, frames, seed, forces
-        See `bind`.
-    offset
-        See `bind`; None: hashed for direct forces, none for conservative ones.
+    model, options
+        See `bind`; nothing is compiled, whatever the options say.
     molecule
         Elements, charge and multiplicity; its positions are not used.
     path
@@ -57,21 +46,9 @@ def export(
         raise InputError(f"{path} exists; remove it or choose another name")
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} does not exist; make it first")
-    forces = chosen_forces(model, forces)
-    offset = offset or default_offset(forces)
-    check_memory(model, molecule.n_atoms, frames=frames, precision=precision, forces=forces, compiled=False)
-    module = bind(
-        model,
-        molecule.atomic_numbers,
-        molecule.charge,
-        molecule.multiplicity,
-        precision=precision,
-        frames=frames,
-        offset=offset,
-        seed=seed,
-        forces=forces,
-        compiled=False,
-    )
+    options = replace(options, compiled=False).resolved(model)
+    check_memory(model, molecule.n_atoms, options)
+    module = bind(model, molecule, options)
     metadata = {
         "format": "mdet-openmm bound force",
         "package_version": __version__,
@@ -80,15 +57,15 @@ def export(
         "model": model.name,
         "model_sha256": model.sha256,
         "has_energy": model.has_energy,
-        "forces": forces,
+        "forces": options.forces,
         "molecule": molecule.name,
         "atomic_numbers": [int(z) for z in molecule.atomic_numbers],
         "charge": molecule.charge,
         "multiplicity": molecule.multiplicity,
-        "precision": precision,
-        "frames": frames,
-        "offset": offset,
-        "seed": seed,
+        "precision": options.precision,
+        "frames": options.frames,
+        "offset": options.offset,
+        "seed": options.seed,
     }
     try:
         write_file(path, as_bytes(module, **{"metadata.json": json.dumps(metadata, indent=1)}))

@@ -1,8 +1,13 @@
 """What may be chosen about a bound force, for the API and for every command."""
 
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
-from mdet_openmm.settings import one_of
+from mdet_openmm.errors import InputError
+from mdet_openmm.settings import Checked, option
+
+if TYPE_CHECKING:
+    from mdet_openmm.export.model_folder import Model
 
 PRECISIONS: Final = ("double", "mixed", "fp32")
 PRECISION_HELP: Final = (
@@ -14,11 +19,61 @@ OFFSETS: Final = ("none", "random", "hashed")
 FORCES: Final = ("direct", "conservative")
 
 
-def default_offset(forces: str) -> str:
-    """The rotation offset where none was asked for.
+@dataclass(frozen=True)
+class ForceOptions(Checked):
+    """How a model's force is computed, wherever it is bound to a molecule.
 
-    Direct forces get one, which turns their dependence on the orientation into noise that the bath takes up. The
-    energy of conservative ones would jump with it, so that they get none.
+    Attributes
+    ----------
+    precision
+        "double": everything in fp64. "mixed": the trunk of the network in fp32; positions, geometry, the sum over
+        pairs and what follows it, rotations and the accumulation of forces stay in fp64. "fp32": network and geometry
+        in fp32, as the authors' code has it; centring, rotations and accumulation in fp64. For ablations only.
+    frames
+        Orientations of a rotation group that are averaged over at each call.
+    offset
+        "none"; "random": all frames are turned by a fresh uniform rotation at each call (seed it with
+        ``torch.manual_seed``); "hashed": by a rotation that is a function of the positions and the seed. None:
+        "hashed" for direct forces, which turns their dependence on the orientation into noise that a bath takes up;
+        "none" for conservative ones, whose energy would jump with it.
+    seed
+        Of the hashed offset.
+    forces
+        "direct": the network's own. "conservative": minus the gradient of its energy. None: the model's own kind,
+        direct where it has both.
+    raw
+        Direct forces as the network gives them: net force and torque stay.
+    compiled
+        Use the compiled attention and oneDNN where they work (direct forces on a CPU). Such a module runs in
+        processes that have imported this package, and nowhere else.
     """
-    one_of("forces", forces, FORCES)
-    return "hashed" if forces == "direct" else "none"
+
+    precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
+    frames: int = option(1, "rotations to average over", choices=FRAMES)
+    offset: str | None = option(None, "rotation offset [hashed; none for conservative forces]", choices=OFFSETS)
+    seed: int = option(0, "of the hashed offset", at_least=-(2**63), below=2**63)
+    forces: str | None = option(None, "the network's own, or the gradient of its energy", choices=FORCES)
+    raw: bool = option(False, "leave net force and torque in direct forces")
+    compiled: bool = option(True, "use code that other programs cannot run")
+
+    def resolved(self, model: "Model") -> "ForceOptions":
+        """With the forces and the offset that a model gets where they were left open.
+
+        Raises
+        ------
+        InputError
+            If the model cannot give the forces that were asked for.
+        """
+        shape, forces = model.network.config, self.forces
+        if forces is None:
+            forces = "direct" if shape.force_head else "conservative"
+        if forces == "direct" and not shape.force_head:
+            raise InputError(f"the model {model.name} has no direct forces, only the gradient of its energy")
+        if forces == "conservative" and not shape.energy_head:
+            raise InputError(f"the model {model.name} has no energy that conservative forces could be the gradient of")
+        return replace(self, forces=forces, offset=self.offset or ("hashed" if forces == "direct" else "none"))
+
+    @property
+    def conservative(self) -> bool:
+        """Whether the forces are the gradient of an energy; known once they are resolved."""
+        return self.forces == "conservative"

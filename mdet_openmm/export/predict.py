@@ -1,13 +1,15 @@
 """Forces, energy and dipole of one structure, in ASE's units."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mdet_openmm.export.dipoles import dipoles
-from mdet_openmm.export.force_module import bind, chosen_forces
+from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.force_module import forces as ase_units
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.standing import sentences
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.readers import read_molecule
@@ -20,10 +22,7 @@ def predict(
     *,
     charge: int | None = None,
     multiplicity: int | None = None,
-    precision: str = "double",
-    frames: int = 1,
-    forces: str | None = None,
-    raw: bool = False,
+    options: ForceOptions = ForceOptions(),
 ) -> dict[str, Any]:
     """Forces, and energy and dipole if the model has them, of the structure in a file.
 
@@ -35,16 +34,16 @@ def predict(
         PDB, mmCIF, XYZ or SDF.
     charge, multiplicity
         Of the molecule; the file's, else 0 and 1.
-    precision, frames, forces, raw
-        See `mdet_openmm.export.force_module.bind`; there is no rotation offset, so that the same input gives the
-        same output.
+    options
+        How the forces are computed, but for the rotation offset: there is none, so that the same input gives the same
+        output.
 
     Returns
     -------
     dict
         ``forces_eV_per_A`` (n, 3), ``energy_eV`` (None without an energy head), ``dipole_e_A`` (3,) and its length
         ``dipole_D`` (None without a dipole head; about the centroid of the atoms), and what they belong to. Of direct
-        forces net force and torque are removed, unless they are asked for ``raw``.
+        forces net force and torque are removed, unless they are asked for raw.
 
     Raises
     ------
@@ -54,41 +53,23 @@ def predict(
     molecule = read_molecule(Path(file), charge=charge, multiplicity=multiplicity)
     loaded = load_model(model)
     check_elements(molecule, loaded.elements, loaded.name)
-    kind = chosen_forces(loaded, forces)
-    check_memory(loaded, molecule.n_atoms, frames=frames, precision=precision, forces=kind)
-    module = bind(
-        loaded,
-        molecule.atomic_numbers,
-        molecule.charge,
-        molecule.multiplicity,
-        precision=precision,
-        frames=frames,
-        offset="none",
-        forces=kind,
-        raw=raw,
-    )
+    options = replace(options, offset="none").resolved(loaded)
+    check_memory(loaded, molecule.n_atoms, options)
+    module = bind(loaded, molecule, options)
     energy, per_angstrom = ase_units(module, molecule.positions)
     dipole = None
     if loaded.network.has_dipole:
         centred = molecule.positions - molecule.positions.mean(axis=0)
-        dipole = dipoles(
-            loaded,
-            molecule.atomic_numbers,
-            centred[None],
-            charge=molecule.charge,
-            multiplicity=molecule.multiplicity,
-            precision=precision,
-            frames=frames,
-        )[0]
+        dipole = dipoles(loaded, molecule, centred[None], options)[0]
     return {
         "model": loaded.name,
         "model_sha256": loaded.sha256,
         "charge": molecule.charge,
         "multiplicity": molecule.multiplicity,
-        "precision": precision,
-        "frames": frames,
-        "forces": kind,
-        "raw": raw,
+        "precision": options.precision,
+        "frames": options.frames,
+        "forces": options.forces,
+        "raw": options.raw,
         "atomic_numbers": [int(z) for z in molecule.atomic_numbers],
         "notes": sentences(loaded, molecule),
         "energy_eV": energy,

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mdet_openmm.export.bound_network import BoundNetwork
-from mdet_openmm.export.force_module import bind, chosen_forces
+from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.net_force import remove_net_force_and_torque
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.rotations import quaternion_to_matrix
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.network.gradient import minus_gradient
@@ -115,11 +116,8 @@ def make_field(model: Model, molecule: Molecule, precision: str, forces: str | N
     InputError
         For elements, a charge or a multiplicity that the model does not know.
     """
-    kind = chosen_forces(model, forces)
-    module = bind(
-        model, molecule.atomic_numbers, molecule.charge, molecule.multiplicity, precision=precision, forces=kind
-    )
-    return Field(module.network, kind == "conservative")
+    options = ForceOptions(precision=precision, offset="none", forces=forces).resolved(model)
+    return Field(bind(model, molecule, options).network, options.conservative)
 
 
 def smooth_field(model: Model, molecule: Molecule, forces: str | None = None) -> Field:
@@ -127,7 +125,7 @@ def smooth_field(model: Model, molecule: Molecule, forces: str | None = None) ->
     network = copy.deepcopy(model.network).requires_grad_(False).eval().to(torch.float64)
     numbers = torch.tensor(molecule.atomic_numbers)
     bound = BoundNetwork(network, numbers, molecule.charge, molecule.multiplicity)
-    return Field(bound.eval(), chosen_forces(model, forces) == "conservative")
+    return Field(bound.eval(), ForceOptions(forces=forces).resolved(model).conservative)
 
 
 def uniform_rotations(count: int, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,44 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.structure import Structure
+
+
+@dataclass(frozen=True)
+class Species:
+    """What a force field must know of a molecule before it sees a geometry.
+
+    Attributes
+    ----------
+    atomic_numbers
+        (n,) int64, at least one.
+    charge
+        Total charge in e.
+    multiplicity
+        Spin multiplicity, 2S + 1.
+
+    Raises
+    ------
+    InputError
+        If the atomic numbers are no list of integers.
+    """
+
+    atomic_numbers: NDArray[np.int64]
+    charge: int = 0
+    multiplicity: int = 1
+
+    def __post_init__(self) -> None:
+        """Take any list of integers."""
+        numbers = np.array(self.atomic_numbers)
+        if numbers.ndim != 1 or len(numbers) == 0 or not np.issubdtype(numbers.dtype, np.integer):
+            raise InputError("atomic numbers must be a list with one whole number per atom")
+        object.__setattr__(self, "atomic_numbers", numbers.astype(np.int64))
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.atomic_numbers)
 
 
 @dataclass(frozen=True)
@@ -37,6 +74,11 @@ class Molecule:
     name: str = "molecule"
     smiles: str | None = None
     structure: Structure | None = None
+
+    @property
+    def species(self) -> Species:
+        """The molecule without its geometry."""
+        return Species(self.atomic_numbers, self.charge, self.multiplicity)
 
     @property
     def n_atoms(self) -> int:

@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.export.options import FRAMES
+from mdet_openmm.export.options import FRAMES, ForceOptions
 from mdet_openmm.measure.field import Field, make_field, uniform_rotations
 from mdet_openmm.measure.heating import Heating, heating_of
 from mdet_openmm.measure.orientation import averaged_frames, orientation_noise
@@ -129,7 +128,7 @@ def choose_frames(
     if friction is None and time is None:
         raise InputError("choosing frames needs a friction, or the time of a run at constant energy")
     budget = BUDGET_OF_TEMPERATURE * temperature if budget_K is None else budget_K
-    if chosen_forces(model, forces) == "conservative":
+    if ForceOptions(forces=forces).resolved(model).conservative:
         return FramesChoice(1, True, budget, {1: 0.0}, "1 frame: conservative forces are run without rotations")
     field = make_field(model, molecule, precision, forces)
     if structures is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS
+from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS, ForceOptions
 from mdet_openmm.settings import Checked, OptionError, option
 from mdet_openmm.walltime import HELP, Walltime
 
@@ -116,6 +116,11 @@ class RunSettings(Checked):
     def folder(self) -> Path:
         """The output folder."""
         return Path(self.output or "")
+
+    @property
+    def force_options(self) -> ForceOptions:
+        """How the force is computed, once the number of frames is known."""
+        return ForceOptions(self.precision, self.frames, self.offset, self.seed or 0, self.forces)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from mdet_openmm.cores import available_cores, threads_asked_for
 from mdet_openmm.data.config import TeacherConfig
 from mdet_openmm.data.teacher import Teacher, make_teacher
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.force_module import bind, chosen_forces
+from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model, load_model
-from mdet_openmm.export.options import default_offset
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.export.standing import sentences
 from mdet_openmm.molecules.bonds import find_bonds
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.molecule import Molecule
@@ -103,26 +104,21 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     teacher = None
     if isinstance(settings, NveSettings) and settings.reference:
         config = TeacherConfig(kind=settings.reference)
-        teacher = make_teacher(config, molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
+        teacher = make_teacher(config, molecule)
     model = load_model(settings.model)
     check_elements(molecule, model.elements, model.name)
     topology = made_topology(molecule)
     schedule = make_schedule(settings)
     run_folder.check_free_space(settings.folder, _bytes_to_write(schedule, molecule))
     choice = choose_platform(settings.platform, settings.precision)
-    forces = chosen_forces(model, settings.forces)
+    chosen = ForceOptions(forces=settings.forces, offset=settings.offset).resolved(model)
+    settings = replace(settings, forces=chosen.forces, offset=chosen.offset)
     if isinstance(settings, NveSettings) and settings.hold_energy is not None:
-        check_held(model, forces)
+        check_held(model, chosen)
     if settings.frames == AUTO_FRAMES:
         settings = _with_frames(settings, model, molecule, say)
-    check_memory(
-        model,
-        molecule.n_atoms,
-        frames=settings.frames,
-        precision=settings.precision,
-        forces=forces,
-        available=torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None,
-    )
+    on_gpu = torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None
+    check_memory(model, molecule.n_atoms, settings.force_options, on_gpu)
     backend, why = choose_backend(settings.backend, choice.name)
     settings = replace(
         settings,
@@ -130,8 +126,6 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         backend=backend,
         charge=molecule.charge,
         multiplicity=molecule.multiplicity,
-        forces=forces,
-        offset=settings.offset or default_offset(forces),
         threads=settings.threads or _threads(molecule.n_atoms, settings.frames),
     )
     torch.set_num_threads(settings.threads or 1)
@@ -148,14 +142,16 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         torch.manual_seed(settings.seed or 0)
     for note in notes_on_forces(model, settings, molecule):
         say(f"note: {note}")
-    module = bind_force(settings, molecule, model, settings.offset or "none")
+    module = bind(model, molecule, settings.force_options)
     masses = _masses(molecule)
     system = make_system(masses)
     force = add_force(system, module, backend, choice.device, settings.cuda_graph)
     integrator = make_integrator(settings, system)
     check_system(system, model.has_energy)
     context = openmm.Context(system, integrator, choice.platform, choice.properties)
-    steady = module if settings.offset == "none" else bind_force(settings, molecule, model, "none")
+    steady = module
+    if settings.offset != "none":
+        steady = bind(model, molecule, replace(settings.force_options, offset="none"))
     identity = {
         "model": {"name": model.name, "sha256": model.sha256},
         "molecule": {
@@ -171,11 +167,11 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     )
 
 
-def check_held(model: Model, forces: str) -> None:
+def check_held(model: Model, options: ForceOptions) -> None:
     """Refuse to hold an energy that is not there, or that is kept without it."""
     if not model.has_energy:
         raise InputError(f"--hold-energy needs a model with an energy head, which {model.name} does not have")
-    if forces == "conservative":
+    if options.conservative:
         raise InputError("--hold-energy is for direct forces; conservative ones keep their energy without it")
 
 
@@ -196,21 +192,6 @@ def started_from(monitor: Monitor, positions: NDArray[np.float64], settings: Run
     limit = runaway_temperature(settings.temperature, thermometer.degrees_of_freedom)
     lengths = bond_lengths(monitor.bonds, positions)
     return replace(monitor, lengths=lengths, thermometer=thermometer, highest_temperature=limit)
-
-
-def bind_force(settings: RunSettings, molecule: Molecule, model: Model, offset: str) -> torch.jit.ScriptModule:
-    """Bind the model to the molecule as the settings say, with this rotation offset."""
-    return bind(
-        model,
-        molecule.atomic_numbers,
-        molecule.charge,
-        molecule.multiplicity,
-        precision=settings.precision,
-        frames=settings.frames,
-        offset=offset,
-        seed=settings.seed or 0,
-        forces=settings.forces,
-    )
 
 
 def _with_frames(settings: RunSettings, model: Model, molecule: Molecule, say: Callable[[str], None]) -> RunSettings:
@@ -237,8 +218,8 @@ def _with_frames(settings: RunSettings, model: Model, molecule: Molecule, say: C
 
 
 def notes_on_forces(model: Model, settings: RunSettings, molecule: Molecule) -> list[str]:
-    """What a user should know of the forces that were chosen, beside the model's own notes."""
-    notes = model.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
+    """What a user should know of the forces that were chosen, beside how the molecule stands to the training."""
+    notes = sentences(model, molecule)
     if settings.forces == "direct" and model.has_energy:
         notes.append("the forces come straight from the network; they are not the gradient of the energy it gives")
     if settings.forces == "conservative" and settings.offset != "none":

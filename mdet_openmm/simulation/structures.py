@@ -10,9 +10,9 @@ import numpy as np
 import openmm
 from numpy.typing import NDArray
 
-from mdet_openmm.export.force_module import bind, chosen_forces
+from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.export.options import default_offset
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.molecules.bonds import find_bonds, pair_distances
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.trajectories import read_trajectory
@@ -89,16 +89,14 @@ def model_structures(
     RunStopped
         If the forces are not finite at the very start.
     """
-    kind = chosen_forces(model, None)
-    bound = (molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
-    still = relax(molecule, force_function(bind(model, *bound, precision="double", forces=kind)))
+    still = relax(molecule, force_function(bind(model, molecule, ForceOptions(offset="none"))))
     tick()
     found, problem = [still.positions], ""
     if not still.converged:
         problem = f"the relaxation ended with a force of {still.largest_force:.2g} eV/Å (it aims at {FMAX_EV_A:g})"
     if count:
         system = make_system(atomic_masses(molecule))
-        add_force(system, bind(model, *bound, precision=precision, offset=default_offset(kind), seed=seed, forces=kind))
+        add_force(system, bind(model, molecule, ForceOptions(precision=precision, seed=seed)))
         integrator = openmm.LangevinMiddleIntegrator(temperature, FRICTION, 1e-3 * timestep)
         integrator.setRandomNumberSeed(seed % (2**31 - 1) + 1)
         context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))

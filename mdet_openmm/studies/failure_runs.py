@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.molecules.checks import check_elements, check_molecule
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
@@ -101,7 +101,7 @@ def check_systems(structures: Sequence[Structure], model: Model, settings: Failu
     """
     choose_platform(settings.platform)
     choose_backend(settings.backend)
-    forces = chosen_forces(model, settings.forces)
+    forces = ForceOptions(forces=settings.forces).resolved(model)
     for structure in structures:
         molecule = structure.molecule
         check_elements(molecule, model.elements, model.name)
@@ -109,7 +109,8 @@ def check_systems(structures: Sequence[Structure], model: Model, settings: Failu
         for condition in read_conditions(settings.conditions):
             if condition.held:
                 raise InputError(f"--conditions: {condition.name} would hide what these runs are to find")
-            check_memory(model, molecule.n_atoms, frames=condition.frames, precision=condition.precision, forces=forces)
+            options = replace(forces, frames=condition.frames, precision=condition.precision)
+            check_memory(model, molecule.n_atoms, options)
     for planned in plan_runs(structures[:1], model, 1, settings):
         resolved(planned.run.settings)
 

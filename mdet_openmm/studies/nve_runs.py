@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.molecules.checks import check_molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.side_by_side import run_side_by_side
@@ -59,19 +59,14 @@ def check_runs(
     """
     choose_platform(settings.platform)
     choose_backend(settings.backend)
-    forces = chosen_forces(model, settings.forces)
+    forces = ForceOptions(forces=settings.forces).resolved(model)
     if any(condition.held for condition in conditions):
         check_held(model, forces)
     for structure in structures:
         check_molecule(replace(structure.molecule, smiles=None))  # a run reads it from a file, which has none
         for condition in conditions:
-            check_memory(
-                model,
-                structure.molecule.n_atoms,
-                frames=condition.frames,
-                precision=condition.precision,
-                forces=forces,
-            )
+            options = replace(forces, frames=condition.frames, precision=condition.precision)
+            check_memory(model, structure.molecule.n_atoms, options)
     if structures:
         resolved(_start_run(structures[0], 1, settings).settings)
         if settings.time * 1000.0 < settings.timestep:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.molecules.checks import check_elements, check_molecule
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.trajectories import Trajectory, read_trajectory
@@ -98,7 +98,7 @@ def benchmark(
     model = load_model(settings.model)
     choose_platform(settings.platform, settings.precision)
     choose_backend(settings.backend)
-    forces = chosen_forces(model, settings.forces)
+    options = ForceOptions(precision=settings.precision, frames=settings.frames, forces=settings.forces)
     trajectories = [_reference(Path(path)) for path in references]
     names = [t.name for t in trajectories]
     planned, structures = [], {}
@@ -106,7 +106,7 @@ def benchmark(
         if names.count(trajectory.name) > 1:
             raise InputError(f"two references are called {trajectory.name}; rename one")
         numbers = trajectory.atomic_numbers
-        check_memory(model, len(numbers), frames=settings.frames, precision=settings.precision, forces=forces)
+        check_memory(model, len(numbers), options)
         yardstick = make_yardstick(trajectory)
         for replica, frame in enumerate(_start_frames(trajectory, settings), 1):
             molecule = Molecule(

@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from mdet_openmm.cores import threads_asked_for
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.force_module import chosen_forces
 from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model, load_model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.files import write_file
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.molecule import Molecule
@@ -51,7 +51,7 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     molecule = read_molecule(settings.system, charge=settings.charge, multiplicity=settings.multiplicity)
     check_elements(molecule, model.elements, model.name)
     settings = resolved(settings, molecule.n_atoms)
-    check_memory(model, molecule.n_atoms, frames=1, precision="double", forces=chosen_forces(model, None))
+    check_memory(model, molecule.n_atoms, ForceOptions())
     if threads_asked_for() is None and molecule.n_atoms <= LARGEST_ON_ONE_THREAD:
         torch.set_num_threads(1)
     frames = None

@@ -11,6 +11,7 @@ from mdet_openmm.data.teacher import make_teacher, teacher_of_name
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.predict import ase_units
 from mdet_openmm.molecules.molecule import Molecule
 
@@ -76,16 +77,8 @@ def force_error(
     if config is None:
         return f"the model does not name a teacher that can be asked ({name or 'none'})"
     try:
-        teacher = make_teacher(config, molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
-        module = bind(
-            model,
-            molecule.atomic_numbers,
-            molecule.charge,
-            molecule.multiplicity,
-            precision=precision,
-            frames=1,
-            offset="none",
-        )
+        teacher = make_teacher(config, molecule)
+        module = bind(model, molecule, ForceOptions(precision=precision, offset="none"))
         errors, sizes, failures = [], [], 0
         for x in structures:
             tick()

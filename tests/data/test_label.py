@@ -29,6 +29,7 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.data.tasks import plan
 from mdet_openmm.data.teacher import make_teacher
 from mdet_openmm.errors import InputError, RunStopped
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.molecules.smiles import molecule_from_smiles
 
 pytest.importorskip("tblite", reason="GFN2-xTB needs tblite")
@@ -66,7 +67,7 @@ def test_every_label_is_the_teachers_for_the_stored_positions(tiny):
     store = Store(tiny[0])
     for index in range(0, len(store), 11):
         numbers, positions, forces, energy, charge, multiplicity, _, dipole = (v[0] for v in store.load([index]))
-        label = make_teacher(TeacherConfig(accuracy=0.1), numbers, int(charge), int(multiplicity))(positions)
+        label = make_teacher(TeacherConfig(accuracy=0.1), Species(numbers, int(charge), int(multiplicity)))(positions)
         assert energy == pytest.approx(label.energy, abs=1e-8)
         np.testing.assert_allclose(forces, label.forces, atol=1e-5)
         np.testing.assert_allclose(dipole, label.dipole, atol=1e-5)
@@ -299,7 +300,7 @@ def test_charge_and_multiplicity_of_a_trajectory_are_used(tmp_path, charge, mult
         assert (store.molecules[0].charge, store.molecules[0].multiplicity) == (charge, multiplicity)
         found = store.load(np.arange(len(store)))
     assert len(found.energy) >= 3
-    teacher = make_teacher(TeacherConfig(), np.array([8, 1, 1]), charge, multiplicity)
+    teacher = make_teacher(TeacherConfig(), Species(np.array([8, 1, 1]), charge, multiplicity))
     assert found.energy == pytest.approx([teacher(x).energy for x in found.positions], abs=1e-8)
 
 
@@ -450,7 +451,7 @@ def test_a_compact_data_set_has_exact_labels_in_half_the_space(tmp_path):
     for index in range(len(store)):
         numbers, positions, forces, energy, charge, multiplicity, _, dipole = (v[0] for v in store.load([index]))
         assert np.array_equal(positions * 2048, np.round(positions * 2048))
-        teacher = make_teacher(TeacherConfig(accuracy=0.1), numbers, int(charge), int(multiplicity))
+        teacher = make_teacher(TeacherConfig(accuracy=0.1), Species(numbers, int(charge), int(multiplicity)))
         label = teacher(positions)  # of the positions as they are read
         assert energy == pytest.approx(label.energy, abs=1e-8)
         np.testing.assert_allclose(forces, label.forces, rtol=2.0**-11, atol=1e-5)

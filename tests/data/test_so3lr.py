@@ -15,11 +15,12 @@ from mdet_openmm.data.config import (
     TeacherConfig,
 )
 from mdet_openmm.data.label import run_label
-from mdet_openmm.data.labels import Label, System, TeacherFailure
+from mdet_openmm.data.labels import Label, TeacherFailure
 from mdet_openmm.data.partial import block_path, collect
 from mdet_openmm.data.store import Store
 from mdet_openmm.data.teacher import make_batch_teacher, make_teacher, teacher_version
 from mdet_openmm.errors import InputError
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.molecules.smiles import conformers_from_smiles
 
 pytest.importorskip("so3krates_torch", reason="SO3LR needs the extra 'teachers'")
@@ -28,16 +29,16 @@ SMILES = ("CCO", "c1ccccc1", "[Cl-]", "C[NH3+]", "CC(=O)[O-]", "O", "[H][H]", "C
 
 
 @pytest.fixture(scope="module")
-def requests() -> list[tuple[System, np.ndarray]]:
+def requests() -> list[tuple[Species, np.ndarray]]:
     rng = np.random.default_rng(0)
     molecules = [conformers_from_smiles(s, 1)[0] for s in SMILES]
     return [
-        (System(m.atomic_numbers, m.charge, 1), m.positions + 0.05 * rng.normal(size=m.positions.shape))
+        (Species(m.atomic_numbers, m.charge, 1), m.positions + 0.05 * rng.normal(size=m.positions.shape))
         for m in molecules
     ]
 
 
-def labels(precision: str, requests: list[tuple[System, np.ndarray]]) -> list[Label]:
+def labels(precision: str, requests: list[tuple[Species, np.ndarray]]) -> list[Label]:
     answers = make_batch_teacher(TeacherConfig(kind="so3lr", precision=precision))(requests)
     assert all(isinstance(a, Label) for a in answers)
     return [a for a in answers if isinstance(a, Label)]
@@ -69,7 +70,7 @@ def test_fp32_is_fp64_to_thousandths_of_a_mev_and_alone_is_in_company(requests):
     for request, label in zip(requests, double, strict=True):
         system = request[0]
         config = TeacherConfig(kind="so3lr", precision="fp64")
-        alone = make_teacher(config, system.atomic_numbers, system.charge, 1)(request[1])
+        alone = make_teacher(config, Species(system.atomic_numbers, system.charge))(request[1])
         np.testing.assert_allclose(alone.forces, label.forces, atol=1e-10)
 
 
@@ -166,7 +167,7 @@ def test_stored_labels_belong_to_the_stored_positions(labelled):
     with Store(labelled) as store:
         assert "So3krates-torch 0.2.1" in store.attributes["teacher_version"]
         frames = [store.load([i]) for i in range(0, len(store), 7)]
-    again = labels("fp32", [(System(f.atomic_numbers[0], int(f.charge[0]), 1), f.positions[0]) for f in frames])
+    again = labels("fp32", [(Species(f.atomic_numbers[0], int(f.charge[0]), 1), f.positions[0]) for f in frames])
     for frame, label in zip(frames, again, strict=True):
         assert frame.energy[0] == pytest.approx(label.energy, abs=2e-3)
         np.testing.assert_allclose(frame.forces[0], label.forces, rtol=2.0**-11, atol=2e-5)  # kept to 11 bits

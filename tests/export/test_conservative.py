@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.force_module import bind, chosen_forces
+from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.system.force import add_force, make_system
@@ -60,7 +62,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 @pytest.mark.parametrize("frames", [1, 12])
 def test_forces_are_minus_the_derivative_of_the_energy(model: Model, frames: int) -> None:
-    module = bind(model, ETHANOL, 0, 1, frames=frames, forces="conservative")
+    module = bind(model, Species(ETHANOL), ForceOptions(frames=frames, forces="conservative", offset="none"))
     x, step = torch.tensor(START), 1e-6
     forces = module(x)[1]
     numeric = torch.zeros_like(forces)
@@ -73,7 +75,9 @@ def test_forces_are_minus_the_derivative_of_the_energy(model: Model, frames: int
 
 
 def test_all_calls_give_the_same_bits_whoever_has_switched_gradients_off(model: Model) -> None:
-    module = torch.jit.freeze(bind(model, ETHANOL, 0, 1, precision="mixed", forces="conservative"))
+    module = torch.jit.freeze(
+        bind(model, Species(ETHANOL), ForceOptions(precision="mixed", forces="conservative", offset="none"))
+    )
     x = torch.tensor(START, requires_grad=True)
     energy, first = module(x)
     assert not energy.requires_grad and not first.requires_grad
@@ -87,15 +91,15 @@ def test_all_calls_give_the_same_bits_whoever_has_switched_gradients_off(model: 
 
 def test_mixed_precision_is_close(model: Model) -> None:
     x = torch.tensor(START)
-    exact = bind(model, ETHANOL, 0, 1, forces="conservative")(x)[1]
-    mixed = bind(model, ETHANOL, 0, 1, precision="mixed", forces="conservative")(x)[1]
+    exact = bind(model, Species(ETHANOL), ForceOptions(forces="conservative", offset="none"))(x)[1]
+    mixed = bind(model, Species(ETHANOL), ForceOptions(precision="mixed", forces="conservative", offset="none"))(x)[1]
     assert 0 < (mixed - exact).abs().max() < 1e-5 * exact.abs().max()
 
 
 def context(model: Model, backend: str, timestep: float = 0.0005, platform: str = "Reference") -> openmm.Context:
     """The model's potential, held together by springs between all atoms."""
     system = make_system(MASSES)
-    add_force(system, bind(model, ETHANOL, 0, 1, forces="conservative"), backend)
+    add_force(system, bind(model, Species(ETHANOL), ForceOptions(forces="conservative", offset="none")), backend)
     springs = openmm.HarmonicBondForce()
     for i, j in itertools.combinations(range(9), 2):
         length = float(np.linalg.norm(START[i] - START[j]))
@@ -137,29 +141,32 @@ def test_energy_is_conserved_to_the_order_of_the_integrator(kind: str, backend: 
 
 def test_energies_of_the_direct_and_the_conservative_module_are_the_same_and_the_forces_are_not() -> None:
     model, x = make_model(KINDS["direct and energy"]), torch.tensor(START)
-    direct, conservative = (bind(model, ETHANOL, 0, 1, forces=kind)(x) for kind in ("direct", "conservative"))
+    direct, conservative = (
+        bind(model, Species(ETHANOL), ForceOptions(forces=kind, offset="none"))(x)
+        for kind in ("direct", "conservative")
+    )
     assert float(direct[0]) == pytest.approx(float(conservative[0]), rel=1e-12)
     assert (direct[1] - conservative[1]).abs().max() > 0.1 * conservative[1].abs().max()
 
 
 def test_raw_direct_forces_keep_net_force_and_torque() -> None:
     model, x = make_model(KINDS["direct and energy"]), torch.tensor(START)
-    raw, filtered = (bind(model, ETHANOL, 0, 1, raw=raw)(x)[1] for raw in (True, False))
+    raw, filtered = (bind(model, Species(ETHANOL), ForceOptions(raw=raw, offset="none"))(x)[1] for raw in (True, False))
     assert raw.sum(0).abs().max() > 0.1 * raw.abs().max()
     assert filtered.sum(0).abs().max() < 1e-11 * raw.abs().max()
 
 
 def test_what_a_model_cannot_give_is_refused() -> None:
     conserving = make_model(KINDS["conserving"])
-    assert chosen_forces(conserving, None) == "conservative"
+    assert ForceOptions().resolved(conserving).forces == "conservative"
     with pytest.raises(InputError, match="no direct forces"):
-        bind(conserving, ETHANOL, 0, 1, forces="direct")
+        bind(conserving, Species(ETHANOL), ForceOptions(forces="direct", offset="none"))
     both = make_model(KINDS["direct and energy"])
-    assert chosen_forces(both, None) == "direct"
+    assert ForceOptions().resolved(both).forces == "direct"
     torch.manual_seed(0)
     network = EdgeTransformer(NetworkConfig(**{**SIZE, "energy_head": False}))
     without = Model(Path("t"), Path("t"), network, (1, 6, 8), False, "0" * 64)
     with pytest.raises(InputError, match="no energy"):
-        bind(without, ETHANOL, 0, 1, forces="conservative")
+        bind(without, Species(ETHANOL), ForceOptions(forces="conservative", offset="none"))
     with pytest.raises(InputError, match="direct, conservative"):
-        bind(both, ETHANOL, 0, 1, forces="mixed")
+        bind(both, Species(ETHANOL), ForceOptions(forces="mixed", offset="none"))

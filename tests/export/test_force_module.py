@@ -14,9 +14,9 @@ from mdet_openmm.export.force_module import ForceModule, bind, forces
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.module_file import export
 from mdet_openmm.export.net_force import remove_net_force_and_torque
-from mdet_openmm.export.options import default_offset
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.rotations import rotation_group
-from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.units import BOHR_PER_NM, KJ_PER_MOL_PER_HARTREE, KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
@@ -210,7 +210,7 @@ def test_frames_lower_the_equivariance_error_of_a_real_network(model):
     turns = turns * torch.linalg.det(turns).reshape(-1, 1, 1)
     spread = {}
     for frames in (1, 12, 60):
-        module = bind(model, ETHANOL, 0, 1, frames=frames)
+        module = bind(model, Species(ETHANOL), ForceOptions(frames=frames, offset="none"))
         back = torch.stack([module(x @ t)[1] @ t.T for t in turns])
         spread[frames] = float((back - back.mean(0)).norm(dim=-1).mean())  # E_eq of spec/definitions.md
     assert spread[12] < 0.5 * spread[1]
@@ -223,7 +223,7 @@ def test_frames_lower_the_equivariance_error_of_a_real_network(model):
 @pytest.mark.parametrize("offset", ["none", "random", "hashed"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_dtype_layout_and_no_graph(model, offset, dtype):
-    module = bind(model, ETHANOL, 0, 1, frames=12, offset=offset)
+    module = bind(model, Species(ETHANOL), ForceOptions(frames=12, offset=offset))
     x = positions_nm(9).to(dtype).requires_grad_(True)
     for _ in range(3):
         energy, force = module(x)
@@ -239,7 +239,7 @@ def test_every_call_gives_the_same_bits_frozen_or_not(model):
     # A restarted run makes its first calls where an unbroken one makes its later, optimised ones.
     x = positions_nm(9)
     for precision in ("double", "mixed", "fp32"):
-        module = bind(model, ETHANOL, 0, 1, frames=12, offset="hashed", precision=precision)
+        module = bind(model, Species(ETHANOL), ForceOptions(frames=12, offset="hashed", precision=precision))
         first = module(x)[1]
         frozen = torch.jit.freeze(copy.deepcopy(module))
         for _ in range(4):
@@ -256,18 +256,18 @@ def test_one_frame_without_offset_is_the_bare_network(model):
     with torch.no_grad():
         energy, raw = network(torch.tensor([ETHANOL]), r, torch.tensor([0]), torch.tensor([1]))
     expected = remove_net_force_and_torque(r, raw)[0] * KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
-    ours = bind(model, ETHANOL, 0, 1)(x)
+    ours = bind(model, Species(ETHANOL), ForceOptions(offset="none"))(x)
     assert (ours[1] - expected).abs().max() < 1e-12 * expected.abs().max()
     assert abs(float(ours[0]) / (float(energy) * KJ_PER_MOL_PER_HARTREE) - 1) < 1e-12
 
 
 def test_mixed_is_near_double_and_charge_and_multiplicity_count(model):
     x = positions_nm(9)
-    double = bind(model, ETHANOL, 0, 1)(x)[1]
-    mixed = bind(model, ETHANOL, 0, 1, precision="mixed")(x)[1]
+    double = bind(model, Species(ETHANOL), ForceOptions(offset="none"))(x)[1]
+    mixed = bind(model, Species(ETHANOL), ForceOptions(precision="mixed", offset="none"))(x)[1]
     assert 0 < (mixed - double).abs().max() < 1e-4 * double.abs().max()
     for charge, multiplicity in ((1, 2), (-1, 2), (0, 3)):
-        other = bind(model, ETHANOL, charge, multiplicity)(x)[1]
+        other = bind(model, Species(ETHANOL, charge, multiplicity), ForceOptions(offset="none"))(x)[1]
         assert (other - double).abs().max() > 1e-4 * double.abs().max()
     assert model.network.composer.weight.dtype == torch.float32  # the model itself is not changed
 
@@ -278,7 +278,7 @@ def test_fp32_is_the_whole_model_in_single(model):
     with torch.no_grad():
         energy, raw = model.network(torch.tensor([ETHANOL]), r, torch.tensor([0]), torch.tensor([1]))
     expected = remove_net_force_and_torque(r.double(), raw.double())[0] * KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
-    ours = bind(model, ETHANOL, 0, 1, precision="fp32", compiled=False)(x)
+    ours = bind(model, Species(ETHANOL), ForceOptions(precision="fp32", compiled=False, offset="none"))(x)
     assert (ours[1] - expected).abs().max() < 1e-5 * expected.abs().max()
     assert float(ours[0]) == pytest.approx(float(energy) * KJ_PER_MOL_PER_HARTREE, rel=1e-5)
     assert ours[1].dtype == torch.float64
@@ -293,9 +293,15 @@ def test_fp32_rounds_the_geometry_which_mixed_does_not(compiled):
         path=Path("fourier"), network=network.eval(), elements=(1, 6, 8), has_energy=False, name="f", sha256="0" * 64
     )
     x = positions_nm(9)
-    exact = bind(published, ETHANOL, 0, 1, compiled=compiled)(x)[1]
+    exact = bind(published, Species(ETHANOL), ForceOptions(compiled=compiled, offset="none"))(x)[1]
     error = {
-        p: float((bind(published, ETHANOL, 0, 1, precision=p, compiled=compiled)(x)[1] - exact).norm() / exact.norm())
+        p: float(
+            (
+                bind(published, Species(ETHANOL), ForceOptions(precision=p, compiled=compiled, offset="none"))(x)[1]
+                - exact
+            ).norm()
+            / exact.norm()
+        )
         for p in ("mixed", "fp32")
     }
     assert 0 < error["mixed"] < 2e-5
@@ -304,9 +310,9 @@ def test_fp32_rounds_the_geometry_which_mixed_does_not(compiled):
 
 def test_fp32_works_with_frames_offsets_and_gradients(model):
     x = positions_nm(9)
-    for options in ({"frames": 12, "offset": "hashed"}, {"forces": "conservative"}):
-        double = bind(model, ETHANOL, 0, 1, **options)(x)[1]
-        single = bind(model, ETHANOL, 0, 1, precision="fp32", **options)(x)[1]
+    for options in (ForceOptions(frames=12, offset="hashed"), ForceOptions(forces="conservative")):
+        double = bind(model, Species(ETHANOL), options)(x)[1]
+        single = bind(model, Species(ETHANOL), replace(options, precision="fp32"))(x)[1]
         assert 0 < (single - double).abs().max() < 1e-3 * double.abs().max()
         assert single.sum(0).abs().max() < 1e-12 * single.abs().max()
 
@@ -334,13 +340,15 @@ def test_net_force_and_torque_are_zero(offset):
 @pytest.mark.parametrize("frames", [1, 12])
 def test_one_two_and_three_atoms_in_a_line(model, frames, offset):
     assert torch.equal(
-        bind(model, [1], 0, 2, frames=frames, offset=offset)(torch.ones(1, 3, dtype=torch.float64))[1],
+        bind(model, Species([1], 0, 2), ForceOptions(frames=frames, offset=offset))(
+            torch.ones(1, 3, dtype=torch.float64)
+        )[1],
         torch.zeros(1, 3, dtype=torch.float64),
     )
     along = torch.tensor([1.0, 2.0, 2.0], dtype=torch.float64) / 3
     for numbers in ([1, 1], [8, 6, 8]):
         x = torch.arange(len(numbers), dtype=torch.float64)[:, None] * 0.116 * along
-        force = bind(model, numbers, 0, 1, frames=frames, offset=offset)(x)[1]
+        force = bind(model, Species(numbers), ForceOptions(frames=frames, offset=offset))(x)[1]
         assert torch.isfinite(force).all() and force.abs().max() > 0
         assert force.sum(0).abs().max() < 1e-12 * force.abs().max()
         assert torch.linalg.cross(x, force).sum(0).abs().max() < 1e-12 * force.abs().max()
@@ -350,7 +358,7 @@ def test_nan_is_not_hidden(model):
     x = positions_nm(9)
     x[3, 1] = float("nan")
     for offset in ("none", "random", "hashed"):
-        assert torch.isnan(bind(model, ETHANOL, 0, 1, frames=12, offset=offset)(x)[1]).any()
+        assert torch.isnan(bind(model, Species(ETHANOL), ForceOptions(frames=12, offset=offset))(x)[1]).any()
 
 
 # --- binding, ASE units, export -----------------------------------------------------------------------------------
@@ -358,12 +366,12 @@ def test_nan_is_not_hidden(model):
 
 def test_forces_in_ase_units(model):
     x = positions_nm(9)
-    module = bind(model, ETHANOL, 0, 1)
+    module = bind(model, Species(ETHANOL), ForceOptions(offset="none"))
     energy, per_angstrom = forces(module, (x * 10).numpy())
     assert abs(energy * 96.48533212 / float(module(x)[0]) - 1) < 1e-8
     assert np.abs(per_angstrom * 964.8533212 - module(x)[1].numpy()).max() < 1e-7 * np.abs(per_angstrom).max() * 965
     without = replace(model, has_energy=False)
-    module = bind(without, ETHANOL, 0, 1)
+    module = bind(without, Species(ETHANOL), ForceOptions(offset="none"))
     assert forces(module, (x * 10).numpy())[0] is None
     assert float(module(x)[0]) == 0.0
 
@@ -374,34 +382,39 @@ def test_forces_in_ase_units(model):
         ({"precision": "single"}, "precision must be one of double, mixed"),
         ({"frames": 7}, "frames must be one of 1, 12, 24, 60"),
         ({"offset": "sometimes"}, "offset must be one of none, random, hashed"),
-        ({"seed": 2**64}, "64 bits"),
-        ({"atomic_numbers": [1, 17]}, "not trained on"),
-        ({"atomic_numbers": []}, "one number per atom"),
+        ({"seed": 2**64}, "seed must be"),
     ],
 )
-def test_bad_options_are_refused(model, change, message):
-    options = {"atomic_numbers": [1, 8], "charge": 0, "multiplicity": 1, **change}
+def test_bad_options_are_refused(change, message):
     with pytest.raises(InputError, match=message):
-        bind(model, **options)
+        ForceOptions(**change)
+
+
+def test_molecules_that_cannot_be_bound_are_refused(model):
+    with pytest.raises(InputError, match="not trained on"):
+        bind(model, Species([1, 17]))
+    for nothing in ([], [[1, 8]], [1.0, 8.0]):
+        with pytest.raises(InputError, match="one whole number per atom"):
+            Species(nothing)
 
 
 def test_names_that_there_are_not_are_refused():
     with pytest.raises(InputError, match="offset must be one of none, random, hashed, not 'hash'"):
         ForceModule(Springs(), offset="hash")
     with pytest.raises(InputError, match="forces must be one of direct, conservative, not 'energy'"):
-        default_offset("energy")
+        ForceOptions(forces="energy")
 
 
 def test_export_writes_a_module_that_stands_alone(model, tmp_path):
     x = positions_nm(9)
     molecule = Molecule(np.array(ETHANOL), (x * 10).numpy(), name="ethanol")
-    path = export(model, molecule, tmp_path / "ethanol.pt", frames=12, seed=3)
+    path = export(model, molecule, tmp_path / "ethanol.pt", ForceOptions(frames=12, seed=3))
     extra = {"metadata.json": ""}
     loaded = torch.jit.load(str(path), _extra_files=extra)
     metadata = json.loads(extra["metadata.json"])
     assert metadata["atomic_numbers"] == ETHANOL
     assert (metadata["frames"], metadata["offset"], metadata["seed"]) == (12, "hashed", 3)
-    bound = bind(model, ETHANOL, 0, 1, frames=12, offset="hashed", seed=3, compiled=False)
+    bound = bind(model, Species(ETHANOL), ForceOptions(frames=12, offset="hashed", seed=3, compiled=False))
     assert torch.equal(loaded(x)[1], bound(x)[1])
     with pytest.raises(InputError, match="exists"):
         export(model, molecule, path)
@@ -415,7 +428,11 @@ def test_export_writes_a_module_that_stands_alone(model, tmp_path):
 def test_the_fast_paths_give_the_forces_of_the_plain_ones(model, n, precision, tolerance):
     x = positions_nm(9)[:n]
     fast, plain = (
-        bind(model, ETHANOL[:n], 0, 1, precision=precision, frames=12, offset="hashed", raw=True, compiled=compiled)(x)
+        bind(
+            model,
+            Species(ETHANOL[:n]),
+            ForceOptions(precision=precision, frames=12, offset="hashed", raw=True, compiled=compiled),
+        )(x)
         for compiled in (True, False)
     )
     # the frames of one atom alone average to nothing but rounding

@@ -7,6 +7,7 @@ import pytest
 from mdet_openmm.errors import InputError
 from mdet_openmm.export import memory
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.network.attention import MOST_SCORES
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
@@ -31,8 +32,8 @@ def model() -> Model:
 )
 def test_the_error_advises_what_would_fit(model: Model, n_atoms: int, frames: int, precision: str, advice: str) -> None:
     with pytest.raises(InputError, match=rf"{n_atoms} atoms with {frames} frame.* GB of 1\.0 GB.*{advice}"):
-        memory.check_memory(model, n_atoms, frames=frames, precision=precision, forces=None, available=10**9)
-    memory.check_memory(model, 9, frames=12, precision="double", forces=None, available=10**9)
+        memory.check_memory(model, n_atoms, ForceOptions(precision, frames), available=10**9)
+    memory.check_memory(model, 9, ForceOptions(frames=12), available=10**9)
 
 
 def test_a_precision_that_there_is_not_has_no_size() -> None:
@@ -45,11 +46,11 @@ def test_an_exported_module_does_not_count_on_the_compiled_attention(
 ) -> None:
     bound = memory.peak_bytes(SMALL, 200, 1, "double", compiled=True)
     monkeypatch.setattr("mdet_openmm.export.memory.available_memory", lambda: 2 * bound)
-    memory.check_memory(model, 200, frames=1, precision="double", forces=None)
+    memory.check_memory(model, 200, ForceOptions())
     with pytest.raises(InputError, match="memory"):
-        memory.check_memory(model, 200, frames=1, precision="double", forces=None, compiled=False)
+        memory.check_memory(model, 200, ForceOptions(compiled=False))
     with pytest.raises(InputError, match="memory"):
-        memory.check_memory(model, 200, frames=1, precision="double", forces="conservative")
+        memory.check_memory(model, 200, ForceOptions(forces="conservative"))
 
 
 def test_the_compiled_attention_needs_memory_with_atoms_squared_only() -> None:

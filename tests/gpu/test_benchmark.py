@@ -16,6 +16,8 @@ from gpu_floors import Rates, floors
 from published_size import LAYERS, PUBLISHED, WIDTH, atoms
 
 from mdet_openmm.export.force_module import bind, forces
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.units import ANGSTROM_PER_NM
 
@@ -24,7 +26,7 @@ def test_the_textbook_network_under_ase_has_the_forces_of_ours(device: str) -> N
     x = ANGSTROM_PER_NM * atoms(5).numpy()
     molecule = Atoms(numbers=[6] * 5, positions=x)
     molecule.calc = gpu.Textbook(5, torch.float64, device)
-    expected = forces(bind(gpu.published()[1], [6] * 5, 0, 1, raw=True), x)[1]
+    expected = forces(bind(gpu.published()[1], Species([6] * 5), ForceOptions(raw=True, offset="none")), x)[1]
     assert np.abs(molecule.get_forces() - expected).max() < 1e-9 * np.abs(expected).max()
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.system.cuda_graph import MOST_PAIRS, CapturedCall, ForceCall, GraphedCall, wants_graph
 from mdet_openmm.system.force import PythonCompute, add_force, make_system
 from mdet_openmm.system.platform import PlatformChoice
@@ -48,7 +49,9 @@ def capture(device: str) -> Capture:
 
 
 def frozen(device: str, model: Model, molecule: Molecule, **options: Any) -> torch.jit.ScriptModule:
-    return torch.jit.freeze(bind(model, molecule.atomic_numbers, 0, 1, seed=4, **options).to(device).eval())
+    return torch.jit.freeze(
+        bind(model, molecule, ForceOptions(**{"offset": "none", "seed": 4} | options)).to(device).eval()
+    )
 
 
 @pytest.mark.parametrize("forces", ["direct", "conservative"])
@@ -136,7 +139,9 @@ def test_what_cannot_be_captured_runs_as_it_is_after_one_warning(device: str, st
 
 
 def test_where_a_graph_is_the_default(trained: Model, ethanol: Molecule) -> None:
-    one, sixty = (bind(trained, ethanol.atomic_numbers, 0, 1, frames=frames) for frames in (1, 60))
+    one, sixty = (
+        bind(trained, Species(ethanol.atomic_numbers), ForceOptions(frames=frames, offset="none")) for frames in (1, 60)
+    )
     largest = int(MOST_PAIRS**0.5)
     assert wants_graph(None, one, largest, "cuda") and not wants_graph(None, one, largest + 1, "cuda")
     assert not wants_graph(None, sixty, largest, "cuda:1") and wants_graph(None, sixty, largest // 8, "cuda:1")
@@ -155,7 +160,7 @@ def test_in_openmm_both_backends_give_the_same_with_and_without(
     frames: int,
     offset: str,
 ) -> None:
-    module = bind(trained, ethanol.atomic_numbers, 0, 1, frames=frames, offset=offset, seed=4)
+    module = bind(trained, Species(ethanol.atomic_numbers), ForceOptions(frames=frames, offset=offset, seed=4))
     found = []
     for asked in (False, True):
         system = make_system([12.0] * 9)
@@ -177,7 +182,7 @@ def test_in_openmm_both_backends_give_the_same_with_and_without(
 def test_the_python_backend_calls_a_graph_like_a_module(
     device: str, capture: Capture, with_energy: Model, ethanol: Molecule, structures: Structures
 ) -> None:
-    module = bind(with_energy, ethanol.atomic_numbers, 0, 1, offset="hashed")
+    module = bind(with_energy, Species(ethanol.atomic_numbers), ForceOptions(offset="hashed"))
     compute = PythonCompute(module, device)
     plain = compute.module
     context = openmm.Context(make_system([12.0] * 9), openmm.VerletIntegrator(0.001), reference())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.rotations import random_rotation
 from mdet_openmm.molecules.molecule import Molecule
 
@@ -20,7 +21,7 @@ TOLERANCE = {"double": 1e-9, "mixed": 2e-6, "fp32": 5e-5}
 
 
 def bound(model: Model, molecule: Molecule, **options: Any) -> torch.jit.ScriptModule:
-    return bind(model, molecule.atomic_numbers, 0, 1, seed=4, **options)
+    return bind(model, molecule, ForceOptions(**{"offset": "none", "seed": 4} | options))
 
 
 def on(device: str, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:

@@ -10,7 +10,8 @@ import torch
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.system.force import add_force, make_system
 from mdet_openmm.system.platform import PlatformChoice
 from mdet_openmm.units import NM_PER_ANGSTROM
@@ -47,7 +48,7 @@ def test_memory_does_not_grow(
             context.getState(positions=True, velocities=True)
 
     masses = [{1: 1.008, 6: 12.011, 8: 15.999}[int(z)] for z in ethanol.atomic_numbers]
-    module = bind(trained, ethanol.atomic_numbers, 0, 1, precision="mixed", offset=offset)
+    module = bind(trained, Species(ethanol.atomic_numbers), ForceOptions(precision="mixed", offset=offset))
     system = make_system(masses)
     add_force(system, module, backend, choice.device, cuda_graph)
     integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.0005)

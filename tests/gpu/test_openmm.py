@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.log_file import read_table
 from mdet_openmm.simulation.nve import run_nve
@@ -71,8 +72,8 @@ def test_the_force_is_that_of_the_module_on_a_cpu(
     offset: str,
 ) -> None:
     options: dict[str, Any] = {"frames": frames, "offset": offset, "seed": 4}
-    exact = bind(trained, ethanol.atomic_numbers, 0, 1, **options)
-    module = bind(trained, ethanol.atomic_numbers, 0, 1, precision=precision, **options)
+    exact = bind(trained, ethanol, ForceOptions(**options))
+    module = bind(trained, ethanol, ForceOptions(precision=precision, **options))
     context = context_of(choice, backend, module, ethanol, openmm.VerletIntegrator(0.0005))
     for x in structures:
         context.setPositions(x)
@@ -85,7 +86,9 @@ def test_the_force_is_that_of_the_module_on_a_cpu(
 def test_conservative_forces_and_their_energy(
     choice: PlatformChoice, backend: str, with_energy: Model, ethanol: Molecule, structures: Structures
 ) -> None:
-    module = bind(with_energy, ethanol.atomic_numbers, 0, 1, frames=12, forces="conservative")
+    module = bind(
+        with_energy, Species(ethanol.atomic_numbers), ForceOptions(frames=12, forces="conservative", offset="none")
+    )
     context = context_of(choice, backend, module, ethanol, openmm.VerletIntegrator(0.0005))
     for x in structures:
         context.setPositions(x)
@@ -96,7 +99,7 @@ def test_conservative_forces_and_their_energy(
 
 
 def test_openmm_computes_in_double(choice: PlatformChoice, backend: str, trained: Model, ethanol: Molecule) -> None:
-    module = bind(trained, ethanol.atomic_numbers, 0, 1)
+    module = bind(trained, Species(ethanol.atomic_numbers), ForceOptions(offset="none"))
     context = context_of(choice, backend, module, ethanol, openmm.VerletIntegrator(0.0005))
     if "Precision" in choice.platform.getPropertyNames():
         assert choice.platform.getPropertyValue(context, "Precision") == "double"
@@ -111,7 +114,7 @@ def test_openmm_computes_in_double(choice: PlatformChoice, backend: str, trained
 def test_a_hashed_run_goes_on_bit_by_bit_from_a_checkpoint(
     choice: PlatformChoice, backend: str, trained: Model, ethanol: Molecule, make: Any, cuda_graph: bool
 ) -> None:
-    module = bind(trained, ethanol.atomic_numbers, 0, 1, frames=12, offset="hashed")
+    module = bind(trained, Species(ethanol.atomic_numbers), ForceOptions(frames=12, offset="hashed"))
     context = context_of(choice, backend, module, ethanol, make(), cuda_graph)
     context.setVelocitiesToTemperature(300, 5)
     context.getIntegrator().step(10)

@@ -19,7 +19,9 @@ from mdet_openmm.cli import main
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind, forces
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.predict import predict
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.published.importing import import_model
 from mdet_openmm.published.settings import ImportSettings
 from mdet_openmm.simulation.nvt import run_nvt
@@ -91,7 +93,7 @@ def water(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("options", [V1, V2], ids=["v1", "v2"])
 def test_predict_gives_what_an_independent_implementation_gives(tmp_path: Path, water: Path, options: Any) -> None:
     model = imported(make_run(tmp_path / "run", options))
-    result = predict(model.path, water, raw=True)
+    result = predict(model.path, water, options=ForceOptions(raw=True))
     per_angstrom, energy = expected(options)
     assert np.abs(result["forces_eV_per_A"] - per_angstrom).max() < 1e-9 * np.abs(per_angstrom).max()
     assert result["energy_eV"] == (pytest.approx(energy, rel=1e-9) if energy is not None else None)
@@ -103,11 +105,11 @@ def test_predict_gives_what_an_independent_implementation_gives(tmp_path: Path, 
 def test_charge_and_multiplicity_are_the_users(tmp_path: Path) -> None:
     model = imported(make_run(tmp_path / "run", V2))
     for charge, multiplicity in ((0, 1), (1, 2), (-1, 4)):
-        module = bind(model, NUMBERS, charge, multiplicity, raw=True)
+        module = bind(model, Species(NUMBERS, charge, multiplicity), ForceOptions(raw=True, offset="none"))
         per_angstrom, _ = expected(V2, charge=charge, multiplicity=multiplicity)
         assert np.abs(forces(module, WATER)[1] - per_angstrom).max() < 1e-9 * np.abs(per_angstrom).max()
     with pytest.raises(InputError, match="a charge must be from -64 to 63"):
-        bind(model, NUMBERS, 64, 1)
+        bind(model, Species(NUMBERS, 64), ForceOptions(offset="none"))
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason=f"the authors' outputs are not here ({SHARED})")
@@ -118,13 +120,17 @@ def test_the_authors_run_folders(tmp_path: Path, name: str) -> None:
     model = load_model(import_model(ImportSettings(str(SHARED / name), tmp_path / name)))
     numbers = known["atomic_numbers"]
     for which in ("", "rot/"):
-        energy, got = forces(bind(model, numbers, 0, 1, raw=True), known[which + "positions_ang"])
+        energy, got = forces(
+            bind(model, Species(numbers), ForceOptions(raw=True, offset="none")), known[which + "positions_ang"]
+        )
         wanted = known[which + "forces_fp64"] * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
         # their conversion of Å to bohr is 7e-8 off CODATA 2018
         assert np.abs(got - wanted).max() < 5e-7 * np.abs(wanted).max()
         if "energy_fp64" in known:
             assert energy == pytest.approx(float(known[which + "energy_fp64"][0]) * EV_PER_HARTREE, rel=1e-7)
-            filtered = forces(bind(model, numbers, 0, 1), known[which + "positions_ang"])[1]
+            filtered = forces(
+                bind(model, Species(numbers), ForceOptions(offset="none")), known[which + "positions_ang"]
+            )[1]
             theirs = known[which + "ase_forces_eV_A_filtered"]  # fp32
             assert np.abs(filtered - theirs).max() < 3e-6 * np.abs(theirs).max()
 
@@ -180,7 +186,12 @@ def test_the_fine_tuned_layout_and_python_tags_in_a_configuration(tmp_path: Path
     model = imported(run)
     assert model.metadata["training"]["configuration"] == "model_pretrain_conf.yaml"
     per_angstrom, _ = expected(V1)
-    assert np.abs(forces(bind(model, NUMBERS, 0, 1, raw=True), WATER)[1] - per_angstrom).max() < 1e-9
+    assert (
+        np.abs(
+            forces(bind(model, Species(NUMBERS), ForceOptions(raw=True, offset="none")), WATER)[1] - per_angstrom
+        ).max()
+        < 1e-9
+    )
     assert not sentinel.exists()
     (run / ".hydra" / "model_pretrain_conf.yaml").unlink()
     with pytest.raises(InputError, match=r"no model: neither train\.model nor num_heads"):
@@ -195,7 +206,12 @@ def test_the_tensors_decide_where_the_newest_code_ignores_an_option(tmp_path: Pa
     }  # fmt: skip
     model = imported(make_run(tmp_path / "run", stale, state))
     per_angstrom, _ = expected(V2)
-    assert np.abs(forces(bind(model, NUMBERS, 0, 1, raw=True), WATER)[1] - per_angstrom).max() < 1e-9
+    assert (
+        np.abs(
+            forces(bind(model, Species(NUMBERS), ForceOptions(raw=True, offset="none")), WATER)[1] - per_angstrom
+        ).max()
+        < 1e-9
+    )
     notes = " ".join(model.metadata["training"]["notes"])
     assert "directional_embed_type fourier" in notes and "cls_token and activation" in notes
     assert notes.split(":")[0] in (model.path / "README.md").read_text()

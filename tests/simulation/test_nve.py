@@ -16,6 +16,7 @@ from spring_mock import WATER_NM, make_run, springs
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.molecules.dcd import read_frame
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.simulation import reference_energy, run_folder
 from mdet_openmm.simulation.checkpoint import load_checkpoint
 from mdet_openmm.simulation.command import main
@@ -369,7 +370,7 @@ def test_the_teachers_energy(tmp_path: Path, water: Path, model: Path, monkeypat
     summary = run_nve(cold(water, model, folder, reference="gfn2"))
     log, table = read_table(folder / "log.csv"), read_table(folder / "reference.csv")
     np.testing.assert_array_equal(table["step"], [32, 64, 96])  # every fourth of twelve frames
-    teacher = make_teacher(TeacherConfig(kind="gfn2"), np.array([8, 1, 1]), 0, 1)
+    teacher = make_teacher(TeacherConfig(kind="gfn2"), Species(np.array([8, 1, 1])))
     for row, energy in zip((3, 7, 11), table["potential_energy_eV"], strict=True):
         assert energy == pytest.approx(teacher(read_frame(folder / "trajectory.dcd", 3, row).astype(float)).energy)
     total = table["potential_energy_eV"] * 96.4853321 + log[KINETIC][[3, 7, 11]]

@@ -17,7 +17,9 @@ import pytest
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.files import locked
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.log_file import read_table
 from mdet_openmm.simulation.nvt import run_nvt
@@ -94,7 +96,7 @@ def test_the_logged_force_is_the_models(tmp_path: Path, water: Path, model: Path
 
     run_nvt(cold(water, model, tmp_path / "out", report_interval=0.5, steps=10, offset="none"))
     positions = mdtraj.load(str(tmp_path / "out" / "trajectory.dcd"), top=str(tmp_path / "out" / "topology.pdb")).xyz
-    module = bind(load_model(model), [8, 1, 1], 0, 1)
+    module = bind(load_model(model), Species([8, 1, 1]), ForceOptions(offset="none"))
     logged = np.loadtxt(tmp_path / "out" / "log.csv", delimiter=",", skiprows=1)[:, 5]
     for before, force in zip(positions[:-1], logged[1:], strict=True):
         expected = module(torch.tensor(before, dtype=torch.float64))[1].norm(dim=1).max()

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np, torch, openmm
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.system.force import add_force, make_system
@@ -21,7 +23,7 @@ torch.manual_seed(2)
 config = NetworkConfig(n_layers=2, embd_dim=64, n_heads=2, n_radial=8, energy_head=True, force_scale=0.01)
 model = Model(path=Path("tiny"), network=EdgeTransformer(config).eval(), elements=(1, 6, 8), has_energy=True,
               name="tiny", sha256="0" * 64)
-ATOMS = [8, 6, 6, 1, 1, 1, 1, 1, 1]
+ATOMS = Species([8, 6, 6, 1, 1, 1, 1, 1, 1])
 
 def context_of(system):
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
@@ -49,10 +51,10 @@ def run_apart(body: str) -> str:
 def test_a_frozen_module_that_fails_raises() -> None:
     out = run_apart(
         """
-        modules = [bind(model, ATOMS, 0, 1, offset=offset, compiled=compiled, forces=forces, frames=frames)
+        modules = [bind(model, ATOMS, ForceOptions(offset=offset, compiled=compiled, forces=forces, frames=frames))
                    for offset, compiled, forces, frames in (("hashed", False, None, 1), ("none", True, None, 12),
                                                             ("none", True, "conservative", 1))]
-        bind(model, [8, 1, 1], 0, 1)(torch.rand(3, 3, dtype=torch.float64))
+        bind(model, Species([8, 1, 1]))(torch.rand(3, 3, dtype=torch.float64))
         for module in modules:
             frozen = torch.jit.freeze(module)
             refused(lambda: frozen(torch.rand(10, 3, dtype=torch.float64)))
@@ -68,7 +70,7 @@ def test_a_particle_that_was_added_later_is_named(backend: str) -> None:
     out = run_apart(
         f"""
         system = make_system([12.0] * 9)
-        add_force(system, bind(model, ATOMS, 0, 1, offset="hashed"), {backend!r})
+        add_force(system, bind(model, ATOMS), {backend!r})
         system.addParticle(16.0)
         refused(lambda: context_of(system).getState(forces=True))
         """
@@ -81,7 +83,7 @@ def test_memory_that_runs_out_in_a_force_call_is_named(backend: str) -> None:
     out = run_apart(
         f"""
         system = make_system([12.0] * 24)  # a tensor of a call has 20 MB
-        add_force(system, bind(model, [6] * 24, 0, 1, offset="hashed", frames=60, compiled=False), {backend!r})
+        add_force(system, bind(model, Species([6] * 24), ForceOptions(frames=60, compiled=False)), {backend!r})
         context = context_of(system)
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken, taken))
@@ -102,7 +104,7 @@ def test_runs_in_threads() -> None:
         def forces(backend):
             together.wait()
             system = make_system([12.0] * 9)
-            add_force(system, bind(model, ATOMS, 0, 1, offset="hashed", seed=1), backend)
+            add_force(system, bind(model, ATOMS, ForceOptions(seed=1)), backend)
             context = context_of(system)
             context.getIntegrator().step(5)
             return context.getState(forces=True).getForces(asNumpy=True)._value

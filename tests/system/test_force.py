@@ -11,6 +11,8 @@ import openmm
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.system import force as force_module
@@ -58,7 +60,7 @@ def test_make_system_has_masses_and_nothing_else():
 @pytest.mark.parametrize("frames", [1, 12])
 @pytest.mark.parametrize("precision", ["double", "mixed"])
 def test_both_backends_give_the_force_of_the_module(model, precision, frames, offset):
-    module = bind(model, ETHANOL, 0, 1, precision=precision, frames=frames, offset=offset, seed=4)
+    module = bind(model, Species(ETHANOL), ForceOptions(precision=precision, frames=frames, offset=offset, seed=4))
     energy, forces = module(torch.tensor(start()))
     assert forces.abs().max() > 1e-3
     for backend in ("torch", "python"):
@@ -71,7 +73,7 @@ def test_both_backends_give_the_force_of_the_module(model, precision, frames, of
 
 
 def test_on_the_cpu_platform_positions_are_single_at_least(model):
-    module = bind(model, ETHANOL, 0, 1, frames=12)
+    module = bind(model, Species(ETHANOL), ForceOptions(frames=12, offset="none"))
     forces = module(torch.tensor(start()))[1].numpy()
     for backend in ("torch", "python"):
         found = measured(context_of(module, backend, platform="CPU")[0])[1]
@@ -79,7 +81,7 @@ def test_on_the_cpu_platform_positions_are_single_at_least(model):
 
 
 def test_the_backends_run_the_same_trajectory(model):
-    module = bind(model, ETHANOL, 0, 1, offset="hashed")
+    module = bind(model, Species(ETHANOL), ForceOptions(offset="hashed"))
     ends = []
     for backend in ("torch", "python"):
         integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.0005)
@@ -94,7 +96,7 @@ def test_the_backends_run_the_same_trajectory(model):
 
 @pytest.mark.parametrize("backend", ["torch", "python"])
 def test_a_hashed_run_goes_on_bit_by_bit_from_a_checkpoint(model, backend):
-    module = bind(model, ETHANOL, 0, 1, frames=12, offset="hashed")
+    module = bind(model, Species(ETHANOL), ForceOptions(frames=12, offset="hashed"))
 
     def fresh():
         integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.0005)
@@ -115,7 +117,7 @@ def test_a_hashed_run_goes_on_bit_by_bit_from_a_checkpoint(model, backend):
 
 @pytest.mark.parametrize("backend", ["torch", "python"])
 def test_the_module_is_not_moved_or_changed(model, backend):
-    module = bind(model, ETHANOL, 0, 1)
+    module = bind(model, Species(ETHANOL), ForceOptions(offset="none"))
     before = module(torch.tensor(start()))[1]
     measured(context_of(module, backend)[0])
     assert torch.equal(module(torch.tensor(start()))[1], before)
@@ -146,14 +148,14 @@ def test_an_exception_in_the_python_backend_comes_back_as_it_was():
 
 
 def test_an_exception_of_openmm_itself_passes_through(model):
-    _, force = context_of(bind(model, ETHANOL, 0, 1), "torch")
+    _, force = context_of(bind(model, Species(ETHANOL), ForceOptions(offset="none")), "torch")
     with pytest.raises(openmm.OpenMMException, match="Called"), original_errors(force):
         raise openmm.OpenMMException("Called")
 
 
 def test_a_module_for_another_number_of_atoms_is_refused(model):
     with pytest.raises(InputError, match="bound to 3 atoms, but the system has 9"):
-        add_force(make_system(MASSES), bind(model, [8, 1, 1], 0, 1))
+        add_force(make_system(MASSES), bind(model, Species([8, 1, 1]), ForceOptions(offset="none")))
 
 
 def test_choosing_a_backend():

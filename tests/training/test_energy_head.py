@@ -12,6 +12,8 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import load_model, save_model
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import load_batch
@@ -83,7 +85,7 @@ def test_reported_errors_are_those_of_the_energies(energy_model: Path, small_dat
 @pytest.mark.parametrize("precision", ["double", "mixed", "fp32"])
 def test_bound_it_gives_the_same_energy(energy_model: Path, precision: str) -> None:
     model = load_model(energy_model)
-    module = bind(model, [8, 1, 1], 0, 1, precision=precision)
+    module = bind(model, Species([8, 1, 1]), ForceOptions(precision=precision, offset="none"))
     energy = float(module(torch.from_numpy(WATER))[0])
     positions = torch.from_numpy(WATER / 0.0529177210903)[None]
     expected = model.network.double()(torch.tensor([[8, 1, 1]]), positions, torch.tensor([0]), torch.tensor([1]))[0]

@@ -17,6 +17,8 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import load_model, save_model
+from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
@@ -177,10 +179,10 @@ def test_a_model_that_is_not_there_leaves_no_folder(tmp_path: Path, small_config
 def test_an_untrained_charge_is_refused(unbroken: Path) -> None:
     model = load_model(unbroken / "model")
     assert model.trained_on("charge") == (0,) and model.trained_on("multiplicity") == (1,)
-    bind(model, [8, 1, 1], 0, 1)
+    bind(model, Species([8, 1, 1]), ForceOptions(offset="none"))
     for charge, multiplicity in ((1, 1), (0, 3)):
         with pytest.raises(InputError, match="not trained on"):
-            bind(model, [8, 1, 1], charge, multiplicity)
+            bind(model, Species([8, 1, 1], charge, multiplicity), ForceOptions(offset="none"))
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path: Path, small_config: TrainConfig) -> None:
