@@ -3,6 +3,7 @@
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, WARN, Verdict
 from mdet_openmm.analysis.study import Study
 from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
+from mdet_openmm.simulation.judgement import equivariance_problem
 
 BOND_TARGET = 0.01
 """Largest difference of a mean bond length from the reference, in Å, that counts as agreement."""
@@ -23,6 +24,10 @@ def judge(study: Study) -> list[Verdict]:
             )
         )
     verdicts += _temperature(study)
+    equivariance = equivariance_problem(study.run.summary)
+    if equivariance is not None:
+        text, far = equivariance
+        verdicts.append(Verdict(BAD if far else WARN, f"{text[0].upper()}{text[1:]}."))
     if study.energy is not None:
         verdicts.append(Verdict(_STATES[study.energy.verdict], study.energy.sentence))
     if study.reference is not None:

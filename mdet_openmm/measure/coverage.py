@@ -96,6 +96,12 @@ def held_out_e_eq(metrics: Any) -> float | None:
     return value if math.isfinite(value) and value > 0.0 else None
 
 
+def training_e_eq(model: Model) -> float | None:
+    """E_eq on held-out structures of the training's molecules, kcal/mol/Å, one orientation; None if unknown."""
+    coverage = stored_coverage(model)
+    return coverage.e_eq if coverage and coverage.e_eq else held_out_e_eq(model.metadata.get("metrics"))
+
+
 def hill_formula(atomic_numbers: NDArray[np.int64]) -> str:
     """Such as C2H6O."""
     return str(Formula.from_list([chemical_symbols[z] for z in atomic_numbers]).format("hill"))

@@ -14,6 +14,7 @@ from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.checkpoint import check_counted, load_checkpoint, save_checkpoint
 from mdet_openmm.simulation.dynamics import Outcome, run_dynamics
 from mdet_openmm.simulation.equivariance import EquivarianceWatch
+from mdet_openmm.simulation.judgement import problems
 from mdet_openmm.simulation.monitor import Problem
 from mdet_openmm.simulation.motion import make_motion
 from mdet_openmm.simulation.reference_energy import cut_back
@@ -218,4 +219,6 @@ def _finish(setup: Setup, outcome: Outcome, measured: dict[str, Any], say: Say) 
         + (f", {pace:.3g} ns/day" if pace is not None else "")
         + f"; files in {folder}"
     )
+    for text in problems(summary):
+        say(f"problem: {text}")
     return summary

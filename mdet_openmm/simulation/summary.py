@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.measure.coverage import training_e_eq
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.dynamics import Outcome, nanoseconds_per_day
 from mdet_openmm.simulation.ended_run import read_summary
@@ -53,6 +54,7 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "degrees_of_freedom": setup.monitor.thermometer.degrees_of_freedom,
         "highest_temperature_K": setup.monitor.highest_temperature,
         **summarize_equivariance(settings.folder / run_folder.EQUIVARIANCE, settings.largest_equivariance_error),
+        "training_equivariance_error_kcal_mol_A": training_e_eq(setup.model),
         "equivariance_interval_steps": schedule.equivariance,
         "equivariance_rotations": settings.equivariance_rotations,
         "backend": settings.backend,

@@ -15,7 +15,7 @@ from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import FRAMES, PRECISIONS
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure import curl
-from mdet_openmm.measure.coverage import Coverage, Distance, distance_to, held_out_e_eq, stored_coverage
+from mdet_openmm.measure.coverage import Coverage, Distance, distance_to, stored_coverage, training_e_eq
 from mdet_openmm.measure.field import Field, make_field, smooth_field
 from mdet_openmm.measure.heating import Heating, heating_of
 from mdet_openmm.measure.orientation import OrientationNoise, SymmetryTest, noise_by_frames, symmetry_test
@@ -156,7 +156,6 @@ def study_molecule(
     lambdas, loops, pumping = _study_curl(model, molecule, fields["double"], structures, positions, generator, tick)
     coverage = stored_coverage(model)
     largest = max(sizes) / KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
-    own_e_eq = held_out_e_eq(model.metadata.get("metrics"))
     return Study(
         settings=settings,
         model=model,
@@ -173,7 +172,7 @@ def study_molecule(
         pumping_rate=pumping,
         coverage=coverage,
         distances=distance_to(coverage, molecule.atomic_numbers, structures.positions, largest) if coverage else [],
-        training_e_eq=coverage.e_eq if coverage and coverage.e_eq else own_e_eq,
+        training_e_eq=training_e_eq(model),
         force_error=force_error(model, molecule, structures.positions, precision=settings.precision, tick=tick),
     )
 

@@ -4,15 +4,10 @@ import math
 from typing import Final
 
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, WARN, Verdict
+from mdet_openmm.measure.familiarity import KNOWN, RAISED, familiarity
 from mdet_openmm.measure.field import KJ_NM_PER_MEV_A
 from mdet_openmm.simulation.frames import BUDGET_OF_TEMPERATURE, cheapest
 from mdet_openmm.trust.study import Study
-
-E_EQ_RAISED: Final = 1.75
-"""Times the training value. The shipped model's 57 own molecules reach 1.74 times their mean, and acrolein, which it
-does not know and whose forces are wrong by seven times the usual error, 2.0."""
-E_EQ_FAR: Final = 4.0
-"""Times the training value: beyond what any molecule reaches that shares its bonds with the training set."""
 
 FORCE_ERROR_RAISED: Final = 0.1
 """Of the mean size of the forces: molecules that a model knows lie at 0.02 to 0.05."""
@@ -189,9 +184,10 @@ def _equivariance(study: Study) -> Verdict:
         return Verdict(NEUTRAL, f"E_eq {own:.3g} kcal/mol/Å; the model does not tell what it was in training.")
     ratio = own / training
     text = f"E_eq {own:.3g} kcal/mol/Å is {ratio:.2g} times the {training:.3g} of the training's molecules"
-    if ratio <= E_EQ_RAISED:
+    state = familiarity(own, training)
+    if state == KNOWN:
         return Verdict(GOOD, f"{text}: as on molecules that it knows.")
-    if ratio <= E_EQ_FAR:
+    if state == RAISED:
         return Verdict(WARN, f"{text}: it may not know this kind of molecule; compare some forces with the teacher.")
     return Verdict(BAD, f"{text}: it does not know this kind of molecule; label some structures and fine-tune.")
 
