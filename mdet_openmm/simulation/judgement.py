@@ -22,7 +22,7 @@ def temperature_problem(summary: Mapping[str, Any]) -> str | None:
 
 
 def equivariance_problem(summary: Mapping[str, Any]) -> tuple[str, bool] | None:
-    """What is wrong with the equivariance error beside the training's, and whether it is far off; None if nothing is."""
+    """What is wrong with the equivariance error beside the training's, and whether it is far off; None if nothing."""
     own, training = (
         summary.get(k) for k in ("equivariance_error_mean_kcal_mol_A", "training_equivariance_error_kcal_mol_A")
     )
