@@ -11,8 +11,9 @@ from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.config import TrainConfig
-from mdet_openmm.training.fit import newest_checkpoint, run_training
+from mdet_openmm.training.fit import run_training
 from mdet_openmm.training.optimizers import learning_rate_factor, make_optimizer
+from mdet_openmm.training.run_folder import newest_checkpoint
 
 SMALL = NetworkConfig(n_layers=2, embd_dim=16, n_heads=2, n_radial=16, l_max=2)
 
