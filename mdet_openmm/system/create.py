@@ -150,7 +150,7 @@ def add_force(
     count = topology.getNumAtoms()
     if len(set(chosen)) < len(chosen) or not chosen or not all(0 <= k < count for k in chosen):
         raise InputError(f"atoms must be different indices from 0 to {count - 1}")
-    if system.getNumParticles() != count:
+    if system.getNumParticles() not in (0, count):  # OpenMM-ML collects forces in an empty one
         raise InputError(f"the topology has {count} atoms, but the system {system.getNumParticles()} particles")
     links = _links(system, set(chosen))
     bonds = [*((a.index, b.index) for a, b in topology.bonds()), *((cap, inside) for cap, (inside, _) in links.items())]
@@ -161,7 +161,7 @@ def add_force(
     check_system(system, loaded.has_energy)
     placement = None
     if atoms is not None:
-        periodic = system.usesPeriodicBoundaryConditions()
+        periodic = system.usesPeriodicBoundaryConditions() or topology.getPeriodicBoxVectors() is not None
         parents, order = _tree(bonds, chosen, molecule) if periodic else (None, None)
         placement = Placement(tuple(chosen), parents, order)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -184,6 +184,8 @@ def add_force(
 
 def _links(system: Any, inside: set[int]) -> dict[int, tuple[int, int]]:
     """Virtual sites of the molecule that stand for a bond to an atom outside (OpenMM-ML's caps), and its atoms."""
+    if not system.getNumParticles():
+        return {}
     sites = (k for k in inside if system.isVirtualSite(k) and system.getVirtualSite(k).getNumParticles() == 2)
     return {k: tuple(system.getVirtualSite(k).getParticle(i) for i in range(2)) for k in sites}
 
