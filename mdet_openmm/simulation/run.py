@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.digits import shown
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.files import locked, write_json
 from mdet_openmm.interrupt import Interrupt
@@ -193,8 +194,8 @@ def _watch(setup: Setup, say: Say) -> EquivarianceWatch | None:
     if not interval:
         return None
     say(
-        f"equivariance error every {interval} steps, {rotations} rotations: {100.0 * rotations / interval:.2g} % more "
-        "force calls"
+        f"equivariance error every {interval} steps, {rotations} rotations: {shown(100.0 * rotations / interval)} % "
+        "more force calls"
     )
     force = force_function(setup.steady, setup.choice.device)
     return EquivarianceWatch(setup.settings, force, setup.monitor.name_of)
@@ -206,7 +207,7 @@ def _finish(setup: Setup, outcome: Outcome, measured: dict[str, Any], say: Say) 
     summary = {**summarize(setup, outcome), **measured}
     write_json(folder / run_folder.SUMMARY, summary)
     if outcome.problem is not None:
-        where = f"step {summary['steps']} ({summary['time_ps']:.4g} ps)"
+        where = f"step {summary['steps']} ({shown(summary['time_ps'], 4)} ps)"
         if outcome.step <= setup.schedule.equilibrate:
             where = f"step {outcome.step} of the equilibration"
         raise RunStopped(f"{outcome.problem.message}, at {where}; last good frame in {folder / run_folder.LAST_GOOD}")
@@ -216,7 +217,7 @@ def _finish(setup: Setup, outcome: Outcome, measured: dict[str, Any], say: Say) 
     say(
         f"done: {summary['time_ps']:g} ps"
         + (f", mean temperature {temperature:.1f} K" if temperature is not None else "")
-        + (f", {pace:.3g} ns/day" if pace is not None else "")
+        + (f", {shown(pace)} ns/day" if pace is not None else "")
         + f"; files in {folder}"
     )
     for text in problems(summary):
