@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FEWEST_FOR_HISTOGRAM = 20
 MOST_ROWS = 14
 MOST_POINTS = 1500
+HIGHEST_SHOWN = 4200.0
+"""1/cm: above all vibrations."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def equipartition_figure(result: TemperatureResult, width: float = HALF) -> "Fig
         xlim=(low, high),
         xlabel="temperature / K",
     )
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=9)  # room for an arrow
     axes.grid(False, axis="y")
     legend(axes)
     return figure
@@ -230,7 +232,7 @@ def pair_figure(density: NDArray[np.float64], reference: NDArray[np.float64] | N
         top.step(CENTRES, reference, where="mid", color=ORANGE, lw=1.2, label="reference")
         bottom.axhline(0, color=GRID, lw=0.8)
         bottom.step(CENTRES, density - reference, where="mid", color=MUTED, lw=1.0)
-        bottom.set_ylabel("run − reference")
+        bottom.set_ylabel("difference")
     legend(top)
     present = np.flatnonzero(density if reference is None else density + reference)
     if len(present):
@@ -268,14 +270,14 @@ def spectrum_figure(spectrum: Spectrum, reference: Spectrum | None) -> "Figure":
     """Vibrational density of states with its highest peaks marked."""
     figure = new_figure(WIDE, 3.1)
     axes = figure.subplots()
-    right = min(spectrum.nyquist, 4200.0)
-    scale = 1e3
+    right, scale, top = min(spectrum.nyquist, HIGHEST_SHOWN), 1e3, 0.0
     axes.fill_between(spectrum.wavenumber, spectrum.density * scale, color=BLUE, alpha=0.28, lw=0)
     axes.plot(spectrum.wavenumber, spectrum.density * scale, color=BLUE, lw=1.2, label="this run")
     if reference is not None:
         axes.plot(reference.wavenumber, reference.density * scale, color=ORANGE, lw=1.1, label="reference")
+        top = scale * float(reference.density[reference.wavenumber <= right].max())
     legend(axes)
-    _mark_peaks(axes, spectrum.wavenumber, spectrum.density * scale, spectrum.peaks, right)
+    _mark_peaks(axes, spectrum.wavenumber, spectrum.density * scale, spectrum.peaks, right, top)
     axes.set(xlabel="wavenumber / cm⁻¹", ylabel="modes per 1000 cm⁻¹")
     return figure
 
@@ -288,16 +290,21 @@ def infrared_figure(spectrum: InfraredSpectrum) -> "Figure":
     axes.fill_between(spectrum.wavenumber, values, color=BLUE, alpha=0.28, lw=0)
     axes.plot(spectrum.wavenumber, values, color=BLUE, lw=1.2, label="this run")
     legend(axes)
-    _mark_peaks(axes, spectrum.wavenumber, values, spectrum.peaks, min(spectrum.nyquist, 4200.0))
+    _mark_peaks(axes, spectrum.wavenumber, values, spectrum.peaks, min(spectrum.nyquist, HIGHEST_SHOWN))
     axes.set(xlabel="wavenumber / cm⁻¹", ylabel="intensity / 10⁻³ cm")
     return figure
 
 
 def _mark_peaks(
-    axes: "Axes", wavenumber: NDArray[np.float64], values: NDArray[np.float64], peaks: Sequence[float], right: float
+    axes: "Axes",
+    wavenumber: NDArray[np.float64],
+    values: NDArray[np.float64],
+    peaks: Sequence[float],
+    right: float,
+    top: float = 0.0,
 ) -> None:
-    """Write the wavenumbers of the peaks above them, the highest first, and fit the axes."""
-    top = float(values[wavenumber <= right].max()) or 1.0
+    """Write the wavenumbers of the peaks above them, the highest first, and fit the axes to them and to `top`."""
+    top = max(top, float(values[wavenumber <= right].max())) or 1.0
     heights = np.interp(peaks, wavenumber, values)
     marked: list[float] = []
     for peak, height in sorted(zip(peaks, heights, strict=True), key=lambda pair: -pair[1]):

@@ -190,7 +190,8 @@ def _equipartition_caption(result: TemperatureResult) -> str:
 
 
 def _peaks(peaks: Sequence[float]) -> str:
-    return f"Peaks at {', '.join(f'{peak:.0f}' for peak in peaks)} cm⁻¹. " if len(peaks) else ""
+    named = [f"{peak:.0f}" for peak in peaks if peak <= figures.HIGHEST_SHOWN]
+    return f"Peaks at {', '.join(named)} cm⁻¹. " if named else ""
 
 
 def _rows(
