@@ -12,6 +12,7 @@ from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.files import locked, write_json
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.cause import likely_cause
 from mdet_openmm.simulation.checkpoint import check_counted, load_checkpoint, save_checkpoint
 from mdet_openmm.simulation.dynamics import Outcome, run_dynamics
 from mdet_openmm.simulation.equivariance import EquivarianceWatch
@@ -140,17 +141,19 @@ def _relaxed(setup: Setup, say: Say) -> NDArray[np.float64]:
     """The relaxed structure, (n, 3) in Å; RunStopped, with a summary, if there is none."""
     folder, molecule = setup.settings.folder, setup.molecule
     problem = None
+    force = force_function(setup.steady, setup.choice.device)
     try:
-        relaxed = relax(molecule, force_function(setup.steady, setup.choice.device))
+        relaxed = relax(molecule, force)
         problem = setup.monitor.problem(NM_PER_ANGSTROM * relaxed.positions, np.zeros_like(relaxed.positions))
     except RunStopped as error:
         problem = Problem("nan", str(error), 0)
     if problem is not None:
-        problem = replace(problem, message=f"in the relaxation {problem.message}")
+        cause = likely_cause(setup.model, molecule, force)
+        problem = replace(problem, message=f"in the relaxation {problem.message}: {cause}")
         run_folder.replace_pdb(folder / run_folder.LAST_GOOD, setup.topology, NM_PER_ANGSTROM * molecule.positions)
         summary = summarize(setup, Outcome(problem.exit_reason, problem, 0, None))
         write_json(folder / run_folder.SUMMARY, summary)
-        raise RunStopped(f"{problem.message}; check the structure, or try --no-minimize or another model")
+        raise RunStopped(problem.message)
     say(f"relaxed in {relaxed.steps} steps, largest force {relaxed.largest_force:.3f} eV/Å")
     if not relaxed.converged:
         say(f"warning: the relaxation did not reach {FMAX_EV_A} eV/Å; going on from where it stands")
