@@ -1,20 +1,82 @@
 """The model card."""
 
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.data.store import Store
+from mdet_openmm.molecules.classes import classes_of
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.config import TrainConfig
 
 LONGEST = 60
-"""Molecules in a table; a model of more is judged by its worst and by the whole."""
+"""Molecules in a table; of more there are groups, and the worst."""
+WORST = 20
+SIZES = {
+    8: "up to 8 atoms",
+    12: "9 to 12 atoms",
+    16: "13 to 16 atoms",
+    20: "17 to 20 atoms",
+    24: "21 to 24 atoms",
+    30: "25 to 30 atoms",
+    36: "31 to 36 atoms",
+    sys.maxsize: "37 and more atoms",
+}
+"""Groups by their largest number of atoms."""
+
+
+def _listed(ranked: list[Any]) -> list[Any]:
+    """Those of a table that has the worst first."""
+    return ranked if len(ranked) <= LONGEST else ranked[:WORST]
 
 
 def _shown(lines: list[str], molecules: int) -> str:
     """The lines, and how many molecules are missing from them."""
     if molecules > LONGEST:
-        lines = [*lines, "", f"The {LONGEST} worst of {molecules}; all of them are in `metrics.json`."]
+        lines = [*lines, "", f"The {WORST} worst of {molecules}; all of them are in `metrics.json`."]
+    return "\n".join(lines)
+
+
+def _groups(molecule: MoleculeRow) -> Iterator[tuple[str, str]]:
+    """The groups that a molecule belongs to, each with what it is a group by."""
+    yield "size", next(name for most, name in SIZES.items() if molecule.n_atoms <= most)
+    yield "charge", f"charge {molecule.charge:+d}" if molecule.charge else "neutral"
+    if "." in molecule.smiles:
+        yield "source", "pairs"
+        return  # of two classes, in contact
+    yield "source", "systematic" if molecule.name == molecule.smiles else "written down by name"
+    for name in classes_of(molecule.smiles) if molecule.smiles else ():
+        yield "class", name
+
+
+def group_table(report: dict[str, Any], molecules: Sequence[MoleculeRow]) -> str:
+    """Markdown table of one split's errors by size, charge, source and class of molecule.
+
+    A molecule counts once, with the mean over its structures; one of several classes counts in each.
+    """
+    lines = [
+        "| group | molecules | MAE, 1 frame | median | 90 % below | MAE, 12 frames | E_eq |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    rows = report["by_molecule"]
+    members: dict[str, dict[str, list[dict[str, float]]]] = {"": {"**all**": list(rows.values())}}
+    for molecule in molecules:
+        if molecule.name in rows:
+            for kind, group in _groups(molecule):
+                members.setdefault(kind, {}).setdefault(group, []).append(rows[molecule.name])
+    for kind in ("", "size", "charge", "source", "class"):
+        groups = members.get(kind, {})
+        for name in (s for s in SIZES.values() if s in groups) if kind == "size" else sorted(groups):
+            mae = np.array([row["mae"] for row in groups[name]])
+            twelve, e_eq = (np.mean([row[key] for row in groups[name]]) for key in ("mae_12", "e_eq_kcal_mol_A"))
+            lines.append(
+                f"| {name} | {len(mae)} | {mae.mean():.1f} | {np.median(mae):.1f} | {np.quantile(mae, 0.9):.1f} "
+                f"| {twelve:.1f} | {e_eq:.2f} |"
+            )
     return "\n".join(lines)
 
 
@@ -25,7 +87,7 @@ def metrics_table(report: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     ranked = sorted(report["by_molecule"].items(), key=lambda item: -item[1]["mae_12"])
-    for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]:
+    for name, row in [("**all**", report["all"]), *_listed(ranked)]:
         ratio = f"{row['lambda']:.3f}" if "lambda" in row else "–"
         lines.append(
             f"| {name} | {row['frames']} | {row['reference_rms']:.0f} | {row['mae']:.1f} | {row['mae_12']:.1f} "
@@ -44,7 +106,7 @@ def energy_table(report: dict[str, Any]) -> str:
     lines += [
         f"| {name} | {row['energy_reference_rms_meV']:.0f} | {row['energy_rmse_meV']:.1f} | "
         f"{row['energy_offset_meV']:.1f} |"
-        for name, row in ranked[:LONGEST]
+        for name, row in _listed(ranked)
     ]
     return "Energies, in meV, one frame; the first two about their mean:\n\n" + _shown(lines, len(ranked))
 
@@ -58,7 +120,7 @@ def dipole_table(report: dict[str, Any]) -> str:
     lines = ["| molecule | RMS dipole component | MAE, 1 frame | MAE, 12 frames |", "| --- | --- | --- | --- |"]
     lines += [
         f"| {name} | {row['dipole_reference_rms_D']:.3f} | {row['dipole_mae_D']:.4f} | {row['dipole_mae_12_D']:.4f} |"
-        for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]
+        for name, row in [("**all**", report["all"]), *_listed(ranked)]
     ]
     title = "Dipoles, in D, component by component (charged molecules: about the centroid):\n\n"
     return title + _shown(lines, len(ranked))
@@ -88,9 +150,12 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         "unseen": "Molecules that it never saw",
     }
     for split, report in metrics.items():
+        many = len(report["by_molecule"]) > LONGEST
         parts.append(
             f"## {titles.get(split, split)}\n\nForces in meV/Å, E_eq in kcal/mol/Å (uniform rotations, one frame); "
-            f"net force and torque removed.\n\n{metrics_table(report)}"
+            "net force and torque removed."
+            + (f"\n\n{group_table(report, store.molecules)}" if many else "")
+            + f"\n\n{metrics_table(report)}"
         )
         parts.append(energy_table(report))
         parts.append(dipole_table(report))

@@ -86,8 +86,8 @@ def evaluate(
     *,
     seed: int = 0,
     n_rotations: int = 16,
-    most_frames: int = 2000,
-    most_jacobians: int = 120,
+    most_frames: int = 1500,
+    most_jacobians: int = 60,
 ) -> dict[str, Any]:
     """Errors on the held-out splits of a data set, molecule by molecule.
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.data.store import Store
 from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
-from mdet_openmm.training.card import LONGEST, metrics_table
+from mdet_openmm.training.card import LONGEST, WORST, group_table, metrics_table
 from mdet_openmm.training.evaluate import evaluate, force_jacobian, random_rotations, rotated_forces
 
 
@@ -120,5 +121,22 @@ def test_a_card_of_many_molecules_shows_the_worst() -> None:
     row = {"frames": 1, "reference_rms": 1.0, "mae": 1.0, "e_eq_kcal_mol_A": 0.1, "lambda": 0.01}
     molecules = {f"m{i}": {**row, "mae_12": float(i)} for i in range(LONGEST + 7)}
     table = metrics_table({"all": {**row, "mae_12": 3.0}, "by_molecule": molecules})
-    assert f"| m{LONGEST + 6} |" in table and "| m7 |" in table and "| m6 |" not in table
-    assert f"The {LONGEST} worst of {LONGEST + 7}" in table
+    best = LONGEST + 7 - WORST
+    assert f"| m{LONGEST + 6} |" in table and f"| m{best} |" in table and f"| m{best - 1} |" not in table
+    assert f"The {WORST} worst of {LONGEST + 7}" in table
+
+
+def test_a_card_of_many_molecules_groups_them() -> None:
+    smiles = {"CCO": 9, "CC(=O)[O-]": 7, "ethyl acetate": 14, "C.O": 8, "CCCCCCCCCCCC": 38}
+    rows = [
+        MoleculeRow(name, "CCOC(C)=O" if name == "ethyl acetate" else name, "", -(name[-1] == "]"), 1, "test", n)
+        for name, n in smiles.items()
+    ]
+    errors = {name: {"mae": 10.0 * (i + 1), "mae_12": 1.0, "e_eq_kcal_mol_A": 0.1} for i, name in enumerate(smiles)}
+    table = group_table({"by_molecule": errors}, rows).splitlines()
+    found = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:5] for line in table[2:]}
+    assert found["**all**"] == ["5", "30.0", "30.0", "46.0"]
+    assert found["up to 8 atoms"] == ["2", "30.0", "30.0", "38.0"]  # acetate and the pair
+    assert found["37 and more atoms"][:2] == ["1", "50.0"] and found["charge -1"][:2] == ["1", "20.0"]
+    assert found["pairs"][:2] == ["1", "40.0"] and found["written down by name"][:2] == ["1", "30.0"]
+    assert found["esters"][0] == found["carboxylates"][0] == found["alcohols"][0] == found["hydrocarbons"][0] == "1"
