@@ -16,7 +16,9 @@ ELSEWHERE = {
     "contributing.md": "CONTRIBUTING.md",
     "changes.md": "CHANGELOG.md",
 }
-FENCE = re.compile(r"(?ms)^```.*?^```")
+INTRODUCTION = """`mdet COMMAND --help` says the same; a default stands in brackets. `python -m mdet_openmm` is `mdet`.
+
+Shell completion: `pip install 'mdet-openmm[completion]'` and `eval "$(register-python-argcomplete mdet)"`."""
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -36,7 +38,7 @@ def commands() -> str:
     """Every command of ``mdet`` with its flags, from the parser."""
     parser = build_parser()
     (subcommands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    parts = ["# Commands", "`mdet COMMAND --help` says the same. Flags in brackets have the default that is named."]
+    parts = ["# Commands", INTRODUCTION]
     for name, sub in subcommands.choices.items():
         parts.append(f"## mdet {name}\n\n{sub.description}\n\n```\n{_usage(name, sub)}\n```\n\n{_flags(sub)}")
     return "\n\n".join(parts) + "\n"

@@ -3,6 +3,7 @@
 import argparse
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -118,6 +119,12 @@ def _import(args: argparse.Namespace) -> None:
     from mdet_openmm.published.importing import import_model
 
     print(f"model written: {import_model(from_namespace(ImportSettings, args))}")
+
+
+def _push(args: argparse.Namespace) -> None:
+    from mdet_openmm.published.push import push
+
+    print(f"pushed: {push(args.model, args.repository, private=args.private, licence=args.licence)}")
 
 
 def _note(notes: Sequence[str]) -> None:
@@ -294,6 +301,12 @@ def build_parser() -> argparse.ArgumentParser:
     imported = add("import", _import, "Make a model folder of weights from the authors' own code (MD-ET v1 or v2).")
     add_flags(imported, ImportSettings, positional=("source",))
 
+    pushed = add("push", _push, "Upload a model folder to the Hugging Face hub, with a card that it can read.")
+    pushed.add_argument("model", help="model folder or name")
+    pushed.add_argument("repository", help="OWNER/NAME; made if it is not there")
+    pushed.add_argument("--private", action="store_true", help="make it private")
+    pushed.add_argument("--licence", default="mit", help="as the hub writes licences [mit]")
+
     nvt = add("run-nvt", _run_nvt, "Constant-temperature dynamics, like simulations/run_nvt.py.")
     add_run_arguments(nvt, NvtSettings)
     nve = add("run-nve", _run_nve, "Constant-energy dynamics and its drift, like simulations/run_nve.py.")
@@ -333,7 +346,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
 
     def command() -> None:
-        args = build_parser().parse_args(argv)
+        parser = build_parser()
+        if "_ARGCOMPLETE" in os.environ:  # the shell asks, having been told: register-python-argcomplete mdet
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
+        args = parser.parse_args(argv)
         args.run(args)
 
     return exit_status(command)
