@@ -69,7 +69,7 @@ def _facts(summary: Mapping[str, Any], n_atoms: int) -> list[tuple[str, str]]:
         ("thermostat", "thermostat", "{}"),
         ("friction", "friction_per_ps", "{:g} /ps"),
         ("forces", "forces", "{}"),
-        ("frames", "frames", "{}"),
+        ("orientations", "frames", "{}"),
         ("offset", "offset", "{}"),
         ("precision", "precision", "{}"),
         ("backend", "backend", "{}"),
@@ -85,7 +85,7 @@ def _facts(summary: Mapping[str, Any], n_atoms: int) -> list[tuple[str, str]]:
             text = "0" if label == "charge" and value == 0 else form.format(value)
         except (ValueError, TypeError):
             text = str(value)
-        facts.append(("rotation frames" if key == "frames" else label, text))
+        facts.append((label, text))
     return facts
 
 

@@ -36,7 +36,7 @@ class Planned:
     temperature
         K.
     condition
-        Precision, offset and frames.
+        Precision, offset and orientations.
     run
         What `do_run` does.
     """
@@ -109,7 +109,7 @@ def check_systems(structures: Sequence[Structure], model: Model, settings: Failu
         for condition in read_conditions(settings.conditions):
             if condition.held:
                 raise InputError(f"--conditions: {condition.name} would hide what these runs are to find")
-            options = replace(forces, frames=condition.frames, precision=condition.precision)
+            options = replace(forces, orientations=condition.orientations, precision=condition.precision)
             check_memory(model, molecule.n_atoms, options)
     for planned in plan_runs(structures[:1], model, 1, settings):
         resolved(planned.run.settings)
@@ -152,7 +152,7 @@ def _pair(
         "platform": settings.platform,
         "precision": condition.precision,
         "offset": condition.offset,
-        "frames": condition.frames,
+        "orientations": condition.orientations,
         "forces": settings.forces,
         "threads": 1,
         "seed": settings.seed_of(replica) + (number - 1) * settings.replicas,
@@ -176,7 +176,7 @@ def _pair(
 
 def _cost(molecule: Molecule, condition: Condition, run: NvtSettings | NveSettings) -> float:
     steps = round(1000.0 * ((run.time or 0.0) + run.equilibrate) / run.timestep)
-    return cost_of(molecule.n_atoms, condition.frames, steps)
+    return cost_of(molecule.n_atoms, condition.orientations, steps)
 
 
 def round_folder(output: Path, number: int) -> Path:

@@ -65,7 +65,7 @@ def check_runs(
     for structure in structures:
         check_molecule(replace(structure.molecule, smiles=None))  # a run reads it from a file, which has none
         for condition in conditions:
-            options = replace(forces, frames=condition.frames, precision=condition.precision)
+            options = replace(forces, orientations=condition.orientations, precision=condition.precision)
             check_memory(model, structure.molecule.n_atoms, options)
     if structures:
         resolved(_start_run(structures[0], 1, settings).settings)
@@ -198,7 +198,7 @@ def _nve_run(structure: Structure, condition: Condition, replica: int, settings:
         report_interval=settings.report_interval,
         precision=condition.precision,
         offset=condition.offset,
-        frames=condition.frames,
+        orientations=condition.orientations,
         hold_energy=HOLD_PS if condition.held else None,
         forces=settings.forces,
         reference=settings.reference,
@@ -210,7 +210,7 @@ def _nve_run(structure: Structure, condition: Condition, replica: int, settings:
         output=_nve_folder(structure, condition, replica, settings),
     )
     steps = round(1000.0 * settings.time / settings.timestep)
-    cost = cost_of(molecule.n_atoms, condition.frames, steps)
+    cost = cost_of(molecule.n_atoms, condition.orientations, steps)
     cost *= 0.6 if condition.precision != "double" else 1.0
     if settings.reference is not None:
         cost += cost_of(

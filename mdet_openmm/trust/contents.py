@@ -50,7 +50,7 @@ def numbers_of(study: Study, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         else {"unknown": study.force_error},
         "rms_force_eV_A": study.rms_force / KJ_NM_PER_MEV_A / 1e3,
         "training_e_eq_kcal_mol_A": study.training_e_eq,
-        "frames": {str(frames): _frames_numbers(study, frames) for frames in study.frames},
+        "frames": {str(n): _orientations_numbers(study, n) for n in study.orientations},
         "heating_budget_K": heating_budget(study),
         "net_force_kcal_mol_A": study.net_force / KJ_NM_PER_KCAL_A,
         "net_torque_kcal_mol": study.net_torque / KJ_NM_PER_KCAL_A * 10.0,
@@ -79,8 +79,8 @@ def numbers_of(study: Study, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
-def _frames_numbers(study: Study, frames: int) -> dict[str, Any]:
-    row = study.frames[frames]
+def _orientations_numbers(study: Study, orientations: int) -> dict[str, Any]:
+    row = study.orientations[orientations]
     return {
         "samples_per_structure": row.samples,
         "e_eq_kcal_mol_A": row.used,
@@ -91,7 +91,7 @@ def _frames_numbers(study: Study, frames: int) -> dict[str, Any]:
         "langevin_heating_K": row.heating.langevin,
         "langevin_heating_mean_K": row.heating.langevin_mean,
         "nve_heating_mean_K_ps": row.heating.nve_mean,
-        "nve_time_ps": _finite(noise_time(study, frames)),
+        "nve_time_ps": _finite(noise_time(study, orientations)),
     }
 
 
@@ -131,7 +131,7 @@ def make_page(study: Study, verdicts: Sequence[Verdict]) -> Page:
         verdicts=list(verdicts),
         cards=_cards(study),
         plots=plots,
-        tables=[_frames_table(study), _noise_table(study), _symmetry_table(study), *_loop_table(study)],
+        tables=[_orientations_table(study), _noise_table(study), _symmetry_table(study), *_loop_table(study)],
         notes=sentences(study.model, molecule),
         footer=f"mdet-openmm {mdet_openmm.__version__}, Python {platform.python_version()} · all numbers are in "
         "diagnosis.json · what they mean: docs/diagnose.md",
@@ -139,10 +139,13 @@ def make_page(study: Study, verdicts: Sequence[Verdict]) -> Page:
 
 
 def _cards(study: Study) -> list[Card]:
-    one = study.frames[1]
+    one = study.orientations[1]
+    used = shown_with_error(one.used, one.error)
     cards = [
-        Card("E_eq, 1 frame", shown(one.raw), "kcal/mol/Å", f"raw; {shown_with_error(one.used, one.error)} as used"),
-        Card("heating, 1 frame", shown(one.heating.worst), "K", "of the hottest element"),
+        Card(
+            "E_eq", shown(one.raw), "kcal/mol/Å", f"1 orientation, raw; {shown_with_error(one.used, one.error)} as used"
+        ),
+        Card("heating", shown(one.heating.worst), "K", "of the hottest element, 1 orientation"),
         Card("net force", shown(study.net_force / KJ_NM_PER_KCAL_A), "kcal/mol/Å", "rms, before it is removed"),
         Card("net torque", shown(10 * study.net_torque / KJ_NM_PER_KCAL_A), "kcal/mol", "rms, before it is removed"),
         Card("rms force", shown(study.rms_force / KJ_NM_PER_KCAL_A), "kcal/mol/Å", "of a component"),
@@ -152,8 +155,8 @@ def _cards(study: Study) -> list[Card]:
         share = f"{shown(100 * error.relative)} % of the forces of {error.teacher}"
         cards.insert(0, Card("force MAE", shown(error.mae), "meV/Å", share))
     if study.lambdas:
-        used, raw = study.lambdas["used"], study.lambdas["raw"]
-        cards.insert(1, Card("λ", shown(used.value), "", f"as used; raw {_lambda(raw)}; {used.method}"))
+        curl, raw = study.lambdas["used"], study.lambdas["raw"]
+        cards.insert(1, Card("λ", shown(curl.value), "", f"as used; raw {_lambda(raw)}; {curl.method}"))
     return cards
 
 
@@ -162,13 +165,13 @@ def _lambda(result: LambdaResult) -> str:
 
 
 def _figures(study: Study) -> Iterator[tuple[str, str, Callable[[float], "Figure"], bool]]:
-    rows = study.frames
+    rows = study.orientations
     yield (
         "E_eq",
         f"{_eq(study, 1)} with one orientation, {_eq(study, 12)} with 12, {_eq(study, 60)} with 60: mean distance of "
         "the forces, turned back, from their mean over orientations (bars: three standard errors). As used: net force "
         "and net torque removed, as in a run. Dashed: the model's held-out structures, raw, one orientation.",
-        lambda width: figures.frames_figure(study, width),
+        lambda width: figures.orientations_figure(study, width),
         False,
     )
     hottest = max(rows[1].heating.langevin, key=lambda element: rows[1].heating.langevin[element])
@@ -213,8 +216,8 @@ def _figures(study: Study) -> Iterator[tuple[str, str, Callable[[float], "Figure
         )
 
 
-def _eq(study: Study, frames: int) -> str:
-    return f"{shown(study.frames[frames].used)} kcal/mol/Å"
+def _eq(study: Study, orientations: int) -> str:
+    return f"{shown(study.orientations[orientations].used)} kcal/mol/Å"
 
 
 def _rounding(study: Study) -> str:
@@ -222,26 +225,28 @@ def _rounding(study: Study) -> str:
     return f"Rms difference from fp64 in kcal/mol/Å: {parts}."
 
 
-def _frames_table(study: Study) -> Table:
+def _orientations_table(study: Study) -> Table:
     rows = []
-    for frames, row in study.frames.items():
-        time = noise_time(study, frames)
+    for orientations, row in study.orientations.items():
+        time = noise_time(study, orientations)
         numbers = [row.raw, row.heating.worst, row.heating.langevin_mean, row.heating.nve_mean]
         cells = [shown_with_error(row.used, row.error), *map(shown, numbers)]
-        rows.append([str(frames), str(row.samples), *cells, shown(time if math.isfinite(time) else None)])
-    header = ["frames", "rotations", "E_eq / kcal/mol/Å", "raw", "hottest element / K", "molecule / K"]
+        rows.append([str(orientations), str(row.samples), *cells, shown(time if math.isfinite(time) else None)])
+    header = ["orientations", "rotations", "E_eq / kcal/mol/Å", "raw", "hottest element / K", "molecule / K"]
     header += ["NVE / K/ps", "10 % after / ps"]
-    return Table("Frames", header, rows, "Heating as used: under friction, and at constant energy without springs.")
+    return Table(
+        "Orientations", header, rows, "Heating as used: under friction, and at constant energy without springs."
+    )
 
 
 def _noise_table(study: Study) -> Table:
-    elements = list(study.frames[1].heating.sigma)
-    header = ["frames"] + [f"σ {e} / meV/Å" for e in elements] + [f"ΔT {e} / K" for e in elements]
+    elements = list(study.orientations[1].heating.sigma)
+    header = ["orientations"] + [f"σ {e} / meV/Å" for e in elements] + [f"ΔT {e} / K" for e in elements]
     rows = [
-        [str(frames)]
+        [str(orientations)]
         + [shown(row.heating.sigma[e] / KJ_NM_PER_MEV_A) for e in elements]
         + [shown(row.heating.langevin[e]) for e in elements]
-        for frames, row in study.frames.items()
+        for orientations, row in study.orientations.items()
     ]
     return Table("Noise by element", header, rows, "Rms over rotations of one Cartesian component, as used.")
 

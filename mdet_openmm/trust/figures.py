@@ -17,19 +17,19 @@ COLOURS = {"fp32": RED, "mixed": ORANGE, "double": BLUE}
 MOST_ATOMS = 60
 
 
-def frames_figure(study: Study, width: float = HALF) -> "Figure":
-    """E_eq with each number of frames, beside that of the training."""
+def orientations_figure(study: Study, width: float = HALF) -> "Figure":
+    """E_eq with each number of orientations, beside that of the training."""
     figure = new_figure(width, 2.9)
     axes = figure.subplots()
-    x = np.arange(len(study.frames))
-    rows = list(study.frames.values())
+    x = np.arange(len(study.orientations))
+    rows = list(study.orientations.values())
     axes.errorbar(
         x, [r.used for r in rows], yerr=[3 * r.error for r in rows], fmt="o", color=BLUE, ms=7, label="as used"
     )
     axes.plot(x, [r.raw for r in rows], "_", color=ORANGE, ms=14, mew=2, label="as the network gives it")
     if study.training_e_eq is not None:
-        axes.axhline(study.training_e_eq, color=MUTED, lw=1.2, ls=(0, (5, 3)), label="training, 1 frame")
-    axes.set(xticks=x, xticklabels=list(study.frames), xlabel="frames", ylabel="E_eq / kcal/mol/Å")
+        axes.axhline(study.training_e_eq, color=MUTED, lw=1.2, ls=(0, (5, 3)), label="training, 1 orientation")
+    axes.set(xticks=x, xticklabels=list(study.orientations), xlabel="orientations", ylabel="E_eq / kcal/mol/Å")
     lowest = [r.used - 3 * r.error for r in rows if r.used > 3 * r.error]
     training = [study.training_e_eq] if study.training_e_eq else []
     logarithmic(axes, [r.used + 3 * r.error for r in rows] + [r.raw for r in rows] + lowest + training)
@@ -38,18 +38,18 @@ def frames_figure(study: Study, width: float = HALF) -> "Figure":
 
 
 def heating_figure(study: Study, width: float = HALF) -> "Figure":
-    """Rise of each element's temperature with each number of frames, and the budget."""
+    """Rise of each element's temperature with each number of orientations, and the budget."""
     figure = new_figure(width, 2.9)
     axes = figure.subplots()
-    x = np.arange(len(study.frames))
-    elements = list(study.frames[1].heating.langevin)
+    x = np.arange(len(study.orientations))
+    elements = list(study.orientations[1].heating.langevin)
     for k, element in enumerate(elements):
         colour = (BLUE, GREEN, RED, MUTED)[k % 4]
-        values = [row.heating.langevin[element] for row in study.frames.values()]
+        values = [row.heating.langevin[element] for row in study.orientations.values()]
         axes.plot(x, values, "o-", color=colour, lw=1.2, label=element)
     axes.axhline(heating_budget(study), color=ORANGE, lw=1.4, ls=(0, (5, 3)), label="budget")
-    axes.set(xticks=x, xticklabels=list(study.frames), xlabel="frames", ylabel="rise / K")
-    values = [v for row in study.frames.values() for v in row.heating.langevin.values()]
+    axes.set(xticks=x, xticklabels=list(study.orientations), xlabel="orientations", ylabel="rise / K")
+    values = [v for row in study.orientations.values() for v in row.heating.langevin.values()]
     logarithmic(axes, [*values, heating_budget(study)])
     legend(axes)
     return figure

@@ -7,7 +7,7 @@ from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, WARN, Verdict
 from mdet_openmm.digits import shown, shown_with_error
 from mdet_openmm.measure.familiarity import KNOWN, RAISED, familiarity
 from mdet_openmm.measure.field import KJ_NM_PER_MEV_A
-from mdet_openmm.simulation.frames import BUDGET_OF_TEMPERATURE, cheapest
+from mdet_openmm.simulation.orientations import BUDGET_OF_TEMPERATURE, cheapest
 from mdet_openmm.trust.study import Study
 
 FORCE_ERROR_RAISED: Final = 0.1
@@ -39,9 +39,9 @@ def heating_budget(study: Study) -> float:
     return BUDGET_OF_TEMPERATURE * study.settings.temperature
 
 
-def noise_time(study: Study, frames: int) -> float:
+def noise_time(study: Study, orientations: int) -> float:
     """Time in ps until noise has raised the temperature by a tenth at constant energy, if the springs take nothing."""
-    rate = study.frames[frames].heating.nve_mean
+    rate = study.orientations[orientations].heating.nve_mean
     return RISE * study.settings.temperature / rate if rate > 0.0 and not study.conservative else math.inf
 
 
@@ -99,18 +99,20 @@ def _nvt(study: Study, trouble: bool) -> Verdict:
     if study.conservative:
         return Verdict(GOOD, f"Fit for NVT {_settings(study)}: the forces have an energy, and no rotations make noise.")
     budget = heating_budget(study)
-    heating = {frames: row.heating.worst for frames, row in study.frames.items()}
-    frames, within = cheapest(heating, budget)
-    hottest = max(study.frames[frames].heating.langevin.items(), key=lambda item: item[1])
+    heating = {orientations: row.heating.worst for orientations, row in study.orientations.items()}
+    orientations, within = cheapest(heating, budget)
+    hottest = max(study.orientations[orientations].heating.langevin.items(), key=lambda item: item[1])
     heat = f"random rotations heat {hottest[0]} by {shown(hottest[1])} K (budget {shown(budget)} K, 1 %)"
     if within:
-        others = "" if frames == 1 else f"; with 1 frame it would be {shown(heating[1])} K"
+        others = "" if orientations == 1 else f"; with 1 orientation it would be {shown(heating[1])} K"
         state, curl = _curl_in_a_bath(study)
-        return Verdict(state, f"Fit for NVT {_settings(study)} with --frames {frames}: {heat}{others}{curl}.")
-    factor = heating[frames] / budget
+        return Verdict(
+            state, f"Fit for NVT {_settings(study)} with --orientations {orientations}: {heat}{others}{curl}."
+        )
+    factor = heating[orientations] / budget
     return Verdict(
         BAD,
-        f"Not fit for NVT {_settings(study)}: even with --frames {frames} {heat}. A friction of "
+        f"Not fit for NVT {_settings(study)}: even with --orientations {orientations} {heat}. A friction of "
         f"{shown(study.settings.friction * factor, 2)}/ps or a time step of "
         f"{shown(study.settings.timestep / factor, 2)} fs would bring it down; training on such molecules is the cure.",
     )
@@ -121,31 +123,29 @@ def _curl_in_a_bath(study: Study) -> tuple[str, str]:
     if rise is None:
         return GOOD, ""
     if rise <= limit:
-        return GOOD, f"; the curl adds some {shown(rise, 1)} K, whatever the frames"
+        return GOOD, f"; the curl adds some {shown(rise, 1)} K, whatever the orientations"
     much = f"adds some {shown(rise, 1)} K" if rise < math.inf else "outruns the bath"
     friction = study.pumping_rate * (1.0 + 1.0 / CURL_RISE) if study.pumping_rate else 0.0
-    return (
-        WARN,
-        f"; but the curl {much} by the estimate, whatever the frames: use --friction {shown(friction, 2)} or more",
-    )
+    advice = f"use --friction {shown(friction, 2)} or more"
+    return WARN, f"; but the curl {much} by the estimate, whatever the orientations: {advice}"
 
 
 def _nve(study: Study, trouble: bool) -> Verdict:
     unseen = "Not seen here: anharmonic motion, time step error, what happens far from these structures"
     if trouble:
         return Verdict(BAD, "Not fit for NVE: see the problems below.")
-    frames = max(study.frames, key=lambda f: noise_time(study, f))
-    by_noise, by_curl = noise_time(study, frames), pumping_time(study)
+    orientations = max(study.orientations, key=lambda f: noise_time(study, f))
+    by_noise, by_curl = noise_time(study, orientations), pumping_time(study)
     time = min(by_noise, by_curl)
     state = GOOD if time >= NVE_LONG_PS else WARN if time >= NVE_SHORT_PS else BAD
     if study.lambdas and study.lambdas["used"].value > LAMBDA_RAISED:
         state = BAD
     parts = []
     if not study.conservative:
-        one = "" if frames == 1 else f" (with 1 frame {_time(noise_time(study, 1))})"
+        one = "" if orientations == 1 else f" (with 1 orientation {_time(noise_time(study, 1))})"
         parts.append(
-            f"the noise of random rotations heats by 10 % in {_time(by_noise)} with --frames {frames}{one}, in up to "
-            "twice that as springs take half of the heat"
+            f"the noise of random rotations heats by 10 % in {_time(by_noise)} with --orientations {orientations}{one}, "
+            "in up to twice that as springs take half of the heat"
         )
     if study.pumping_rate is None:
         parts.append("the heat of the curl was not estimated (it takes a relaxed structure and an exact Jacobian)")
@@ -162,7 +162,9 @@ def _time(picoseconds: float) -> str:
 
 
 def _precision(study: Study) -> Verdict:
-    noise = math.sqrt(sum(s * s for s in study.frames[1].heating.sigma.values()) / len(study.frames[1].heating.sigma))
+    noise = math.sqrt(
+        sum(s * s for s in study.orientations[1].heating.sigma.values()) / len(study.orientations[1].heating.sigma)
+    )
     parts = {name: test.rounding / noise if noise else math.inf for name, test in study.symmetry.items()}
     state = GOOD if parts[study.settings.precision] <= ROUNDING_PART else WARN
     advice = "--precision mixed does" if parts["mixed"] <= ROUNDING_PART else "use --precision double"
@@ -183,7 +185,7 @@ def _dynamics(study: Study) -> Verdict:
 
 
 def _equivariance(study: Study) -> Verdict:
-    own, training = study.frames[1].raw, study.training_e_eq
+    own, training = study.orientations[1].raw, study.training_e_eq
     if training is None:
         return Verdict(NEUTRAL, f"E_eq {shown(own)} kcal/mol/Å; the model does not tell what it was in training.")
     ratio = own / training
