@@ -330,15 +330,24 @@ def read_settings(path: Path, cls: type[T]) -> T:
     InputError
         If the file is missing, is not YAML, or does not fit the class.
     """
+    return from_mapping(cls, read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is not YAML.
+    """
     import yaml
 
-    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the configuration {path}: {error}") from None
     try:
-        mapping = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return from_mapping(cls, mapping, str(path))
