@@ -1,7 +1,7 @@
 """One molecule's force as a TorchScript module: positions in nm to energy and forces in OpenMM's units.
 
-Per call: positions -> fp64, centred, bohr -> orientations (a rotation group times an offset) -> the network on all of them
-as one batch -> rotated back and averaged in fp64 -> net force and torque removed -> kJ/mol/nm.
+Per call: positions -> fp64, centred, bohr -> orientations (a rotation group times an offset) -> the network on all
+of them as one batch -> rotated back and averaged in fp64 -> net force and torque removed -> kJ/mol/nm.
 """
 
 import copy

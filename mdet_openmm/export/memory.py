@@ -26,8 +26,8 @@ def peak_bytes(
     The compiled attention has nothing that grows with n³: 20 n² e numbers per orientation in all. The other one has
     40 n² e and four times the scores (n³ H, or as many as it holds at a time), their softmax and the copies between.
     The factors were fitted to peaks measured on a CPU (30 to 120 atoms), which they meet from above within a factor of
-    two and fall short of by at most 5 %. A gradient keeps, of every layer, n³ (e + 2 H) for the attention and 30 n² e for
-    the rest.
+    two and fall short of by at most 5 %. A gradient keeps, of every layer, n³ (e + 2 H) for the attention and 30 n² e
+    for the rest.
 
     Parameters
     ----------
@@ -93,8 +93,9 @@ def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: i
     advice = [flags for flags, bytes_then in smaller.items() if bytes_then <= free][:1]
     advice += ["a smaller molecule", "a machine with more memory"]
     raise InputError(
-        f"{n_atoms} atoms with {orientations} orientation{'s' if orientations > 1 else ''} in {precision} precision need "
-        f"more memory than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB; use {' or '.join(advice)}"
+        f"{n_atoms} atoms with {orientations} orientation{'s' if orientations > 1 else ''} in {precision} precision "
+        f"need more memory than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB; "
+        f"use {' or '.join(advice)}"
     )
 
 

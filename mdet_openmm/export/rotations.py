@@ -77,7 +77,7 @@ def rotation_group(order: int) -> Tensor:
         return torch.eye(3, dtype=torch.float64).unsqueeze(0)
     if order not in GROUP_OF_ORDER:
         raise ValueError(
-            f"the order of a rotation group must be 1, 12, 24 or 60, not {order}: only rotation groups cancel orders exactly"
+            f"orientations must be 1, 12, 24 or 60, not {order}: only rotation groups cancel degrees of error exactly"
         )
     return torch.tensor(_GROUPS[GROUP_OF_ORDER[order]], dtype=torch.float64)
 

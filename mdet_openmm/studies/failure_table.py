@@ -45,7 +45,7 @@ class Round:
     model
         That the runs were made with.
     test_mae
-        Its force MAE in meV/Å on the test split of the data (one frame, as in the card); None without one.
+        Its force MAE in meV/Å on the test split of the data (one orientation, as in the card); None without one.
     runs
         All of them.
     learnt

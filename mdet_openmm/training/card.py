@@ -21,7 +21,7 @@ def _shown(lines: list[str], molecules: int) -> str:
 def metrics_table(report: dict[str, Any]) -> str:
     """Markdown table of one split's errors, molecule by molecule, the worst first."""
     lines = [
-        "| molecule | frames | RMS force | MAE, 1 frame | MAE, 12 frames | E_eq | λ |",
+        "| molecule | frames | RMS force | MAE, 1 orientation | MAE, 12 orientations | E_eq | λ |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     ranked = sorted(report["by_molecule"].items(), key=lambda item: -item[1]["mae_12"])
@@ -46,7 +46,7 @@ def energy_table(report: dict[str, Any]) -> str:
         f"{row['energy_offset_meV']:.1f} |"
         for name, row in ranked[:LONGEST]
     ]
-    return "Energies, in meV, one frame; the first two about their mean:\n\n" + _shown(lines, len(ranked))
+    return "Energies, in meV, one orientation; the first two about their mean:\n\n" + _shown(lines, len(ranked))
 
 
 def dipole_table(report: dict[str, Any]) -> str:
@@ -55,7 +55,10 @@ def dipole_table(report: dict[str, Any]) -> str:
     if not rows:
         return ""
     ranked = sorted(rows.items(), key=lambda item: -item[1]["dipole_mae_12_D"])
-    lines = ["| molecule | RMS dipole component | MAE, 1 frame | MAE, 12 frames |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| molecule | RMS dipole component | MAE, 1 orientation | MAE, 12 orientations |",
+        "| --- | --- | --- | --- |",
+    ]
     lines += [
         f"| {name} | {row['dipole_reference_rms_D']:.3f} | {row['dipole_mae_D']:.4f} | {row['dipole_mae_12_D']:.4f} |"
         for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]
@@ -89,8 +92,8 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
     }
     for split, report in metrics.items():
         parts.append(
-            f"## {titles.get(split, split)}\n\nForces in meV/Å, E_eq in kcal/mol/Å (uniform rotations, one frame); "
-            f"net force and torque removed.\n\n{metrics_table(report)}"
+            f"## {titles.get(split, split)}\n\nForces in meV/Å, E_eq in kcal/mol/Å (uniform rotations, one "
+            f"orientation); net force and torque removed.\n\n{metrics_table(report)}"
         )
         parts.append(energy_table(report))
         parts.append(dipole_table(report))

@@ -140,11 +140,9 @@ def make_page(study: Study, verdicts: Sequence[Verdict]) -> Page:
 
 def _cards(study: Study) -> list[Card]:
     one = study.orientations[1]
-    used = shown_with_error(one.used, one.error)
+    as_used = shown_with_error(one.used, one.error)
     cards = [
-        Card(
-            "E_eq", shown(one.raw), "kcal/mol/Å", f"1 orientation, raw; {shown_with_error(one.used, one.error)} as used"
-        ),
+        Card("E_eq", shown(one.raw), "kcal/mol/Å", f"1 orientation, raw; {as_used} as used"),
         Card("heating", shown(one.heating.worst), "K", "of the hottest element, 1 orientation"),
         Card("net force", shown(study.net_force / KJ_NM_PER_KCAL_A), "kcal/mol/Å", "rms, before it is removed"),
         Card("net torque", shown(10 * study.net_torque / KJ_NM_PER_KCAL_A), "kcal/mol", "rms, before it is removed"),
@@ -155,8 +153,8 @@ def _cards(study: Study) -> list[Card]:
         share = f"{shown(100 * error.relative)} % of the forces of {error.teacher}"
         cards.insert(0, Card("force MAE", shown(error.mae), "meV/Å", share))
     if study.lambdas:
-        curl, raw = study.lambdas["used"], study.lambdas["raw"]
-        cards.insert(1, Card("λ", shown(curl.value), "", f"as used; raw {_lambda(raw)}; {curl.method}"))
+        used, raw = study.lambdas["used"], study.lambdas["raw"]
+        cards.insert(1, Card("λ", shown(used.value), "", f"as used; raw {_lambda(raw)}; {used.method}"))
     return cards
 
 

@@ -144,8 +144,8 @@ def _nve(study: Study, trouble: bool) -> Verdict:
     if not study.conservative:
         one = "" if orientations == 1 else f" (with 1 orientation {_time(noise_time(study, 1))})"
         parts.append(
-            f"the noise of random rotations heats by 10 % in {_time(by_noise)} with --orientations {orientations}{one}, "
-            "in up to twice that as springs take half of the heat"
+            f"the noise of random rotations heats by 10 % in {_time(by_noise)} with --orientations {orientations}"
+            f"{one}, in up to twice that as springs take half of the heat"
         )
     if study.pumping_rate is None:
         parts.append("the heat of the curl was not estimated (it takes a relaxed structure and an exact Jacobian)")

@@ -31,7 +31,7 @@ OK = ["--steps", "2", "--equilibrate", "0", "--no-minimize", "--quiet", "--tempe
         (["--checkpoint-interval", "1e-9"], "shorter than the time step"),
         (["--seed", "-1"], "--seed"),
         (["--seed", "99999999999"], "--seed"),
-        (["--frames", "7"], "frames"),
+        (["--orientations", "7"], "orientations"),
         (["--offset", "some"], "offset"),
         (["--thermostat", "andersen"], "thermostat"),
         (["--backend", "jax"], "backend"),

@@ -43,7 +43,7 @@ def study() -> Study:
         molecule=Molecule(np.array([8, 1, 1]), WATER, name="water"),
         conservative=False,
         structures=Samples(WATER[None], "the relaxed structure", relaxed=True),
-        frames={1: row(1.0), 12: row(0.1), 24: row(0.01), 60: row(0.001)},
+        orientations={1: row(1.0), 12: row(0.1), 24: row(0.01), 60: row(0.001)},
         net_force=1.0,
         net_torque=1.0,
         rms_force=100.0,
@@ -67,13 +67,13 @@ def states(study: Study, **changes: Any) -> tuple[str, str, list[str]]:
 def test_all_is_well(study: Study) -> None:
     found = judge(study)
     assert {v.state for v in found} == {GOOD}
-    assert "--frames 1:" in found[1].text and "--frames 60" in found[2].text
+    assert "--orientations 1:" in found[1].text and "--orientations 60" in found[2].text
 
 
-def test_frames_that_are_needed(study: Study) -> None:
-    nvt, _, texts = states(study, frames={1: row(40.0), 12: row(4.0), 24: row(2.0), 60: row(0.001)})
-    assert nvt == GOOD and "--frames 24:" in texts[0] and "with 1 frame it would be 40 K" in texts[0]
-    nvt, _, texts = states(study, frames={f: row(30.0) for f in (1, 12, 24, 60)})
+def test_orientations_that_are_needed(study: Study) -> None:
+    nvt, _, texts = states(study, orientations={1: row(40.0), 12: row(4.0), 24: row(2.0), 60: row(0.001)})
+    assert nvt == GOOD and "--orientations 24:" in texts[0] and "with 1 orientation it would be 40 K" in texts[0]
+    nvt, _, texts = states(study, orientations={f: row(30.0) for f in (1, 12, 24, 60)})
     assert (
         nvt == BAD and "10/ps" in texts[0] and "0.05 fs" in texts[0]
     )  # ten times the friction, or a tenth of the step
@@ -85,8 +85,8 @@ def test_times_at_constant_energy(study: Study) -> None:
     for rate, state in ((1e-2, BAD), (5e-3, WARN), (1e-4, GOOD), (0.0, GOOD), (None, GOOD)):
         assert states(study, pumping_rate=rate)[1] == state
     noisy = {1: row(1e3), 12: row(2.0), 24: row(2.0), 60: row(2.0)}
-    _, nve, texts = states(study, frames=noisy)
-    assert nve == WARN and "11 ps with --frames 12" in texts[1]
+    _, nve, texts = states(study, orientations=noisy)
+    assert nve == WARN and "11 ps with --orientations 12" in texts[1]
 
 
 def test_curl_in_a_bath(study: Study) -> None:
@@ -138,7 +138,9 @@ def test_what_is_not_known_is_said(study: Study) -> None:
 
 
 def test_forces_with_an_energy(study: Study) -> None:
-    nvt, nve, texts = states(study, conservative=True, pumping_rate=0.0, frames={f: row(99.0) for f in (1, 12, 24, 60)})
+    nvt, nve, texts = states(
+        study, conservative=True, pumping_rate=0.0, orientations={f: row(99.0) for f in (1, 12, 24, 60)}
+    )
     assert (nvt, nve) == (GOOD, GOOD) and "random rotations" not in texts[1]
 
 
