@@ -172,7 +172,7 @@ def drift(model: str, orientations: int) -> dict[str, Any]:
         precision="mixed",
         seed=7,
         threads=1,
-        reference="gfn2",
+        teacher="gfn2",
         watch_equivariance=0,
         output=folder,
         restart=folder.exists(),

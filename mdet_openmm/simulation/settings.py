@@ -31,7 +31,7 @@ UNITS = {
 }
 NOT_STORED = ("system", "output", "restart", "max_walltime", "quiet", "time")
 """Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps)."""
-MAY_CHANGE = frozenset({"steps", "model", "threads", "reference", "cuda_graph"})
+MAY_CHANGE = frozenset({"steps", "model", "threads", "teacher", "cuda_graph"})
 """Fields that a restart may give anew (the model is compared by its hash)."""
 
 
@@ -142,8 +142,11 @@ class NveSettings(RunSettings):
     """Settings of an NVE run; see `RunSettings`."""
 
     ensemble: ClassVar[str] = "nve"
-    reference: str | None = option(
-        None, "whose energy is judged, on at most 500 frames after the run: gfn2 [the model's own]", choices=("gfn2",)
+    teacher: str | None = option(
+        None,
+        "whose energy is judged, on at most 500 frames after the run: gfn2 [the model's own]",
+        choices=("gfn2",),
+        formerly="reference",
     )
     hold_energy: float | None = option(
         None,

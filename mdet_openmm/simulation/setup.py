@@ -102,8 +102,8 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         kept = "nose-hoover keeps; use langevin" if settings.ensemble == "nvt" else "NVE keeps; use run_nvt.py"
         raise InputError(f"a single atom has no motion besides its momentum, which {kept}")
     teacher = None
-    if isinstance(settings, NveSettings) and settings.reference:
-        config = TeacherConfig(kind=settings.reference)
+    if isinstance(settings, NveSettings) and settings.teacher:
+        config = TeacherConfig(kind=settings.teacher)
         teacher = make_teacher(config, molecule)
     model = load_model(settings.model)
     check_elements(molecule, model.elements, model.name)

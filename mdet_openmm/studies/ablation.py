@@ -17,7 +17,7 @@ from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import MEV_PER_KJ_MOL, energy_source
 from mdet_openmm.simulation.ended_run import read_summary
 from mdet_openmm.simulation.log_file import TEMPERATURE, TIME, read_table
-from mdet_openmm.simulation.reference_energy import total_energy
+from mdet_openmm.simulation.teacher_energy import total_energy
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.conditions import read_conditions
 from mdet_openmm.studies.nve_figures import Curve, curves_against_time

@@ -31,8 +31,8 @@ from mdet_openmm.units import ANGSTROM_PER_NM
 
 START_FRICTION = 10.0
 """1/ps: half of the heat goes into the springs of the relaxed structure, and has to come back from the bath soon."""
-REFERENCE_STEPS = 3.0
-"""A call of the reference method costs about as much as so many of a small network."""
+TEACHER_STEPS = 3.0
+"""A call of the teacher costs about as much as so many of a small network."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _nve_run(structure: Structure, condition: Condition, replica: int, settings:
         orientations=condition.orientations,
         hold_energy=HOLD_PS if condition.held else None,
         forces=settings.forces,
-        reference=settings.reference,
+        teacher=settings.teacher,
         backend=settings.backend,
         platform=settings.platform,
         threads=1,
@@ -212,8 +212,8 @@ def _nve_run(structure: Structure, condition: Condition, replica: int, settings:
     steps = round(1000.0 * settings.time / settings.timestep)
     cost = cost_of(molecule.n_atoms, condition.orientations, steps)
     cost *= 0.6 if condition.precision != "double" else 1.0
-    if settings.reference is not None:
+    if settings.teacher is not None:
         cost += cost_of(
-            molecule.n_atoms, 1, round(steps * REFERENCE_STEPS * settings.timestep / settings.report_interval)
+            molecule.n_atoms, 1, round(steps * TEACHER_STEPS * settings.timestep / settings.report_interval)
         )
     return StudyRun(nve, cost)

@@ -52,8 +52,11 @@ class NveStudySettings(StudySettings):
     time: float = option(10.0, "length of each run at constant energy in ps", above=0)
     temperature: float = option(300.0, "that the runs start from, in K", above=0)
     thermalize: float = option(2.0, "length of the Langevin dynamics that the starts come from, in ps", above=0)
-    reference: str | None = option(
-        None, "method whose energy is followed instead of the model's (extra label)", choices=("gfn2",)
+    teacher: str | None = option(
+        None,
+        "whose energy is followed instead of the model's: gfn2 (extra label)",
+        choices=("gfn2",),
+        formerly="reference",
     )
 
     def check(self) -> None:

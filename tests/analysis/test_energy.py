@@ -72,7 +72,7 @@ def test_a_held_energy_is_no_judge(tmp_path: Path, drift: float) -> None:
     page = analyze(nve_run(tmp_path / "run", drift, "energy head, which was held"))
     numbers = json.loads((page.parent / "analysis.json").read_text())
     (verdict,) = [v for v in numbers["verdicts"] if "total energy" in v["text"]]
-    assert verdict["state"] == "neutral" and "--reference gfn2" in verdict["text"]
+    assert verdict["state"] == "neutral" and "--teacher gfn2" in verdict["text"]
 
 
 def test_the_series_is_the_total_energy(tmp_path: Path) -> None:
