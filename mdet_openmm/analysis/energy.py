@@ -11,8 +11,8 @@ from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
 from mdet_openmm.simulation.conservation import MEV_PER_KJ_MOL, EnergySource, energy_source
 from mdet_openmm.simulation.ended_run import Run
 from mdet_openmm.simulation.log_file import KINETIC, POTENTIAL, TEMPERATURE, TIME
-from mdet_openmm.simulation.teacher_energy import total_energy
 from mdet_openmm.simulation.run_folder import LOG
+from mdet_openmm.simulation.teacher_energy import total_energy
 
 SIGMAS = 3.0
 
@@ -79,7 +79,7 @@ class EnergyResult:
         )
 
 
-def study_energy(run: Run) -> EnergyResult | None:
+def analyze_energy(run: Run) -> EnergyResult | None:
     """Energies of a run; None for one that is not NVE, or has no rows.
 
     Raises

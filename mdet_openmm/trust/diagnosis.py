@@ -81,7 +81,7 @@ class LambdaResult:
 
 
 @dataclass(frozen=True)
-class Study:
+class Diagnosis:
     """What was measured; forces in kJ/mol/nm where no unit is named.
 
     `lambdas` has "raw" and "used" (net force and torque removed), and "averaged" (of the force as used, averaged over
@@ -111,17 +111,17 @@ class Study:
 
 
 def steps_of(n_structures: int) -> int:
-    """How often `study_molecule` calls its tick."""
+    """How often `measure_molecule` calls its tick."""
     return 4 * n_structures + 1
 
 
-def study_molecule(
+def measure_molecule(
     settings: DiagnoseSettings,
     model: Model,
     molecule: Molecule,
     structures: Samples,
     tick: Callable[[], object] = lambda: None,
-) -> Study:
+) -> Diagnosis:
     """Measure.
 
     Parameters
@@ -153,10 +153,10 @@ def study_molecule(
     # A relaxed structure has next to no force, whose direction says nothing.
     thermal = tests[1:] if structures.relaxed and len(tests) > 1 else tests
     masses = atomic_masses(molecule)
-    lambdas, loops, pumping = _study_curl(model, molecule, fields["double"], structures, positions, generator, tick)
+    lambdas, loops, pumping = _measure_curl(model, molecule, fields["double"], structures, positions, generator, tick)
     coverage = stored_coverage(model)
     largest = max(sizes) / KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
-    return Study(
+    return Diagnosis(
         settings=settings,
         model=model,
         molecule=molecule,
@@ -205,7 +205,7 @@ def _mean_test(tests: list[SymmetryTest]) -> SymmetryTest:
     )
 
 
-def _study_curl(
+def _measure_curl(
     model: Model,
     molecule: Molecule,
     fast: Field,
