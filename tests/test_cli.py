@@ -55,9 +55,8 @@ def test_predict(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(model), str(METHANOL), "--orientations", "60", "--precision", "mixed"]) == 0
     averaged = np.array(json.loads(capsys.readouterr().out)["forces_eV_per_A"])
     assert np.abs(averaged - forces).max() > 1e-9
-    assert (
-        main(["predict", str(model), str(METHANOL), "--frames", "60", "--precision", "mixed"]) == 0
-    )  # the former name
+    # by the former name of the flag
+    assert main(["predict", str(model), str(METHANOL), "--frames", "60", "--precision", "mixed"]) == 0
     np.testing.assert_array_equal(json.loads(capsys.readouterr().out)["forces_eV_per_A"], averaged)
 
 
