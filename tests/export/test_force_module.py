@@ -380,7 +380,7 @@ def test_forces_in_ase_units(model):
     ("change", "message"),
     [
         ({"precision": "single"}, "precision must be one of double, mixed"),
-        ({"orientations": 7}, "frames must be one of 1, 12, 24, 60"),
+        ({"orientations": 7}, "orientations must be one of 1, 12, 24, 60"),
         ({"offset": "sometimes"}, "offset must be one of none, random, hashed"),
         ({"seed": 2**64}, "seed must be"),
     ],
