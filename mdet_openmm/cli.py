@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mdet_openmm import __version__
 from mdet_openmm.errors import InputError, exit_status
-from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS, ForceOptions
+from mdet_openmm.export.options import FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS, ForceOptions
 from mdet_openmm.published.settings import ImportSettings
 from mdet_openmm.settings import OneLineParser, add_flags, from_namespace, read_settings
 from mdet_openmm.walltime import HELP as WALLTIME_HELP
@@ -208,7 +208,8 @@ def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--charge", type=int, help="total charge, e (default: the file's, else 0)")
     parser.add_argument("--multiplicity", type=int, help="2S + 1 (default: the file's, else 1)")
     parser.add_argument("--precision", choices=PRECISIONS, default="double", help=PRECISION_HELP)
-    parser.add_argument("--frames", type=int, choices=FRAMES, default=1, help="rotations to average over")
+    for flag, shown in (("--orientations", "orientations to average over"), ("--frames", argparse.SUPPRESS)):
+        parser.add_argument(flag, dest="orientations", type=int, choices=ORIENTATIONS, default=1, help=shown)
     parser.add_argument("--forces", choices=FORCES, help="the network's own, or the gradient of its energy")
 
 

@@ -58,6 +58,7 @@ def option(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    formerly: str | None = None,
 ) -> Any:
     """A field of a `Checked` dataclass: the help text of its flag, and what values it may have.
 
@@ -73,6 +74,9 @@ def option(
         Words that stand for some of the values.
     at_least, above, at_most, below
         Bounds of a number.
+    formerly
+        The name that the field once had: still a flag, which the help does not show, and the key in files, which so
+        are as they were.
     """
     bounds = zip(_BOUNDS, (at_least, above, at_most, below), strict=True)
     metadata = {
@@ -80,6 +84,7 @@ def option(
         "choices": tuple(choices) if choices else None,
         "words": dict(words or {}),
         "bounds": {word: bound for word, bound in bounds if bound is not None},
+        "formerly": formerly,
     }
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -210,9 +215,15 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Checked], positional: S
             continue
         if kind is not bool and not field.metadata.get("choices"):
             extra["metavar"] = getattr(kind, "__name__", "value").upper()
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"), dest=field.name, default=argparse.SUPPRESS, required=required, **extra
-        )
+        extra |= {"dest": field.name, "default": argparse.SUPPRESS}
+        parser.add_argument(flag_of(field.name), required=required, **extra)
+        if field.metadata.get("formerly"):
+            parser.add_argument(flag_of(field.metadata["formerly"]), **{**extra, "help": argparse.SUPPRESS})
+
+
+def flag_of(name: str) -> str:
+    """The flag of a field."""
+    return "--" + name.replace("_", "-")
 
 
 def _reader(kind: Any, words: Mapping[str, Any]) -> Any:
@@ -241,7 +252,24 @@ def from_namespace(cls: type[T], namespace: argparse.Namespace) -> T:
         return cls(**{k: v for k, v in given.items() if k in names})
     except OptionError as error:
         name, problem = error.args
-        raise InputError(f"--{name.replace('_', '-')} {problem}") from None
+        raise InputError(f"{flag_of(name)} {problem}") from None
+
+
+def as_stored(settings: Checked) -> dict[str, Any]:
+    """The fields by the keys that they have in files, values as `dataclasses.asdict` gives them."""
+    values = dataclasses.asdict(settings)
+    return {stored_name(field): values[field.name] for field in dataclasses.fields(settings)}
+
+
+def from_stored(cls: type[Checked], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What `as_stored` gave, by the names of the fields; keys that are none stay as they are."""
+    names = {stored_name(field): field.name for field in dataclasses.fields(cls)}
+    return {names.get(key, key): value for key, value in stored.items()}
+
+
+def stored_name(field: "dataclasses.Field[Any]") -> str:
+    """The key of a field in files."""
+    return field.metadata.get("formerly") or field.name
 
 
 def from_mapping(cls: type[T], mapping: Any, where: str) -> T:

@@ -53,9 +53,12 @@ def test_predict(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     forces = np.array(answer["forces_eV_per_A"])
     assert forces.shape == (6, 3) and answer["energy_eV"] is None
     assert np.abs(forces.sum(axis=0)).max() < 1e-12 and np.abs(forces).max() > 1e-6
-    assert main(["predict", str(model), str(METHANOL), "--frames", "60", "--precision", "mixed"]) == 0
+    assert main(["predict", str(model), str(METHANOL), "--orientations", "60", "--precision", "mixed"]) == 0
     averaged = np.array(json.loads(capsys.readouterr().out)["forces_eV_per_A"])
     assert np.abs(averaged - forces).max() > 1e-9
+    # by the former name of the flag
+    assert main(["predict", str(model), str(METHANOL), "--frames", "60", "--precision", "mixed"]) == 0
+    np.testing.assert_array_equal(json.loads(capsys.readouterr().out)["forces_eV_per_A"], averaged)
 
 
 def test_export(model: Path, tmp_path: Path) -> None:

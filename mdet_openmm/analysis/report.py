@@ -47,17 +47,17 @@ def analyze(folder: Path, reference: Path | None = None, output: Path | None = N
     from mdet_openmm.analysis.numbers import numbers_of
     from mdet_openmm.analysis.page import render
     from mdet_openmm.analysis.plots import NAMES, draw
-    from mdet_openmm.analysis.study import study_run
+    from mdet_openmm.analysis.run_analysis import analyze_run
     from mdet_openmm.analysis.verdicts import judge
 
-    study = study_run(run, compared)
-    verdicts = judge(study)
-    drawings = draw(study)
-    numbers = numbers_of(study) | {"verdicts": [dataclasses.asdict(verdict) for verdict in verdicts]}
+    analysis = analyze_run(run, compared)
+    verdicts = judge(analysis)
+    drawings = draw(analysis)
+    numbers = numbers_of(analysis) | {"verdicts": [dataclasses.asdict(verdict) for verdict in verdicts]}
     files: dict[str, bytes] = {
         JSON_NAME: (json.dumps(numbers, indent=1, allow_nan=False) + "\n").encode(),
         **{f"{name}.png": drawing.png for name, drawing in drawings.items() if drawing.png},
-        PAGE_NAME: render(make_page(study, drawings, verdicts)).encode(),
+        PAGE_NAME: render(make_page(analysis, drawings, verdicts)).encode(),
     }
     try:
         target.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """One molecule's force as a TorchScript module: positions in nm to energy and forces in OpenMM's units.
 
-Per call: positions -> fp64, centred, bohr -> frames (a rotation group times an offset) -> the network on all frames as
-one batch -> rotated back and averaged in fp64 -> net force and torque removed -> kJ/mol/nm.
+Per call: positions -> fp64, centred, bohr -> orientations (a rotation group times an offset) -> the network on all
+of them as one batch -> rotated back and averaged in fp64 -> net force and torque removed -> kJ/mol/nm.
 """
 
 import copy
@@ -47,20 +47,20 @@ class ForceModule(nn.Module):
     network
         Any scriptable module: (f, n, 3) float64 positions in bohr -> (f,) energies in Ha, (f, n, 3) forces in
         Ha/bohr. It need not be invariant to translations, for it always sees positions about their centroid.
-    frames
+    orientations
         1, 12, 24 or 60: structures per call, one for each element of a rotation group.
     offset
-        "none"; "random": all frames are turned by a fresh uniform rotation at each call (seed it with
+        "none"; "random": all orientations are turned by a fresh uniform rotation at each call (seed it with
         ``torch.manual_seed``); "hashed": by a rotation that is a function of the positions and the seed. With "none"
-        and one frame, the network is called as it is.
+        and one orientation, the network is called as it is.
     seed
         For the hashed offset.
     has_energy
         False: the energy is 0.
     conservative
-        The forces are minus the gradient of the energy (averaged over the frames, at the rotation of this call), and
-        the network's own are ignored. They have no net force; a net torque stays, for without it they would be the
-        gradient of nothing.
+        The forces are minus the gradient of the energy (averaged over the orientations, at the rotation of this call),
+        and the network's own are ignored. They have no net force; a net torque stays, for without it they would be
+        the gradient of nothing.
     raw
         Direct forces as the network gives them: net force and torque stay.
     """
@@ -70,7 +70,7 @@ class ForceModule(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        frames: int = 1,
+        orientations: int = 1,
         offset: str = "none",
         seed: int = 0,
         has_energy: bool = False,
@@ -81,8 +81,8 @@ class ForceModule(nn.Module):
         one_of("offset", offset, OFFSETS)
         self.network = network
         self.n_atoms = int(getattr(network, "n_atoms", 0))  # 0: a network of any number of them
-        self.register_buffer("rotations", rotation_group(frames))
-        self.turned = frames > 1 or offset != "none"
+        self.register_buffer("rotations", rotation_group(orientations))
+        self.turned = orientations > 1 or offset != "none"
         self.offset = offset
         self.seed = seed
         self.has_energy = has_energy
@@ -137,7 +137,7 @@ class ForceModule(nn.Module):
         return energy, mean
 
     def _direct(self, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Energy in Ha and forces (n, 3) in Ha/bohr of the network's force head, averaged over the frames."""
+        """Energy in Ha and forces (n, 3) in Ha/bohr of the network's force head, averaged over the orientations."""
         x = r.unsqueeze(0)
         energies, forces = self.network(x @ turns if self.turned else x)
         forces = forces.to(torch.float64)
@@ -145,12 +145,12 @@ class ForceModule(nn.Module):
             forces = forces @ turns.transpose(1, 2)
         mean = forces.mean(dim=0)
         if not self.raw:
-            # The removal is linear and does not depend on the frame, so that once after the average does it.
+            # The removal is linear and does not depend on the orientation, so that once after the average does it.
             mean = remove_net_force_and_torque(x, mean.unsqueeze(0))[0]
         return energies.to(torch.float64).mean(), mean
 
     def _gradient(self, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Energy in Ha, averaged over the frames, and minus its gradient (n, 3) in Ha/bohr."""
+        """Energy in Ha, averaged over the orientations, and minus its gradient (n, 3) in Ha/bohr."""
         x = r.unsqueeze(0)
         energy = self.network(x @ turns if self.turned else x)[0].to(torch.float64).mean()
         forces = minus_gradient(energy, r)
@@ -219,7 +219,7 @@ def bind(
         return script(
             ForceModule(
                 bound,
-                options.frames,
+                options.orientations,
                 options.offset,
                 options.seed,
                 model.has_energy,

@@ -19,7 +19,7 @@ class ReplicaForces(nn.Module):
 
     Parameters
     ----------
-    network, frames, offset, seed, has_energy, conservative, raw
+    network, orientations, offset, seed, has_energy, conservative, raw
         As for `ForceModule`.
     replicas
         R.
@@ -31,7 +31,7 @@ class ReplicaForces(nn.Module):
         self,
         network: nn.Module,
         replicas: int,
-        frames: int = 1,
+        orientations: int = 1,
         offset: str = "none",
         seed: int = 0,
         has_energy: bool = False,
@@ -43,7 +43,7 @@ class ReplicaForces(nn.Module):
         self.network = network
         self.replicas = replicas
         self.n_atoms = int(getattr(network, "n_atoms", 0)) * replicas
-        self.register_buffer("rotations", rotation_group(frames))
+        self.register_buffer("rotations", rotation_group(orientations))
         self.offset = offset
         self.seed = seed
         self.has_energy = has_energy

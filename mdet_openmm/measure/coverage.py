@@ -159,18 +159,18 @@ def coverage_of(store: Store, metrics: Any = None) -> Coverage:
     largest = 0.0
     for frames in groups.values():
         for chunk in np.array_split(frames, -(-len(frames) // AT_ONCE)):
-            batch = store.load(chunk)
-            largest = max(largest, float(np.square(batch.forces).mean(axis=(1, 2)).max()) ** 0.5)
-            for owner in np.unique(batch.molecule):
-                of_owner = batch.molecule == owner
-                numbers = batch.atomic_numbers[of_owner][0]
+            loaded = store.load(chunk)
+            largest = max(largest, float(np.square(loaded.forces).mean(axis=(1, 2)).max()) ** 0.5)
+            for owner in np.unique(loaded.molecule):
+                of_owner = loaded.molecule == owner
+                numbers = loaded.atomic_numbers[of_owner][0]
                 formulas.add(hill_formula(numbers))
                 if owner not in known:
                     known.add(owner)
                     smiles = store.molecules[owner].smiles
-                    graph = smiles_graph(smiles) if smiles else geometry_graph(numbers, batch.positions[of_owner][0])
+                    graph = smiles_graph(smiles) if smiles else geometry_graph(numbers, loaded.positions[of_owner][0])
                     seen.add(*graph)
-                for pair, shortest in shortest_distances(numbers, batch.positions[of_owner]).items():
+                for pair, shortest in shortest_distances(numbers, loaded.positions[of_owner]).items():
                     distances[pair].append(shortest)
     closest = {pair: np.concatenate(parts) for pair, parts in sorted(distances.items())}
     return Coverage(

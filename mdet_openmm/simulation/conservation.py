@@ -108,7 +108,7 @@ def sentences(summary: dict[str, Any]) -> list[str]:
             f"{shown(summary['drift_ratio'])}"
         )
     else:
-        lines.append("total energy: not known; the model has none, and --reference gfn2 was not evaluated")
+        lines.append("total energy: not known; the model has none, and --teacher gfn2 was not evaluated")
     if summary["added_energy_meV_per_atom_ps"] is not None:
         lines.append(
             f"energy added to hold it: {_measured(summary, 'added_energy', 'meV_per_atom_ps')} meV/atom/ps; what the "

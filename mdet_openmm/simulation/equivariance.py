@@ -1,8 +1,8 @@
 """How far the forces of a run are from turning with the molecule, measured while it runs.
 
 E_eq (arXiv 2503.01431): turn the present structure by K uniform rotations, turn the forces back, and average their
-distance from their mean over rotations and atoms. The module is that of the run, frames included, without its offset:
-an offset is itself a rotation, and would be drawn by other positions than the run's.
+distance from their mean over rotations and atoms. The module is that of the run, orientations included, without its
+offset: an offset is itself a rotation, and would be drawn by other positions than the run's.
 
 A measurement draws its rotations from the run's seed and the step, and calls a module of its own. It so takes nothing
 from the run, whose bytes are the same with it and without it, and a restarted run measures the same.

@@ -19,11 +19,11 @@ from mdet_openmm.simulation.equivariance import EquivarianceWatch
 from mdet_openmm.simulation.judgement import problems
 from mdet_openmm.simulation.monitor import Problem
 from mdet_openmm.simulation.motion import make_motion
-from mdet_openmm.simulation.reference_energy import cut_back
 from mdet_openmm.simulation.relax import FMAX_EV_A, force_function, relax
 from mdet_openmm.simulation.settings import RunSettings, changed_from_default, continued, resolved, stored
 from mdet_openmm.simulation.setup import Setup, check_same_run, prepare, started_from
 from mdet_openmm.simulation.summary import summarize
+from mdet_openmm.simulation.teacher_energy import cut_back
 from mdet_openmm.simulation.thermostat import starting_velocities
 from mdet_openmm.system.force import original_errors
 from mdet_openmm.units import NM_PER_ANGSTROM

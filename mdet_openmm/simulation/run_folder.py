@@ -30,7 +30,7 @@ SETTINGS = "settings.json"
 START = "start.xyz"
 LAST_GOOD = "last_good.pdb"
 EQUIVARIANCE = "equivariance.csv"
-REFERENCE = "reference.csv"
+TEACHER_ENERGY = "reference.csv"
 
 
 def check_new_folder(folder: Path) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS, ForceOptions
-from mdet_openmm.settings import Checked, OptionError, option
+from mdet_openmm.export.options import FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS, ForceOptions
+from mdet_openmm.settings import Checked, OptionError, as_stored, flag_of, from_stored, option
 from mdet_openmm.walltime import HELP, Walltime
 
 DEFAULT_TIME_PS = 5.0
 DEFAULT_FRICTION = {"langevin": 1.0, "nose-hoover": 10.0}
 LARGEST_TIMESTEP_FS = 5.0
-AUTO_FRAMES = 0
-"""The number of frames that stands for "auto"; it is measured before the run."""
+AUTO_ORIENTATIONS = 0
+"""The number of orientations that stands for "auto"; it is measured before the run."""
 STEPS_PER_ROTATION = 50
 """Default interval of the equivariance watch, in steps per rotation: its force calls are 2 % of the run's."""
 UNITS = {
@@ -31,7 +31,7 @@ UNITS = {
 }
 NOT_STORED = ("system", "output", "restart", "max_walltime", "quiet", "time")
 """Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps)."""
-MAY_CHANGE = frozenset({"steps", "model", "threads", "reference", "cuda_graph"})
+MAY_CHANGE = frozenset({"steps", "model", "threads", "teacher", "cuda_graph"})
 """Fields that a restart may give anew (the model is compared by its hash)."""
 
 
@@ -67,14 +67,15 @@ class RunSettings(Checked):
     threads: int | None = option(
         None, "CPU threads of the network; default: OMP_NUM_THREADS, else 1 if small", at_least=1, at_most=1024
     )
-    frames: int = option(
+    orientations: int = option(
         1,
         "orientations averaged at each force call; auto: the fewest whose noise adds at most 1 % to the temperature",
-        choices=(AUTO_FRAMES, *FRAMES),
-        words={"auto": AUTO_FRAMES},
+        choices=(AUTO_ORIENTATIONS, *ORIENTATIONS),
+        words={"auto": AUTO_ORIENTATIONS},
+        formerly="frames",
     )
     offset: str | None = option(
-        None, "rotation of these frames at each call [hashed; none for conservative forces]", choices=OFFSETS
+        None, "rotation of these orientations at each call [hashed; none for conservative forces]", choices=OFFSETS
     )
     forces: str | None = option(
         None, "straight from the network, or the gradient of its energy [what the model gives]", choices=FORCES
@@ -119,8 +120,8 @@ class RunSettings(Checked):
 
     @property
     def force_options(self) -> ForceOptions:
-        """How the force is computed, once the number of frames is known."""
-        return ForceOptions(self.precision, self.frames, self.offset, self.seed or 0, self.forces)
+        """How the force is computed, once the number of orientations is known."""
+        return ForceOptions(self.precision, self.orientations, self.offset, self.seed or 0, self.forces)
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,11 @@ class NveSettings(RunSettings):
     """Settings of an NVE run; see `RunSettings`."""
 
     ensemble: ClassVar[str] = "nve"
-    reference: str | None = option(
-        None, "whose energy is judged, on at most 500 frames after the run: gfn2 [the model's own]", choices=("gfn2",)
+    teacher: str | None = option(
+        None,
+        "whose energy is judged, on at most 500 frames after the run: gfn2 [the model's own]",
+        choices=("gfn2",),
+        formerly="reference",
     )
     hold_energy: float | None = option(
         None,
@@ -197,13 +201,9 @@ def resolved(settings: S) -> S:
     return dataclasses.replace(s, steps=steps, time=None, seed=seed, watch_equivariance=watch)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def stored(settings: RunSettings) -> dict[str, Any]:
     """What of resolved settings belongs into the run's folder, as plain values."""
-    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in NOT_STORED}
+    values = {k: v for k, v in as_stored(settings).items() if k not in NOT_STORED}
     model = Path(settings.model)
     values["model"] = str(model.resolve()) if model.is_dir() else settings.model
     return values
@@ -234,12 +234,14 @@ def continued(settings: S, before: dict[str, Any], given: Collection[str]) -> S:
     """
     try:
         # A run of a version that did not measure equivariance goes on without it.
-        old = dataclasses.replace(settings, time=None, **{"watch_equivariance": 0, **before})
+        old = dataclasses.replace(
+            settings, time=None, **{"watch_equivariance": 0, **from_stored(type(settings), before)}
+        )
     except (TypeError, OptionError) as error:
         raise InputError(f"the settings stored in {settings.folder} are not of this version ({error})") from None
     asked = {name: getattr(settings, name) for name in given if name not in NOT_STORED}
-    for name in ("backend", "platform", "frames"):  # these leave the choice to us
-        if asked.get(name) in ("auto", None, AUTO_FRAMES):
+    for name in ("backend", "platform", "orientations"):  # these leave the choice to us
+        if asked.get(name) in ("auto", None, AUTO_ORIENTATIONS):
             asked.pop(name, None)
     new = resolved(dataclasses.replace(old, **{**asked, "model": old.model}))
     if settings.time is not None:
@@ -247,8 +249,8 @@ def continued(settings: S, before: dict[str, Any], given: Collection[str]) -> S:
     for name in sorted(set(asked) - MAY_CHANGE):
         if getattr(new, name) != getattr(old, name):
             raise InputError(
-                f"{_flag(name)} {getattr(new, name)} differs from the stored run's {getattr(old, name)}; leave it out "
-                "to go on, or start a new run in another folder"
+                f"{flag_of(name)} {getattr(new, name)} differs from the stored run's {getattr(old, name)}; leave it "
+                "out to go on, or start a new run in another folder"
             )
     if (new.steps or 0) < (old.steps or 0):
         raise InputError(f"the stored run has {old.steps} steps; --restart can make it longer, not shorter")

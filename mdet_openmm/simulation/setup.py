@@ -29,7 +29,7 @@ from mdet_openmm.molecules.topology import made_topology
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
 from mdet_openmm.simulation.schedule import Schedule, make_schedule
-from mdet_openmm.simulation.settings import AUTO_FRAMES, NveSettings, RunSettings
+from mdet_openmm.simulation.settings import AUTO_ORIENTATIONS, NveSettings, RunSettings
 from mdet_openmm.simulation.thermostat import make_integrator, make_internal_thermometer, make_thermometer
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.guards import check_system
@@ -38,8 +38,8 @@ from mdet_openmm.units import NM_PER_ANGSTROM
 
 LONG_TIMESTEP_FS = 1.0
 SMALL = 4000
-"""Frames times atoms squared up to which one thread is fastest (measured: 9 atoms take 2.9 ms with one thread, and
-several hundred with four on a machine that is also busy with something else)."""
+"""Orientations times atoms squared up to which one thread is fastest (measured: 9 atoms take 2.9 ms with one thread,
+and several hundred with four on a machine that is also busy with something else)."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         kept = "nose-hoover keeps; use langevin" if settings.ensemble == "nvt" else "NVE keeps; use run_nvt.py"
         raise InputError(f"a single atom has no motion besides its momentum, which {kept}")
     teacher = None
-    if isinstance(settings, NveSettings) and settings.reference:
-        config = TeacherConfig(kind=settings.reference)
+    if isinstance(settings, NveSettings) and settings.teacher:
+        config = TeacherConfig(kind=settings.teacher)
         teacher = make_teacher(config, molecule)
     model = load_model(settings.model)
     check_elements(molecule, model.elements, model.name)
@@ -115,8 +115,8 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     settings = replace(settings, forces=chosen.forces, offset=chosen.offset)
     if isinstance(settings, NveSettings) and settings.hold_energy is not None:
         check_held(model, chosen)
-    if settings.frames == AUTO_FRAMES:
-        settings = _with_frames(settings, model, molecule, say)
+    if settings.orientations == AUTO_ORIENTATIONS:
+        settings = _with_orientations(settings, model, molecule, say)
     on_gpu = torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None
     check_memory(model, molecule.n_atoms, settings.force_options, on_gpu)
     backend, why = choose_backend(settings.backend, choice.name)
@@ -126,14 +126,14 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         backend=backend,
         charge=molecule.charge,
         multiplicity=molecule.multiplicity,
-        threads=settings.threads or _threads(molecule.n_atoms, settings.frames),
+        threads=settings.threads or _threads(molecule.n_atoms, settings.orientations),
     )
     torch.set_num_threads(settings.threads or 1)
     say(f"{molecule.name}: {molecule.n_atoms} atoms, charge {molecule.charge}, multiplicity {molecule.multiplicity}")
     say(f"model {model.name} (sha256 {model.sha256[:12]})\n{choice.reason}\n{backend} backend: {why}")
     say(
-        f"{settings.forces} forces, {settings.frames} frame(s), offset {settings.offset}, seed {settings.seed}, "
-        f"{settings.threads} CPU thread(s)"
+        f"{settings.forces} forces, {settings.orientations} orientation(s), offset {settings.offset}, seed "
+        f"{settings.seed}, {settings.threads} CPU thread(s)"
     )
     if settings.timestep > LONG_TIMESTEP_FS:
         say(f"note: {settings.timestep} fs is a long time step for bonds with hydrogen")
@@ -194,15 +194,17 @@ def started_from(monitor: Monitor, positions: NDArray[np.float64], settings: Run
     return replace(monitor, lengths=lengths, thermometer=thermometer, highest_temperature=limit)
 
 
-def _with_frames(settings: RunSettings, model: Model, molecule: Molecule, say: Callable[[str], None]) -> RunSettings:
-    """The settings with a number of frames, measured on a few thermal structures, in place of "auto"."""
+def _with_orientations(
+    settings: RunSettings, model: Model, molecule: Molecule, say: Callable[[str], None]
+) -> RunSettings:
+    """The settings with a number of orientations, measured on a few thermal structures, in place of "auto"."""
     # here because a diagnosis, of which this is a part, makes short runs of its own
-    from mdet_openmm.simulation.frames import choose_frames
+    from mdet_openmm.simulation.orientations import choose_orientations
 
     if settings.offset == "none":
-        raise InputError("--frames auto weighs the noise of a rotation offset, and --offset none makes none")
-    say("--frames auto: measuring the noise")
-    chosen = choose_frames(
+        raise InputError("--orientations auto weighs the noise of a rotation offset, and --offset none makes none")
+    say("--orientations auto: measuring the noise")
+    chosen = choose_orientations(
         model,
         molecule,
         temperature=settings.temperature,
@@ -214,7 +216,7 @@ def _with_frames(settings: RunSettings, model: Model, molecule: Molecule, say: C
         seed=settings.seed or 0,
     )
     say(chosen.reason)
-    return replace(settings, frames=chosen.frames)
+    return replace(settings, orientations=chosen.orientations)
 
 
 def notes_on_forces(model: Model, settings: RunSettings, molecule: Molecule) -> list[str]:
@@ -227,11 +229,11 @@ def notes_on_forces(model: Model, settings: RunSettings, molecule: Molecule) -> 
     return notes
 
 
-def _threads(n_atoms: int, frames: int) -> int:
+def _threads(n_atoms: int, orientations: int) -> int:
     """CPU threads where none were asked for."""
     if threads_asked_for() is not None:
         return int(torch.get_num_threads())
-    return 1 if frames * n_atoms**2 <= SMALL else max(1, available_cores() // 2)
+    return 1 if orientations * n_atoms**2 <= SMALL else max(1, available_cores() // 2)
 
 
 def _masses(molecule: Molecule) -> NDArray[np.float64]:

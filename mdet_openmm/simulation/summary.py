@@ -60,7 +60,7 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "backend": settings.backend,
         "platform": settings.platform,
         "precision": settings.precision,
-        "frames": settings.frames,
+        "frames": settings.orientations,
         "offset": settings.offset,
         "forces": settings.forces,
         "restart_is_exact": settings.offset != "random" and settings.platform == "Reference",

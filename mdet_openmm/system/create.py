@@ -70,7 +70,7 @@ def create_system(
     backend, device
         "torch" (TorchForce), "python" (PythonForce) or "auto"; where the latter computes, "cpu" or "cuda".
     options
-        Fields of `mdet_openmm.export.options.ForceOptions`: precision, frames, offset, seed, forces.
+        Fields of `mdet_openmm.export.options.ForceOptions`: precision, orientations, offset, seed, forces.
 
     Returns
     -------

@@ -23,7 +23,7 @@ ForceCall = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def launch_bound(n_structures: int, n_atoms: int) -> bool:
-    """Whether a call of so many structures (frames) of so many atoms is worth a graph by default."""
+    """Whether a call of so many structures (orientations) of so many atoms is worth a graph by default."""
     return n_structures * n_atoms**2 <= MOST_PAIRS
 
 

@@ -59,7 +59,7 @@ def group_table(report: dict[str, Any], molecules: Sequence[MoleculeRow]) -> str
     A molecule counts once, with the mean over its structures; one of several classes counts in each.
     """
     lines = [
-        "| group | molecules | MAE, 1 frame | median | 90 % below | MAE, 12 frames | E_eq |",
+        "| group | molecules | MAE, 1 orientation | median | 90 % below | MAE, 12 orientations | E_eq |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     rows = report["by_molecule"]
@@ -83,7 +83,7 @@ def group_table(report: dict[str, Any], molecules: Sequence[MoleculeRow]) -> str
 def metrics_table(report: dict[str, Any]) -> str:
     """Markdown table of one split's errors, molecule by molecule, the worst first."""
     lines = [
-        "| molecule | frames | RMS force | MAE, 1 frame | MAE, 12 frames | E_eq | λ |",
+        "| molecule | frames | RMS force | MAE, 1 orientation | MAE, 12 orientations | E_eq | λ |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     ranked = sorted(report["by_molecule"].items(), key=lambda item: -item[1]["mae_12"])
@@ -108,7 +108,7 @@ def energy_table(report: dict[str, Any]) -> str:
         f"{row['energy_offset_meV']:.1f} |"
         for name, row in _listed(ranked)
     ]
-    return "Energies, in meV, one frame; the first two about their mean:\n\n" + _shown(lines, len(ranked))
+    return "Energies, in meV, one orientation; the first two about their mean:\n\n" + _shown(lines, len(ranked))
 
 
 def dipole_table(report: dict[str, Any]) -> str:
@@ -117,7 +117,10 @@ def dipole_table(report: dict[str, Any]) -> str:
     if not rows:
         return ""
     ranked = sorted(rows.items(), key=lambda item: -item[1]["dipole_mae_12_D"])
-    lines = ["| molecule | RMS dipole component | MAE, 1 frame | MAE, 12 frames |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| molecule | RMS dipole component | MAE, 1 orientation | MAE, 12 orientations |",
+        "| --- | --- | --- | --- |",
+    ]
     lines += [
         f"| {name} | {row['dipole_reference_rms_D']:.3f} | {row['dipole_mae_D']:.4f} | {row['dipole_mae_12_D']:.4f} |"
         for name, row in [("**all**", report["all"]), *_listed(ranked)]
@@ -152,8 +155,8 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
     for split, report in metrics.items():
         many = len(report["by_molecule"]) > LONGEST
         parts.append(
-            f"## {titles.get(split, split)}\n\nForces in meV/Å, E_eq in kcal/mol/Å (uniform rotations, one frame); "
-            "net force and torque removed."
+            f"## {titles.get(split, split)}\n\nForces in meV/Å, E_eq in kcal/mol/Å (uniform rotations, one "
+            "orientation); net force and torque removed."
             + (f"\n\n{group_table(report, store.molecules)}" if many else "")
             + f"\n\n{metrics_table(report)}"
         )

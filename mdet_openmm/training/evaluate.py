@@ -28,7 +28,7 @@ from mdet_openmm.units import (
 MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
-RECORDED = ("single", "twelve", "reference", "e_eq", "dipole", "dipole_12", "dipole_reference")
+RECORDED = ("single", "twelve", "label", "e_eq", "dipole", "dipole_12", "dipole_label")
 MEV = 1e3 * EV_PER_HARTREE
 
 
@@ -142,29 +142,29 @@ def evaluate(
                 uniform = random_rotations(n_rotations * b, generator).view(n_rotations, b, 3, 3).to(device)
                 turned = rotated_forces(fast, batch, uniform)
                 e_eq = equivariance_error(turned) * KCAL_PER_MOL_ANGSTROM
-                frames = torch.einsum("kij,bjl->kbil", group, uniform[0])
-                framed = rotated_forces(fast, batch, frames)
+                orientations = torch.einsum("kij,bjl->kbil", group, uniform[0])
+                averaged = rotated_forces(fast, batch, orientations)
                 energy = network.reference_energy(batch.atomic_numbers).double()
                 if network.has_energy:
                     energy = energy + fast.from_pairs(*_turned(network, batch, uniform[:1]))[0].double()
                 if bool(known.any()):
-                    dipole = (rotated_dipoles(fast, batch, frames) - batch.dipole).cpu()
+                    dipole = (rotated_dipoles(fast, batch, orientations) - batch.dipole).cpu()
                 single = remove_net_force_and_torque(batch.positions, turned[0]) - batch.forces
-                twelve = remove_net_force_and_torque(batch.positions, framed.mean(dim=0)) - batch.forces
+                twelve = remove_net_force_and_torque(batch.positions, averaged.mean(dim=0)) - batch.forces
             single, twelve, e_eq, energy = single.cpu(), twelve.cpu(), e_eq.cpu(), energy.cpu()
             for i, owner in enumerate(owners):
                 record = errors[int(owner)]
                 record["single"].append(single[i])
                 record["twelve"].append(twelve[i])
-                record["reference"].append(held.forces[i])
+                record["label"].append(held.forces[i])
                 record["e_eq"].append(e_eq[i])
                 if network.has_energy:
                     record["energy"].append(energy[i])
-                    record["energy_reference"].append(held.energy[i])
+                    record["energy_label"].append(held.energy[i])
                 if bool(known[i]):
                     record["dipole"].append(dipole[0, i])
                     record["dipole_12"].append(dipole[:, i].mean(dim=0))
-                    record["dipole_reference"].append(held.dipole[i])
+                    record["dipole_label"].append(held.dipole[i])
             for z in held.atomic_numbers.unique():
                 by_element[int(z)].append(twelve[held.atomic_numbers == z])
             for owner in np.intersect1d(owners, measured):
@@ -215,14 +215,14 @@ def _mae_rmse(error: Tensor) -> dict[str, float]:
 
 def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, float]:
     single = torch.cat([t.reshape(-1) for t in record["single"]])
-    reference = torch.cat([t.reshape(-1) for t in record["reference"]])
+    label = torch.cat([t.reshape(-1) for t in record["label"]])
     twelve = torch.cat([t.reshape(-1) for t in record["twelve"]])
     return {
         "frames": len(record["single"]),
         "mae": round(float(single.abs().mean()) * MEV_PER_ANGSTROM, 3),
         "rmse": round(float(single.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3),
         **_mae_rmse(twelve),
-        "reference_rms": round(float(reference.square().mean().sqrt()) * MEV_PER_ANGSTROM, 1),
+        "reference_rms": round(float(label.square().mean().sqrt()) * MEV_PER_ANGSTROM, 1),
         "e_eq_kcal_mol_A": round(float(torch.stack(record["e_eq"]).mean()), 4),
         **({"lambda": round(float(np.mean(ratios)), 4)} if ratios else {}),
         **(_dipole_errors(record) if record["dipole"] else {}),
@@ -230,15 +230,15 @@ def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, 
 
 
 def _dipole_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
-    """Mean absolute errors of the components, and the RMS component of the reference, in e Å and D."""
-    single, twelve, reference = (
-        torch.stack(record[key]) * ANGSTROM_PER_BOHR for key in ("dipole", "dipole_12", "dipole_reference")
+    """Mean absolute errors of the components, and the RMS component of the labels, in e Å and D."""
+    single, twelve, label = (
+        torch.stack(record[key]) * ANGSTROM_PER_BOHR for key in ("dipole", "dipole_12", "dipole_label")
     )
     return {
         "dipole_mae_D": round(float(single.abs().mean()) * DEBYE_PER_E_ANGSTROM, 5),
         "dipole_mae_12_D": round(float(twelve.abs().mean()) * DEBYE_PER_E_ANGSTROM, 5),
         "dipole_mae_12_e_A": round(float(twelve.abs().mean()), 6),
-        "dipole_reference_rms_D": round(float(reference.square().mean().sqrt()) * DEBYE_PER_E_ANGSTROM, 4),
+        "dipole_reference_rms_D": round(float(label.square().mean().sqrt()) * DEBYE_PER_E_ANGSTROM, 4),
     }
 
 
@@ -247,12 +247,12 @@ def _energy_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
 
     Dynamics knows nothing of the mean, which is a constant.
     """
-    reference = torch.stack(record["energy_reference"])
-    error = torch.stack(record["energy"]) - reference
+    label = torch.stack(record["energy_label"])
+    error = torch.stack(record["energy"]) - label
     return {
         "energy_offset_meV": round(float(error.mean()) * MEV, 2),
         "energy_rmse_meV": round(float(error.std(correction=0)) * MEV, 2),
-        "energy_reference_rms_meV": round(float(reference.std(correction=0)) * MEV, 2),
+        "energy_reference_rms_meV": round(float(label.std(correction=0)) * MEV, 2),
     }
 
 

@@ -14,8 +14,8 @@ from fake_run import ETHANOL, ETHANOL_NUMBERS, harmonic_ethanol, write_run
 from mdet_openmm.analysis.contents import formula_of
 from mdet_openmm.analysis.reference import read_reference
 from mdet_openmm.analysis.report import analyze, run_analysis
+from mdet_openmm.analysis.run_analysis import analyze_run
 from mdet_openmm.analysis.settings import AnalyzeSettings
-from mdet_openmm.analysis.study import study_run
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.dcd import read_frame
 from mdet_openmm.simulation.ended_run import read_run
@@ -134,9 +134,9 @@ def test_a_reference_of_another_temperature_has_its_own_modes(tmp_path: Path):
         for kelvin in (150.0, 450.0)
     ]
     cold = read_run(runs[0])
-    study = study_run(cold, read_reference(runs[1], cold))
-    assert study.spectrum.modes == pytest.approx(21, rel=0.2)
-    assert study.reference_spectrum.modes == pytest.approx(21, rel=0.2)
+    analysis = analyze_run(cold, read_reference(runs[1], cold))
+    assert analysis.spectrum.modes == pytest.approx(21, rel=0.2)
+    assert analysis.reference_spectrum.modes == pytest.approx(21, rel=0.2)
 
 
 def test_reference_as_xyz(tmp_path: Path):

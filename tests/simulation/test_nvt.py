@@ -79,16 +79,18 @@ def test_a_run_writes_what_it_promises(tmp_path: Path, water: Path, model: Path,
 
 def test_frames_chosen_by_their_noise(tmp_path: Path, water: Path, model: Path) -> None:
     # the noise of random weights is within 1 % of 1,000 K at 50/ps, and not of 0.1 K at 1e-4/ps
-    few = run_nvt(cold(water, model, tmp_path / "few", frames="auto", temperature=1000.0, watch=False, steps=20))
+    few = run_nvt(cold(water, model, tmp_path / "few", orientations="auto", temperature=1000.0, watch=False, steps=20))
     assert few["frames"] == 1
     many = run_nvt(
-        cold(water, model, tmp_path / "many", frames="auto", temperature=0.1, friction=1e-4, watch=False, steps=4)
+        cold(water, model, tmp_path / "many", orientations="auto", temperature=0.1, friction=1e-4, watch=False, steps=4)
     )
     assert many["frames"] in (12, 24, 60)
-    again = cold(water, model, tmp_path / "many", frames="auto", temperature=0.1, friction=1e-4, watch=False, steps=8)
+    again = cold(
+        water, model, tmp_path / "many", orientations="auto", temperature=0.1, friction=1e-4, watch=False, steps=8
+    )
     assert run_nvt(dataclasses.replace(again, restart=True))["frames"] == many["frames"]
     with pytest.raises(InputError, match="--offset none makes none"):
-        run_nvt(cold(water, model, tmp_path / "none", frames="auto", offset="none"))
+        run_nvt(cold(water, model, tmp_path / "none", orientations="auto", offset="none"))
 
 
 def test_the_logged_force_is_the_models(tmp_path: Path, water: Path, model: Path) -> None:
@@ -219,7 +221,7 @@ def test_a_restart_refuses_what_differs(tmp_path: Path, water: Path, model: Path
         ({"friction": 2.0}, "--friction"),
         ({"timestep": 0.25}, "--timestep"),
         ({"seed": 4}, "--seed"),
-        ({"frames": 12}, "--frames"),
+        ({"orientations": 12}, "--orientations"),
         ({"offset": "none"}, "--offset"),
         ({"backend": "python"}, "--backend"),
         ({"thermostat": "nose-hoover"}, "--thermostat"),

@@ -13,6 +13,7 @@ import pytest
 from mdet_openmm.errors import InputError
 from mdet_openmm.studies import runs
 from mdet_openmm.studies.ablation import ablate
+from mdet_openmm.studies.folder import STUDY, go_on, store
 from mdet_openmm.studies.settings import AblationSettings
 
 CONDITIONS = "fp32,fp64,fp64+random,mixed+hashed"
@@ -293,3 +294,13 @@ def test_command_line(tmp_path: Path, water: Path, model: Path, capsys: pytest.C
     assert capsys.readouterr().err.startswith("error: ")
     assert main("ablate-nve", [str(water), "--output", str(tmp_path / "out"), "--restart", "--quiet"]) == 0
     assert sys.modules["mdet_openmm.studies.ablation"] and capsys.readouterr().out == ""
+
+
+def test_a_study_is_stored_by_the_former_names_of_its_settings(tmp_path: Path) -> None:
+    asked = AblationSettings(system=Path("water.xyz"), output=tmp_path / "out", teacher="gfn2")
+    (tmp_path / "out").mkdir()
+    store(asked, {})
+    kept = json.loads((tmp_path / "out" / STUDY).read_text())["settings"]
+    assert kept["reference"] == "gfn2" and "teacher" not in kept
+    again = AblationSettings(system=Path("water.xyz"), output=tmp_path / "out", restart=True)
+    assert go_on(again, {"system"}).teacher == "gfn2"

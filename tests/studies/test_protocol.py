@@ -143,7 +143,7 @@ def test_two_processes_give_the_scores_of_one(tmp_path: Path, model: Path, refer
         ({"start": -1}, "start must be at least 0"),
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"time": -1.0}, "time must be positive"),
-        ({"frames": 7}, "frames must be one of"),
+        ({"orientations": 7}, "orientations must be one of"),
         ({"precision": "half"}, "precision must be one of"),
         ({"model": "nowhere"}, "no model"),
         ({"charge": 1}, "multiplicity"),

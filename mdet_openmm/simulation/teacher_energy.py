@@ -52,14 +52,14 @@ def evaluate(folder: Path, teacher: Teacher, n_atoms: int, log: Log, interrupt: 
     quiet
         Show no progress bar.
     """
-    path, steps = folder / run_folder.REFERENCE, log[STEP].astype(int)
+    path, steps = folder / run_folder.TEACHER_ENERGY, log[STEP].astype(int)
     every = stride(len(steps))
     done = read_table(path).get(STEP, np.zeros(0))
     last = int(done[-1]) if len(done) else 0
     table = CsvFile(path, COLUMNS, last)
     due = [row for row in range(every - 1, len(steps), every) if steps[row] > last]
     try:
-        for row in tqdm(due, desc="reference", unit="frame", disable=quiet, leave=False):
+        for row in tqdm(due, desc="teacher", unit="frame", disable=quiet, leave=False):
             if interrupt.asked:
                 return False
             positions = read_frame(folder / run_folder.TRAJECTORY, n_atoms, row)
@@ -100,7 +100,7 @@ def total_energy(
         return None
     if source is not EnergySource.GFN2:
         return log[TIME], log[POTENTIAL] + log[KINETIC]
-    table = read_table(folder / run_folder.REFERENCE, *COLUMNS)
+    table = read_table(folder / run_folder.TEACHER_ENERGY, *COLUMNS)
     every = stride(len(log[STEP]))
     rows = np.arange(every - 1, len(log[STEP]), every)
     _, ours, theirs = np.intersect1d(log[STEP][rows], table[STEP], return_indices=True)
@@ -111,13 +111,13 @@ def total_energy(
 
 def largest_position_error(folder: Path, n_atoms: int) -> float | None:
     """Largest error of an energy from the rounding of its positions, meV per atom; None without rows."""
-    errors = read_table(folder / run_folder.REFERENCE, *COLUMNS)[ERROR]
+    errors = read_table(folder / run_folder.TEACHER_ENERGY, *COLUMNS)[ERROR]
     errors = errors[np.isfinite(errors)]
     return 1e3 * float(errors.max()) / n_atoms if len(errors) else None
 
 
 def cut_back(folder: Path, last_step: int) -> None:
     """Forget frames after this step, which a restart is about to write anew."""
-    path = folder / run_folder.REFERENCE
+    path = folder / run_folder.TEACHER_ENERGY
     if path.exists():
         CsvFile(path, COLUMNS, last_step).close()
