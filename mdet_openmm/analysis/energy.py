@@ -66,12 +66,12 @@ class EnergyResult:
         if self.drift is None or self.ratio is None:
             return (
                 "Nothing gives this run an energy, so its drift cannot be judged: run_nve.py --restart --teacher "
-                "gfn2 evaluates one."
+                "so3lr (or gfn2) evaluates one."
             )
         if self.source is EnergySource.HELD:
             return (
                 "The total energy of the energy head was held constant, which says nothing about the true one: "
-                "run_nve.py --restart --teacher gfn2 evaluates that."
+                "run_nve.py --restart --teacher so3lr (or gfn2) evaluates that."
             )
         return (
             f"The total energy ({self.source}) drifts by {shown_with_error(self.drift, self.drift_error, sign=True)} "
@@ -94,7 +94,7 @@ def analyze_energy(run: Run) -> EnergyResult | None:
         raise InputError(f"{run.folder / LOG} has no {KINETIC}; was it written by run_nve.py?")
     per_atom = MEV_PER_KJ_MOL / len(run.atomic_numbers)
     source = energy_source(summary)
-    known = source is EnergySource.GFN2 or POTENTIAL in log
+    known = (source is not None and source.is_teacher) or POTENTIAL in log
     times, total = (total_energy(run.folder, log, source) if known else None) or (np.zeros(0), np.zeros(0))
     finite = np.isfinite(total)
     times, total = times[finite], total[finite]

@@ -68,6 +68,11 @@ class Model:
     sha256: str
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def teacher(self) -> str:
+        """Name of the teacher whose labels it learnt from; '' if it does not tell."""
+        return str((self.metadata.get("training") or {}).get("teacher") or "")
+
     def trained_on(self, what: str) -> tuple[int, ...]:
         """Values of ``"charge"`` or ``"multiplicity"`` among its training molecules; empty if they are not known."""
         seen = self.metadata.get("training", {}).get("trained_on", {}).get(what, ())

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+from mdet_openmm.data.teacher import NAMES
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import EnergySource, conservation, integrator_check, sentences
@@ -34,7 +35,8 @@ def _measure(setup: Setup, outcome: Outcome, interrupt: Interrupt, say: Say) -> 
         if interrupt.asked or not evaluate(folder, setup.teacher, n_atoms, log, interrupt, setup.settings.quiet):
             outcome = outcome if outcome.problem else replace(outcome, exit_reason="interrupted")
         else:
-            source, error = EnergySource.GFN2, largest_position_error(folder, n_atoms)
+            assert isinstance(setup.settings, NveSettings) and setup.settings.teacher is not None
+            source, error = EnergySource(NAMES[setup.settings.teacher]), largest_position_error(folder, n_atoms)
     elif POTENTIAL in log:
         source = EnergySource.HELD if ADDED in log else EnergySource.HEAD
     measured = {

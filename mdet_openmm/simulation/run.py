@@ -20,10 +20,10 @@ from mdet_openmm.simulation.judgement import problems
 from mdet_openmm.simulation.monitor import Problem
 from mdet_openmm.simulation.motion import make_motion
 from mdet_openmm.simulation.relax import FMAX_EV_A, force_function, relax
-from mdet_openmm.simulation.settings import RunSettings, changed_from_default, continued, resolved, stored
+from mdet_openmm.simulation.settings import NveSettings, RunSettings, changed_from_default, continued, resolved, stored
 from mdet_openmm.simulation.setup import Setup, check_same_run, prepare, started_from
 from mdet_openmm.simulation.summary import summarize
-from mdet_openmm.simulation.teacher_energy import cut_back
+from mdet_openmm.simulation.teacher_energy import cut_back, forget_another
 from mdet_openmm.simulation.thermostat import starting_velocities
 from mdet_openmm.system.force import original_errors
 from mdet_openmm.units import NM_PER_ANGSTROM
@@ -93,6 +93,8 @@ def _run(
         step = None
         if _has_checkpoint(setup, before):
             setup, step = _loaded(setup)
+        if before is not None and isinstance(setup.settings, NveSettings):
+            forget_another(settings.folder, before["settings"], setup.settings)
         write_json(
             setup.settings.folder / run_folder.SETTINGS,
             {"ensemble": settings.ensemble, "settings": stored(setup.settings), **setup.identity},

@@ -29,6 +29,8 @@ UNITS = {
     "checkpoint_interval": "picosecond",
     "hold_energy": "picosecond",
 }
+NO_TEACHER = "none"
+TEACHERS = ("so3lr", "gfn2", NO_TEACHER)
 NOT_STORED = ("system", "output", "restart", "max_walltime", "quiet", "time")
 """Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps)."""
 MAY_CHANGE = frozenset({"steps", "model", "threads", "teacher", "cuda_graph"})
@@ -144,8 +146,9 @@ class NveSettings(RunSettings):
     ensemble: ClassVar[str] = "nve"
     teacher: str | None = option(
         None,
-        "whose energy is judged, on at most 500 frames after the run: gfn2 [the model's own]",
-        choices=("gfn2",),
+        "whose energy is judged, on at most 500 frames after the run [the one that the model learnt from, where it is "
+        "installed]",
+        choices=TEACHERS,
         formerly="reference",
     )
     hold_energy: float | None = option(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mdet_openmm.cores import available_cores, threads_asked_for
 from mdet_openmm.data.config import TeacherConfig
-from mdet_openmm.data.teacher import Teacher, make_teacher
+from mdet_openmm.data.teacher import Teacher, make_teacher, teacher_of_name
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import check_memory
@@ -29,7 +29,7 @@ from mdet_openmm.molecules.topology import made_topology
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
 from mdet_openmm.simulation.schedule import Schedule, make_schedule
-from mdet_openmm.simulation.settings import AUTO_ORIENTATIONS, NveSettings, RunSettings
+from mdet_openmm.simulation.settings import AUTO_ORIENTATIONS, NO_TEACHER, NveSettings, RunSettings
 from mdet_openmm.simulation.thermostat import make_integrator, make_internal_thermometer, make_thermometer
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.guards import check_system
@@ -82,6 +82,24 @@ class Setup:
     identity: dict[str, Any]
 
 
+def _teacher(
+    settings: NveSettings, model: Model, molecule: Molecule, say: Callable[[str], None]
+) -> tuple[str, Teacher | None]:
+    """Whose energy is judged after the run, and its function; none for the model's own, where it has one."""
+    if settings.teacher == NO_TEACHER:
+        return NO_TEACHER, None
+    if settings.teacher is not None:
+        return settings.teacher, make_teacher(TeacherConfig(kind=settings.teacher), molecule)
+    config = teacher_of_name(model.teacher)
+    if config is None:
+        return NO_TEACHER, None
+    try:
+        return config.kind, make_teacher(config, molecule)
+    except InputError as error:
+        say(f"the energy is not compared with that of {model.teacher}: {error}")
+        return NO_TEACHER, None
+
+
 def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     """Read, check and build everything, without writing anything.
 
@@ -101,11 +119,11 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     if molecule.n_atoms == 1 and getattr(settings, "thermostat", "") != "langevin":
         kept = "nose-hoover keeps; use langevin" if settings.ensemble == "nvt" else "NVE keeps; use run_nvt.py"
         raise InputError(f"a single atom has no motion besides its momentum, which {kept}")
-    teacher = None
-    if isinstance(settings, NveSettings) and settings.teacher:
-        config = TeacherConfig(kind=settings.teacher)
-        teacher = make_teacher(config, molecule)
     model = load_model(settings.model)
+    teacher = None
+    if isinstance(settings, NveSettings):
+        kind, teacher = _teacher(settings, model, molecule, say)
+        settings = replace(settings, teacher=kind)
     check_elements(molecule, model.elements, model.name)
     topology = made_topology(molecule)
     schedule = make_schedule(settings)

@@ -6,6 +6,7 @@ thousandth of what the energy fluctuates by.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,11 @@ from tqdm import tqdm
 from mdet_openmm.data.teacher import Teacher, TeacherFailure
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.molecules.dcd import read_frame
+from mdet_openmm.settings import from_stored
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import EnergySource
 from mdet_openmm.simulation.log_file import KINETIC, POTENTIAL, STEP, TIME, CsvFile, Log, read_table
+from mdet_openmm.simulation.settings import NO_TEACHER, NveSettings
 from mdet_openmm.units import KJ_PER_MOL_PER_EV
 
 MOST_FRAMES = 500
@@ -98,7 +101,7 @@ def total_energy(
     """
     if source is None:
         return None
-    if source is not EnergySource.GFN2:
+    if not source.is_teacher:
         return log[TIME], log[POTENTIAL] + log[KINETIC]
     table = read_table(folder / run_folder.TEACHER_ENERGY, *COLUMNS)
     every = stride(len(log[STEP]))
@@ -114,6 +117,21 @@ def largest_position_error(folder: Path, n_atoms: int) -> float | None:
     errors = read_table(folder / run_folder.TEACHER_ENERGY, *COLUMNS)[ERROR]
     errors = errors[np.isfinite(errors)]
     return 1e3 * float(errors.max()) / n_atoms if len(errors) else None
+
+
+def forget_another(folder: Path, before: dict[str, Any], now: NveSettings) -> None:
+    """Remove the energies of another teacher than the one that is asked for now.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    before, now
+        Its stored settings, and those that it goes on with.
+    """
+    stored = from_stored(NveSettings, before).get("teacher")
+    if now.teacher != NO_TEACHER and stored != now.teacher:
+        (folder / run_folder.TEACHER_ENERGY).unlink(missing_ok=True)
 
 
 def cut_back(folder: Path, last_step: int) -> None:

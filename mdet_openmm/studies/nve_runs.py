@@ -19,7 +19,7 @@ from mdet_openmm.molecules.checks import check_molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.side_by_side import run_side_by_side
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.settings import NveSettings, NvtSettings, resolved
+from mdet_openmm.simulation.settings import NO_TEACHER, NveSettings, NvtSettings, resolved
 from mdet_openmm.simulation.setup import check_held
 from mdet_openmm.studies.conditions import HOLD_PS, Condition
 from mdet_openmm.studies.molecules import StudyMolecule
@@ -212,7 +212,7 @@ def _nve_run(member: StudyMolecule, condition: Condition, replica: int, settings
     steps = round(1000.0 * settings.time / settings.timestep)
     cost = cost_of(molecule.n_atoms, condition.orientations, steps)
     cost *= 0.6 if condition.precision != "double" else 1.0
-    if settings.teacher is not None:
+    if settings.teacher != NO_TEACHER:
         cost += cost_of(
             molecule.n_atoms, 1, round(steps * TEACHER_STEPS * settings.timestep / settings.report_interval)
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS
 from mdet_openmm.settings import Checked, option
-from mdet_openmm.simulation.settings import LARGEST_TIMESTEP_FS
+from mdet_openmm.simulation.settings import LARGEST_TIMESTEP_FS, TEACHERS
 from mdet_openmm.studies.conditions import DEFAULT, read_conditions
 
 
@@ -54,8 +54,8 @@ class NveStudySettings(StudySettings):
     thermalize: float = option(2.0, "length of the Langevin dynamics that the starts come from, in ps", above=0)
     teacher: str | None = option(
         None,
-        "whose energy is followed instead of the model's: gfn2 (extra label)",
-        choices=("gfn2",),
+        "whose energy is followed instead of the model's [the teacher that the model learnt from, where installed]",
+        choices=TEACHERS,
         formerly="reference",
     )
 

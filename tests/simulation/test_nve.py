@@ -399,6 +399,38 @@ def test_a_finished_run_gets_the_teachers_energy_when_it_is_asked_for(tmp_path: 
     assert {name: (folder / name).read_bytes() for name in COMPARED} == before
 
 
+def taught(model: Path, folder: Path, teacher: str) -> Path:
+    """A copy of a model that says whose labels it learnt from."""
+    from mdet_openmm.export.model_folder import load_model, save_model
+
+    loaded = load_model(model)
+    training = {"teacher": teacher}
+    save_model(folder, loaded.network, elements=loaded.elements, training=training, metrics={}, card="taught")
+    return folder
+
+
+def test_the_teacher_is_the_one_that_the_model_learnt_from(
+    tmp_path: Path, water: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tblite")
+    learnt = taught(model, tmp_path / "model", "GFN2-xTB")
+    run = tmp_path / "run"
+    assert run_nve(cold(water, learnt, run))["energy_source"] == "GFN2-xTB"
+    assert run_nve(cold(water, learnt, tmp_path / "without", teacher="none"))["energy_source"] is None
+    assert run_nve(cold(water, model, tmp_path / "unknown"))["energy_source"] is None
+
+    pytest.importorskip("so3krates_torch", reason="needs the extra 'teachers'")
+    by_gfn2 = read_table(run / "reference.csv")["potential_energy_eV"]
+    again = NveSettings(system=water, model=str(learnt), output=run, quiet=True, restart=True, teacher="so3lr")
+    assert run_nve(again)["energy_source"] == "SO3LR (PBE0+MBD)"
+    by_so3lr = read_table(run / "reference.csv")["potential_energy_eV"]  # none of them is the other's
+    assert len(by_so3lr) == len(by_gfn2) and np.abs(by_so3lr - by_gfn2).min() > 1.0
+
+    monkeypatch.setitem(sys.modules, "tblite.interface", None)
+    summary = run_nve(cold(water, learnt, tmp_path / "missing", quiet=False))
+    assert summary["energy_source"] is None and "not compared with that of GFN2-xTB" in capsys.readouterr().out
+
+
 def test_a_missing_teacher_is_said_before_anything_is_written(
     tmp_path: Path, water: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
