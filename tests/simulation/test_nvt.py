@@ -77,7 +77,7 @@ def test_a_run_writes_what_it_promises(tmp_path: Path, water: Path, model: Path,
     }  # fmt: skip
 
 
-def test_frames_chosen_by_their_noise(tmp_path: Path, water: Path, model: Path) -> None:
+def test_orientations_chosen_by_their_noise(tmp_path: Path, water: Path, model: Path) -> None:
     # the noise of random weights is within 1 % of 1,000 K at 50/ps, and not of 0.1 K at 1e-4/ps
     few = run_nvt(cold(water, model, tmp_path / "few", orientations="auto", temperature=1000.0, watch=False, steps=20))
     assert few["frames"] == 1
