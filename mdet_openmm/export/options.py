@@ -9,6 +9,8 @@ from mdet_openmm.settings import Checked, option
 if TYPE_CHECKING:
     from mdet_openmm.export.model_folder import Model
 
+DEFAULT_MODEL: Final = "mdet-so3lr-small"
+"""What programs take where no model is named."""
 PRECISIONS: Final = ("double", "mixed", "fp32")
 PRECISION_HELP: Final = (
     "double; mixed: the network's trunk in fp32, its geometry in double; fp32: everything in single, for ablations "

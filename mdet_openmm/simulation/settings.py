@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.options import FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS, ForceOptions
+from mdet_openmm.export.options import (
+    DEFAULT_MODEL,
+    FORCES,
+    OFFSETS,
+    ORIENTATIONS,
+    PRECISION_HELP,
+    PRECISIONS,
+    ForceOptions,
+)
 from mdet_openmm.settings import Checked, OptionError, as_stored, flag_of, from_stored, option
 from mdet_openmm.walltime import HELP, Walltime
 
@@ -48,7 +56,7 @@ class RunSettings(Checked):
     ensemble: ClassVar[str]
 
     system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
-    model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
+    model: str = option(DEFAULT_MODEL, "name of a shipped model, or a model folder")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
     multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1", at_least=1)
     temperature: float = option(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.options import FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS
+from mdet_openmm.export.options import DEFAULT_MODEL, FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS
 from mdet_openmm.settings import Checked, option
 from mdet_openmm.simulation.settings import LARGEST_TIMESTEP_FS, TEACHERS
 from mdet_openmm.studies.conditions import DEFAULT, read_conditions
@@ -47,7 +47,7 @@ class StudySettings(Checked):
 class NveStudySettings(StudySettings):
     """Runs at constant energy under several conditions."""
 
-    model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
+    model: str = option(DEFAULT_MODEL, "name of a shipped model, or a model folder")
     conditions: str = option(DEFAULT, "PRECISION[+OFFSET][+ORIENTATIONS][+held], with commas between")
     time: float = option(10.0, "length of each run at constant energy in ps", above=0)
     temperature: float = option(300.0, "that the runs start from, in K", above=0)

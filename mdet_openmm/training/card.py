@@ -139,7 +139,7 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         f"{shape.embd_dim}, {shape.n_heads} heads, {shape.directions} directions. Trained for {config.steps:,} steps"
         + (f", from the weights of {Path(config.start_from).name}, " if config.start_from else " ")
         + f"of {config.batch_size} structures x {config.copies} orientations on {len(store.indices('train')):,} "
-        f"structures of {sum(m.split == 'train' for m in store.molecules)} molecules, labelled with "
+        f"structures of {len(np.unique(store.molecule[store.indices('train')])):,} molecules, labelled with "
         f"{store.attributes['teacher']}.",
         f"Only the {config.train_only} head was trained; bit for bit the forces are those of "
         f"{Path(config.start_from).name}."
