@@ -168,6 +168,35 @@ def _learn_from_failures(args: argparse.Namespace) -> None:
     learn_from_failures(settings, args.data, args.systems, vars(args).keys() & vars(settings).keys())
 
 
+def _models(args: argparse.Namespace) -> None:
+    from mdet_openmm.inventory import models, table_of
+
+    found = models()
+    print(json.dumps(found, indent=1) if args.json else table_of(found))
+
+
+def _info(args: argparse.Namespace) -> None:
+    from mdet_openmm.inventory import describe
+
+    found = describe(args.what)
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return
+    for key, value in found.items():
+        if value is not None:
+            print(f"{key:16}{' '.join(map(str, value)) if isinstance(value, list) else value}")
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from mdet_openmm.doctor import PROBLEM, examine, report
+    from mdet_openmm.errors import RunStopped
+
+    findings = examine()
+    print(report(findings))
+    if any(finding.state == PROBLEM for finding in findings):
+        raise RunStopped("something does not go together, see above")
+
+
 def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--charge", type=int, help="total charge, e (default: the file's, else 0)")
     parser.add_argument("--multiplicity", type=int, help="2S + 1 (default: the file's, else 1)")
@@ -188,7 +217,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = OneLineParser(prog="mdet", description="MD-ET force fields: label, train, export, run, analyse.")
     parser.add_argument("--version", action="version", version=f"mdet-openmm {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.set_defaults(run=lambda args: parser.print_help())
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def add(name: str, run: Command, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
@@ -278,6 +308,15 @@ def build_parser() -> argparse.ArgumentParser:
     add_flags(failures, FailureSettings, positional=("model",))
     failures.add_argument("data", metavar="DATA", type=Path, help="HDF5 file that the model was trained on")
     failures.add_argument("systems", metavar="SYSTEM", nargs="+", help="structure file or SMILES")
+
+    listed = add("models", _models, "The shipped models, and what each knows.")
+    listed.add_argument("--json", action="store_true", help="everything, as JSON")
+
+    info = add("info", _info, "What a model, run, training, data set, force, configuration or structure is.")
+    info.add_argument("what", help="file, folder, or name of a shipped model")
+    info.add_argument("--json", action="store_true", help="as JSON")
+
+    add("doctor", _doctor, "What is installed, what will be used, and what does not go together.")
 
     analyse = add("analyze", _analyze, "Analyse a run folder, like simulations/analyze.py.")
     add_flags(analyse, AnalyzeSettings, positional=("folder",))

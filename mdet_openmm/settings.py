@@ -316,6 +316,20 @@ def read_mapping(path: Path) -> dict[str, Any]:
     InputError
         If it is missing, is not YAML, or is something else.
     """
+    mapping = read_yaml(path)
+    if not isinstance(mapping, dict):
+        raise InputError(f"{path}: expected a mapping of settings, got {type(mapping).__name__}")
+    return mapping
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is not YAML.
+    """
     import yaml
 
     path = Path(path)
@@ -324,9 +338,6 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the configuration {path}: {error}") from None
     try:
-        mapping = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of the 99th of some month
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(mapping, dict):
-        raise InputError(f"{path}: expected a mapping of settings, got {type(mapping).__name__}")
-    return mapping

@@ -128,7 +128,7 @@ def test_settings_that_cannot_be_are_named_where_they_stand(
 
 
 def test_usage_errors_and_help() -> None:
-    for arguments in (["nonsense"], ["predict"], ["run-nvt", "x.pdb", "--temp", "300"], []):
+    for arguments in (["nonsense"], ["predict"], ["run-nvt", "x.pdb", "--temp", "300"]):
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 2

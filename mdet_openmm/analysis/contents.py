@@ -9,11 +9,11 @@ from ase.formula import Formula
 
 import mdet_openmm
 from mdet_openmm.analysis.depiction import draw_molecule
-from mdet_openmm.analysis.movie import movie
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, Card, Page, Table, Verdict
 from mdet_openmm.analysis.plots import Drawing
 from mdet_openmm.analysis.study import Study
 from mdet_openmm.analysis.verdicts import BOND_TARGET
+from mdet_openmm.digits import shown
 from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -42,7 +42,6 @@ def make_page(study: Study, drawings: Mapping[str, Drawing], verdicts: list[Verd
         notes=study.notes,
         footer=f"{run.folder.resolve()} · mdet-openmm {mdet_openmm.__version__}, Python {platform.python_version()} · "
         "all numbers are in analysis.json, the plots as PNG files beside it",
-        movie=movie(run.atomic_numbers, run.positions, run.times),
     )
 
 
@@ -93,34 +92,33 @@ def _facts(summary: Mapping[str, Any], n_atoms: int) -> list[tuple[str, str]]:
 def _cards(study: Study) -> list[Card]:
     run, result = study.run, study.temperature
     collapsed = study.stability.collapse_frame is not None
+    length = shown(float(run.times[-1]), 4)
     cards = [
         Card(
             "stable for",
-            f"{study.stable_ps:.4g}",
+            shown(study.stable_ps, 4),
             "ps",
-            f"of {run.times[-1]:.4g} ps simulated" if collapsed else f"{len(run.positions)} frames, the whole run",
+            f"of {length} ps simulated" if collapsed else f"{len(run.positions)} frames, the whole run",
             BAD if collapsed else GOOD if study.bonds else NEUTRAL,
         )
     ]
     if result is not None:
-        error = f"± {result.mean.error:.1f}, " if np.isfinite(result.mean.error) else ""
+        error = f"± {shown(result.mean.error, 2)}, " if np.isfinite(result.mean.error) else ""
         cards.append(
             Card(
                 "temperature",
-                f"{result.mean.mean:.1f}",
+                shown(result.mean.mean),
                 "K",
                 f"{error}target {result.target:g} K" if result.canonical else f"{error}NVE has no target",
                 _STATES[result.mean_verdict],
             )
         )
         if len(result.elements) > 1:
-            hottest, coldest = (
-                pick(result.elements.items(), key=lambda item: item[1].mean) for pick in (max, min)
-            )  # fmt: skip
+            hottest, coldest = (pick(result.elements.items(), key=lambda item: item[1].mean) for pick in (max, min))
             cards.append(
                 Card(
                     "element spread",
-                    f"{hottest[1].mean - coldest[1].mean:.1f}",
+                    shown(hottest[1].mean - coldest[1].mean),
                     "K",
                     f"{hottest[0]} hottest, {coldest[0]} coldest",
                     _STATES[result.equipartition_verdict],
@@ -130,25 +128,27 @@ def _cards(study: Study) -> list[Card]:
         cards.append(
             Card(
                 "energy drift",
-                f"{study.energy.drift:+.2g}",
+                shown(study.energy.drift, sign=True),
                 "meV/atom/ps",
-                f"± {study.energy.drift_error or 0.0:.1g}, {study.energy.source}",
+                f"± {shown(study.energy.drift_error or 0.0, 2)}, {study.energy.source}",
                 _STATES[study.energy.verdict],
             )
         )
-    cards.append(Card("RMSD", f"{study.rmsd.mean():.2f}", "Å", f"mean; largest {study.rmsd.max():.2f} Å"))
+    cards.append(
+        Card("RMSD", shown(float(study.rmsd.mean())), "Å", f"mean; largest {shown(float(study.rmsd.max()))} Å")
+    )
     differences = [(abs(b.difference), b.difference_error) for b in study.bonds if b.difference is not None]
     if differences:
         largest, unsure = max(differences)
         state = GOOD if largest <= BOND_TARGET else BAD if largest > BOND_TARGET + 3 * unsure else NEUTRAL
-        cards.append(Card("bond lengths", f"{largest:.4f}", "Å", "largest difference of a mean", state))
+        cards.append(Card("bond lengths", shown(largest), "Å", "largest difference of a mean", state))
     if study.density_error is not None:
-        cards.append(Card("h(r) error", f"{study.density_error:.3f}", "", "0 equal, 2 apart"))
+        cards.append(Card("h(r) error", shown(study.density_error), "", "0 equal, 2 apart"))
     speed = run.summary.get("ns_per_day")
     if isinstance(speed, (int, float)):
         step = run.summary.get("ms_per_step")
-        detail = f"{step:.3g} ms per step" if isinstance(step, (int, float)) else ""
-        cards.append(Card("speed", f"{speed:.3g}", "ns/day", detail))
+        detail = f"{shown(step)} ms per step" if isinstance(step, (int, float)) else ""
+        cards.append(Card("speed", shown(speed), "ns/day", detail))
     return cards
 
 

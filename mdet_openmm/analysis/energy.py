@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.digits import shown, shown_with_error
 from mdet_openmm.errors import InputError
 from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
 from mdet_openmm.simulation.conservation import MEV_PER_KJ_MOL, EnergySource, energy_source
@@ -73,8 +74,8 @@ class EnergyResult:
                 "run_nve.py --restart --reference gfn2 evaluates that."
             )
         return (
-            f"The total energy ({self.source}) drifts by {self.drift:+.3g} ± {self.drift_error or 0.0:.1g} meV per "
-            f"atom and ps, over the run {self.ratio:.2g} times what the kinetic energy fluctuates by."
+            f"The total energy ({self.source}) drifts by {shown_with_error(self.drift, self.drift_error, sign=True)} "
+            f"meV per atom and ps, over the run {shown(self.ratio)} times what the kinetic energy fluctuates by."
         )
 
 

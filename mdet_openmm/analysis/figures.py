@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.analysis.energy import EnergyResult
-from mdet_openmm.analysis.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, RED, new_figure
+from mdet_openmm.analysis.style import BLUE, GREEN, GRID, HALF, INK, MUTED, ORANGE, RED, WIDE, legend, new_figure
 from mdet_openmm.measure.infrared import InfraredSpectrum
 from mdet_openmm.measure.pair_distances import CENTRES
 from mdet_openmm.measure.temperature import TemperatureResult, expected_density
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 FEWEST_FOR_HISTOGRAM = 20
 MOST_ROWS = 14
 MOST_POINTS = 1500
-WIDE, HALF = 11.0, 5.3
-"""Widths in inches; the page shows both at the same scale."""
+HIGHEST_SHOWN = 4200.0
+"""1/cm: above all vibrations."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def temperature_figure(times: NDArray[np.float64], series: NDArray[np.float64], 
     """Temperature over time, and beside it its distribution with the canonical one."""
     figure = new_figure(WIDE, 3.1)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2.6, 1), gridspec_kw={"wspace": 0.04})
-    left.plot(*thinned(times, series), color=BLUE, lw=0.7, alpha=0.55)
+    left.plot(*thinned(times, series), color=BLUE, lw=0.7, alpha=0.55, label="single values")
     window = max(1, len(series) // 50)
     if window > 2:
         running = np.convolve(series, np.ones(window) / window, mode="valid")
@@ -71,10 +71,11 @@ def temperature_figure(times: NDArray[np.float64], series: NDArray[np.float64], 
         left.plot(*thinned(middle, running), color=BLUE, lw=1.8, label="running mean")
     left.axhline(result.target, color=ORANGE, lw=1.4, ls=(0, (5, 3)), label="target" if result.canonical else "mean")
     left.set(xlabel="time / ps", ylabel="temperature / K", xlim=_span(times))
-    low = max(0.0, min(series.min(), result.target - 3.2 * result.expected_std))
+    low = min(series.min(), result.target - 3.2 * result.expected_std)
     high = max(series.max(), result.target + 3.6 * result.expected_std)
+    low, high = max(0.0, low - 0.03 * (high - low)), high + 0.03 * (high - low)
     left.set_ylim(low, high)
-    _legend(left)
+    legend(left)
     grid = np.linspace(max(low, 1e-6), high, 300)
     if len(series) >= FEWEST_FOR_HISTOGRAM:
         bins = int(np.clip(np.sqrt(len(series)) * 0.8, 8, 50))
@@ -86,32 +87,62 @@ def temperature_figure(times: NDArray[np.float64], series: NDArray[np.float64], 
         right.plot(density, grid, color=ORANGE, lw=1.8, label="expected")
     right.set(xlabel="probability density", xticks=[], xlim=(0, None))
     right.tick_params(axis="y", length=0)
-    _legend(right)
+    legend(right)
     return figure
 
 
-def equipartition_figure(result: TemperatureResult) -> "Figure":
-    """Mean temperature of each element with its error bar, against the target."""
-    names = list(result.elements)
-    figure = new_figure(HALF, 1.0 + 0.42 * len(names))
+def equipartition_figure(result: TemperatureResult, width: float = HALF) -> "Figure":
+    """Mean temperature of each element with its error bars, against the target; no bar ends where the axis does.
+
+    Intervals of a few samples may reach far beyond what there is to see, and below zero: they end in an arrow.
+    """
+    figure = new_figure(width, 1.2 + 0.42 * len(result.elements))
     axes = figure.subplots()
-    axes.axvline(result.target, color=ORANGE, lw=1.4, ls=(0, (5, 3)))
-    for i, name in enumerate(names):
-        element = result.elements[name]
-        bound = element.bound()
-        wide = bound if np.isfinite(bound) else 0.0
-        error = element.error if np.isfinite(element.error) else 0.0
-        axes.plot([element.mean - wide, element.mean + wide], [i, i], color=BLUE, lw=1.2, alpha=0.6)
-        axes.plot([element.mean - error, element.mean + error], [i, i], color=BLUE, lw=4, solid_capstyle="round")
-        axes.plot(element.mean, i, "o", color=BLUE, ms=8)
-    axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel="temperature / K")
-    # the interval of a few samples may be a hundred times wider than what there is to see
-    bounds = [min(e.bound(), result.target) for e in result.elements.values() if np.isfinite(e.bound())]
-    half = max([abs(e.mean - result.target) for e in result.elements.values()] + bounds + [0.05 * result.target])
-    axes.set_xlim(result.target - 1.15 * half, result.target + 1.15 * half)
-    axes.tick_params(axis="y", length=0)
+    axes.axvline(result.target, color=ORANGE, lw=1.4, ls=(0, (5, 3)), label="target" if result.canonical else "all")
+    means = [element.mean for element in result.elements.values()]
+    errors = [_finite(element.error) for element in result.elements.values()]
+    bounds = [_finite(element.bound()) for element in result.elements.values()]
+    low, high = bar_limits(result.target, means, errors, bounds)
+    for i, (mean, error, bound) in enumerate(zip(means, errors, bounds, strict=True)):
+        ends = max(mean - bound, low), min(mean + bound, high)
+        axes.plot(ends, [i, i], color=BLUE, lw=1.2, alpha=0.6, label="three sigma" if i == 0 else None)
+        for end, beyond, marker in ((low, mean - bound < low, "<"), (high, mean + bound > high, ">")):
+            if beyond:
+                axes.plot(end, i, marker, color=BLUE, ms=6, alpha=0.6, clip_on=False)
+        own = max(mean - error, low), min(mean + error, high)
+        axes.plot(own, [i, i], color=BLUE, lw=4, solid_capstyle="butt", label="standard error" if i == 0 else None)
+        axes.plot(mean, i, "o", color=BLUE, ms=8, label="mean" if i == 0 else None)
+    axes.set(
+        yticks=range(len(means)),
+        yticklabels=list(result.elements),
+        ylim=(len(means) - 0.4, -0.6),
+        xlim=(low, high),
+        xlabel="temperature / K",
+    )
+    axes.tick_params(axis="y", length=0, pad=9)  # room for an arrow
     axes.grid(False, axis="y")
+    legend(axes)
     return figure
+
+
+def bar_limits(
+    target: float, means: Sequence[float], errors: Sequence[float], bounds: Sequence[float]
+) -> tuple[float, float]:
+    """Ends of an axis of temperatures that has room for all means and standard errors, and is nowhere negative.
+
+    Wider intervals have room too, unless what there is to see would shrink to less than two fifths of the axis.
+    """
+    half = max(abs(m - target) + 1.2 * e for m, e in zip(means, errors, strict=True))
+    half = max(half, 0.05 * target)
+    below = max(target - m + b for m, b in zip(means, bounds, strict=True))
+    above = max(m + b - target for m, b in zip(means, bounds, strict=True))
+    low, high = target - min(max(below, half), 2.5 * half), target + min(max(above, half), 2.5 * half)
+    margin = 0.05 * (high - low)
+    return max(0.0, low - margin), high + margin
+
+
+def _finite(value: float) -> float:
+    return value if np.isfinite(value) else 0.0
 
 
 def energy_figure(result: EnergyResult) -> "Figure":
@@ -125,17 +156,21 @@ def energy_figure(result: EnergyResult) -> "Figure":
         line = (result.drift or 0.0) * (result.total_times - result.total_times.mean())
         axes.plot(result.total_times, line, color=ORANGE, lw=1.4, ls=(0, (5, 3)), label="drift")
     axes.set(xlabel="time / ps", ylabel="energy / meV per atom", xlim=_span(result.times))
-    _legend(axes)
+    legend(axes)
     return figure
 
 
 def distribution_figure(
-    rows: Sequence[Row], xlabel: str, limits: tuple[float, float], ticks: Sequence[float] | None = None
+    rows: Sequence[Row],
+    xlabel: str,
+    limits: tuple[float, float],
+    ticks: Sequence[float] | None = None,
+    width: float = HALF,
 ) -> "Figure":
     """One distribution above the other on a common axis; each is scaled to its own height."""
     shown = rows[:MOST_ROWS]
     compared = any(row.reference is not None for row in shown)
-    figure = new_figure(HALF, 0.7 + 0.52 * len(shown) + (0.25 if compared else 0.0))
+    figure = new_figure(width, 0.7 + 0.52 * len(shown) + (0.25 if compared else 0.0))
     axes = figure.subplots()
     low, high = limits
     for i, row in enumerate(shown):
@@ -160,7 +195,7 @@ def distribution_figure(
     if compared:
         axes.plot([], [], color=BLUE, lw=5, alpha=0.5, label="this run")
         axes.plot([], [], color=ORANGE, lw=1.6, label="reference")
-        _legend(axes)
+        legend(axes)
     return figure
 
 
@@ -198,7 +233,7 @@ def pair_figure(density: NDArray[np.float64], reference: NDArray[np.float64] | N
         bottom.axhline(0, color=GRID, lw=0.8)
         bottom.step(CENTRES, density - reference, where="mid", color=MUTED, lw=1.0)
         bottom.set_ylabel("difference")
-        _legend(top)
+    legend(top)
     present = np.flatnonzero(density if reference is None else density + reference)
     if len(present):
         top.set_xlim(max(0.0, CENTRES[present[0]] - 0.3), min(10.0, CENTRES[present[-1]] + 0.3))
@@ -207,31 +242,25 @@ def pair_figure(density: NDArray[np.float64], reference: NDArray[np.float64] | N
     return figure
 
 
-def rmsd_figure(times: NDArray[np.float64], rmsd: NDArray[np.float64]) -> "Figure":
+def rmsd_figure(times: NDArray[np.float64], rmsd: NDArray[np.float64], width: float = HALF) -> "Figure":
     """RMSD from the first frame over time."""
-    figure = new_figure(HALF, 2.5)
+    figure = new_figure(width, 2.5)
     axes = figure.subplots()
-    axes.plot(*thinned(times, rmsd), color=BLUE, lw=0.8)
+    axes.plot(*thinned(times, rmsd), color=BLUE, lw=0.8, label="all atoms")
+    legend(axes)
     axes.set(xlabel="time / ps", ylabel="RMSD / Å", ylim=(0, None), xlim=_span(times))
     return figure
 
 
-def stretch_figure(times: NDArray[np.float64], deviation: NDArray[np.float64], threshold: float) -> "Figure":
+def stretch_figure(
+    times: NDArray[np.float64], deviation: NDArray[np.float64], threshold: float, width: float = HALF
+) -> "Figure":
     """Largest bond deviation over time, with the threshold of a collapse."""
-    figure = new_figure(HALF, 2.5)
+    figure = new_figure(width, 2.7)
     axes = figure.subplots()
-    axes.plot(*thinned(times, deviation), color=GREEN, lw=0.8)
-    axes.axhline(threshold, color=RED, lw=1.4, ls=(0, (5, 3)))
-    axes.annotate(
-        "collapse",
-        (1, threshold),
-        (-2, 4),
-        ("axes fraction", "data"),
-        "offset points",
-        color=RED,
-        ha="right",
-        fontsize=9,
-    )
+    axes.plot(*thinned(times, deviation), color=GREEN, lw=0.8, label="of all bonds")
+    axes.axhline(threshold, color=RED, lw=1.4, ls=(0, (5, 3)), label="collapse")
+    legend(axes)
     top = max(1.25 * threshold, min(float(deviation.max()), 6 * threshold) * 1.05)  # a broken bond runs off the plot
     axes.set(xlabel="time / ps", ylabel="largest deviation / Å", ylim=(0, top), xlim=_span(times))
     return figure
@@ -241,14 +270,14 @@ def spectrum_figure(spectrum: Spectrum, reference: Spectrum | None) -> "Figure":
     """Vibrational density of states with its highest peaks marked."""
     figure = new_figure(WIDE, 3.1)
     axes = figure.subplots()
-    right = min(spectrum.nyquist, 4200.0)
-    scale = 1e3
+    right, scale, top = min(spectrum.nyquist, HIGHEST_SHOWN), 1e3, 0.0
     axes.fill_between(spectrum.wavenumber, spectrum.density * scale, color=BLUE, alpha=0.28, lw=0)
     axes.plot(spectrum.wavenumber, spectrum.density * scale, color=BLUE, lw=1.2, label="this run")
     if reference is not None:
         axes.plot(reference.wavenumber, reference.density * scale, color=ORANGE, lw=1.1, label="reference")
-        _legend(axes)
-    _mark_peaks(axes, spectrum.wavenumber, spectrum.density * scale, spectrum.peaks, right)
+        top = scale * float(reference.density[reference.wavenumber <= right].max())
+    legend(axes)
+    _mark_peaks(axes, spectrum.wavenumber, spectrum.density * scale, spectrum.peaks, right, top)
     axes.set(xlabel="wavenumber / cm⁻¹", ylabel="modes per 1000 cm⁻¹")
     return figure
 
@@ -259,17 +288,23 @@ def infrared_figure(spectrum: InfraredSpectrum) -> "Figure":
     axes = figure.subplots()
     values = spectrum.intensity * 1e3
     axes.fill_between(spectrum.wavenumber, values, color=BLUE, alpha=0.28, lw=0)
-    axes.plot(spectrum.wavenumber, values, color=BLUE, lw=1.2)
-    _mark_peaks(axes, spectrum.wavenumber, values, spectrum.peaks, min(spectrum.nyquist, 4200.0))
+    axes.plot(spectrum.wavenumber, values, color=BLUE, lw=1.2, label="this run")
+    legend(axes)
+    _mark_peaks(axes, spectrum.wavenumber, values, spectrum.peaks, min(spectrum.nyquist, HIGHEST_SHOWN))
     axes.set(xlabel="wavenumber / cm⁻¹", ylabel="intensity / 10⁻³ cm")
     return figure
 
 
 def _mark_peaks(
-    axes: "Axes", wavenumber: NDArray[np.float64], values: NDArray[np.float64], peaks: Sequence[float], right: float
+    axes: "Axes",
+    wavenumber: NDArray[np.float64],
+    values: NDArray[np.float64],
+    peaks: Sequence[float],
+    right: float,
+    top: float = 0.0,
 ) -> None:
-    """Write the wavenumbers of the peaks above them, the highest first, and fit the axes."""
-    top = float(values[wavenumber <= right].max()) or 1.0
+    """Write the wavenumbers of the peaks above them, the highest first, and fit the axes to them and to `top`."""
+    top = max(top, float(values[wavenumber <= right].max())) or 1.0
     heights = np.interp(peaks, wavenumber, values)
     marked: list[float] = []
     for peak, height in sorted(zip(peaks, heights, strict=True), key=lambda pair: -pair[1]):
@@ -284,16 +319,3 @@ def _mark_peaks(
 
 def _span(times: NDArray[np.float64]) -> tuple[float, float]:
     return float(times[0]), float(max(times[-1], times[0] + 1e-9))
-
-
-def _legend(axes: "Axes") -> None:
-    """Above the axes, where it hides nothing."""
-    axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        frameon=False,
-        fontsize=9,
-        ncols=2,
-        borderaxespad=0.1,
-        handlelength=1.6,
-    )

@@ -14,8 +14,11 @@ from mdet_openmm.measure.vibrations import superpose
 MOST_FRAMES = 150
 """In the page: some 60 kB of text for 15 atoms, and a quarter of a minute."""
 
+COLOURS = {1: "white", 6: "grey", 7: "blue", 8: "red", 9: "green", 15: "orange", 16: "yellow", 17: "green"}
+"""What 3Dmol.js draws elements in."""
+
 _PLAYER = """
-<div id="movie" style="position:relative;height:380px"></div>
+<div id="movie" class="movie"></div>
 <div class="player"><button type="button" id="movie-play">pause</button>
 <input id="movie-at" type="range" min="0" max="%(last)d" value="0" aria-label="frame">
 <span id="movie-time"></span></div>
@@ -27,18 +30,25 @@ _PLAYER = """
   const label = document.getElementById("movie-time"), box = document.getElementById("movie");
   let viewer;
   try { viewer = $3Dmol.createViewer(box, {backgroundAlpha: 0}); } catch (error) { viewer = null; }
-  if (!viewer) { box.textContent = "This browser has no WebGL: open trajectory.dcd in another viewer."; return; }
+  if (!viewer) {
+    box.textContent = "This browser has no WebGL: open trajectory.dcd in another viewer.";
+    play.disabled = at.disabled = true;
+    return;
+  }
   viewer.addModelsAsFrames(%(frames)s, "xyz");
   viewer.setStyle({}, {stick: {radius: 0.12}, sphere: {scale: 0.25}});
   viewer.zoomTo();
+  viewer.zoom(1.9);
   let playing = last > 0;
   const show = k => {
     at.value = k; label.textContent = times[k] + " ps";
     viewer.setFrame(k).then(() => viewer.render());
   };
-  play.onclick = () => { playing = !playing; play.textContent = playing ? "pause" : "play"; };
-  at.oninput = () => { playing = false; play.textContent = "play"; show(Number(at.value)); };
+  const say = () => { play.textContent = playing ? "pause" : "play"; };
+  play.onclick = () => { playing = !playing; say(); };
+  at.oninput = () => { playing = false; say(); show(Number(at.value)); };
   setInterval(() => { if (playing) show((Number(at.value) + 1) %% (last + 1)); }, 100);
+  say();
   show(0);
 })();
 </script>
@@ -46,7 +56,7 @@ _PLAYER = """
 
 
 def movie(atomic_numbers: NDArray[np.int64], positions: NDArray[np.float64], times: NDArray[np.float64]) -> str:
-    """HTML that shows frames of a trajectory, each turned onto the first.
+    """HTML that shows frames of a trajectory, each turned onto their mean, the longest axis from left to right.
 
     Parameters
     ----------
@@ -57,8 +67,9 @@ def movie(atomic_numbers: NDArray[np.int64], positions: NDArray[np.float64], tim
     times
         (f,) in ps.
     """
-    chosen = np.unique(np.linspace(0, len(positions) - 1, min(len(positions), MOST_FRAMES)).round().astype(int))
+    chosen = frames_shown(len(positions))
     _, frames = superpose(positions[chosen], np.ones(len(atomic_numbers)))
+    frames = _broadside(frames)
     library = files("mdet_openmm.analysis").joinpath("assets/3Dmol-min.js").read_text(encoding="utf-8")
     return _PLAYER % {
         "last": len(chosen) - 1,
@@ -66,6 +77,20 @@ def movie(atomic_numbers: NDArray[np.int64], positions: NDArray[np.float64], tim
         "times": json.dumps([round(float(t), 4) for t in times[chosen]]),
         "frames": json.dumps(xyz_text(atomic_numbers, frames)),
     }
+
+
+def frames_shown(count: int) -> NDArray[np.int64]:
+    """Indices of the frames of a trajectory that are in the page, evenly spread, both ends included."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(np.int64))
+
+
+def _broadside(frames: NDArray[np.float64]) -> NDArray[np.float64]:
+    """All frames (f, n, 3) turned alike: the first one's longest principal axis on x, its shortest, in view, on z."""
+    centred = frames - frames[0].mean(axis=0)
+    axes = np.linalg.svd(centred[0].T @ centred[0])[2]
+    axes[2] *= np.sign(np.linalg.det(axes))  # a rotation: a mirror image would be another molecule
+    turned: NDArray[np.float64] = centred @ axes.T
+    return turned
 
 
 def xyz_text(atomic_numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> str:

@@ -1,10 +1,12 @@
 """The report as one HTML page that refers to nothing outside itself."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 GOOD, WARN, BAD, NEUTRAL = "good", "warn", "bad", "neutral"
+WORST_FIRST = (BAD, WARN, NEUTRAL, GOOD)
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure with what there is to see in it; `svg` is None where there is nothing to draw."""
+    """One figure with what there is to see in it; `drawing` is HTML, None where there is nothing to draw."""
 
     title: str
     caption: str
-    svg: str | None
+    drawing: str | None
     wide: bool = False
 
 
@@ -61,7 +63,6 @@ class Page:
     tables: Sequence[Table]
     notes: Sequence[str]
     footer: str
-    movie: str | None = None
 
 
 _STYLE = """
@@ -73,9 +74,13 @@ _STYLE = """
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
 "Helvetica Neue",sans-serif}
 main{max-width:1080px;margin:0 auto;padding:28px 20px 48px}
-header{display:flex;gap:24px;align-items:center;margin-bottom:18px}
-header .mol{flex:none;background:var(--card);border:1px solid var(--grid);border-radius:12px;padding:6px;line-height:0}
+header{display:flex;gap:24px;align-items:center;margin-bottom:16px;background:var(--card);border:1px solid var(--grid);
+border-left:8px solid var(--state);border-radius:12px;padding:14px 18px}
+header .mol{flex:none;line-height:0}
 header .mol svg{width:150px;height:auto}
+header .state{display:flex;gap:10px;align-items:baseline;margin:8px 0 0;font-weight:600;color:var(--state)}
+header.good,li.good{--state:var(--green)}header.warn,li.warn{--state:var(--amber)}
+header.bad,li.bad{--state:var(--red)}header.neutral,li.neutral{--state:var(--muted)}
 h1{font-size:30px;line-height:1.15;margin:0 0 2px;letter-spacing:-.01em}
 h2{font-size:17px;margin:0 0 8px}
 .sub{color:var(--muted);margin:0 0 8px}
@@ -85,25 +90,26 @@ h2{font-size:17px;margin:0 0 8px}
 list-style:none}
 .verdicts li{display:flex;gap:10px;padding:3px 0;align-items:baseline}
 .tag{flex:none;font-size:11px;font-weight:650;letter-spacing:.04em;text-transform:uppercase;border:1px solid;
-border-radius:99px;padding:0 9px;min-width:82px;text-align:center}
-.good .tag{color:var(--green)}.warn .tag{color:var(--amber)}.bad .tag{color:var(--red)}.neutral .tag{color:var(--muted)}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:12px;margin:0 0 16px}
-.card{background:var(--card);border:1px solid var(--grid);border-radius:12px;padding:12px 14px}
+border-radius:99px;padding:0 9px;min-width:82px;text-align:center;color:var(--state)}
+.bad .tag{background:var(--red);border-color:var(--red);color:var(--card)}
+.flag{white-space:nowrap}
+.cards{display:flex;flex-wrap:wrap;gap:12px;margin:0 0 16px}
+.card{background:var(--card);border:1px solid var(--grid);border-radius:12px;padding:12px 14px;
+flex:1 1 calc(100%/var(--columns) - 12px);min-width:0}
 .card .l{color:var(--muted);font-size:12.5px}
-.card .v{font-size:23px;font-weight:600;line-height:1.25;font-variant-numeric:tabular-nums;white-space:nowrap}
-.card .v small{font-size:14px;font-weight:400;color:var(--muted);margin-left:4px}
+.card .v{display:flex;flex-wrap:wrap;align-items:baseline;column-gap:5px;font-size:23px;font-weight:600;
+line-height:1.25;font-variant-numeric:tabular-nums}
+.card .v small{font-size:14px;font-weight:400;color:var(--muted)}
 .card .d{color:var(--muted);font-size:12.5px}
 .card.good .v{color:var(--green)}.card.bad .v{color:var(--red)}.card.warn .v{color:var(--amber)}
 .plots{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:16px}
 figure,.table{background:var(--card);border:1px solid var(--grid);border-radius:12px;padding:16px 18px;margin:0;
 min-width:0}
 figure.wide{grid-column:1/-1}
-figure.movie{margin-bottom:16px;padding:8px 18px 12px}
+.movie{position:relative;height:270px}
 .player{display:flex;gap:12px;align-items:center;color:var(--muted);font-size:13px}
 .player input{flex:1}.player span{min-width:70px;text-align:right;font-variant-numeric:tabular-nums}
-figure svg{display:block;width:100%;height:auto;max-height:620px}
-figure svg{overflow:visible}
-figure.alone svg{max-width:500px}
+figure svg{display:block;width:100%;height:auto;overflow:visible}
 figure svg text{font-family:inherit!important}
 figcaption{color:var(--muted);font-size:13px;margin-top:8px}
 .none{color:var(--muted);padding:18px 0}
@@ -118,7 +124,8 @@ details table{margin-top:8px}
 .notes{color:var(--muted);font-size:13.5px;margin:16px 0 0;padding-left:18px}
 footer{color:var(--muted);font-size:12.5px;margin-top:22px}
 @media(max-width:760px){.plots{grid-template-columns:minmax(0,1fr)}header{align-items:flex-start}
-header .mol svg{width:96px}.scroll{overflow-x:auto}.wide:not(.alone) .scroll svg{min-width:700px}
+.card{flex-basis:150px}
+header .mol svg{width:96px}.scroll{overflow-x:auto}.wide .scroll svg{min-width:700px}
 h1{font-size:24px}}
 @media print{body{background:#fff}figure,.card,.table{break-inside:avoid}}
 """
@@ -127,35 +134,59 @@ _TAGS = {GOOD: "good", WARN: "note", BAD: "problem", NEUTRAL: "open"}
 
 
 def render(page: Page) -> str:
-    """The page as HTML text; all strings are escaped except the SVG drawings and the movie."""
+    """The page as HTML text; all strings are escaped except drawings. What is bad stands in the header, and first."""
+    verdicts = sorted(page.verdicts, key=lambda verdict: WORST_FIRST.index(verdict.state))
+    state = verdicts[0].state if verdicts else NEUTRAL
+    alarm = "⚠ " if state == BAD else ""
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f"<title>{escape(page.title)} – mdet-openmm</title><style>{_STYLE}</style></head><body><main>",
-        "<header>",
+        f"<title>{alarm}{escape(page.title)} – mdet-openmm</title><style>{_STYLE}</style></head><body><main>",
+        f'<header class="{state}">',
         f'<div class="mol">{page.depiction}</div>' if page.depiction else "",
         f'<div><h1>{escape(page.title)}</h1><p class="sub">{escape(page.subtitle)}</p><ul class="facts">',
         *(f"<li><b>{escape(name)}</b>{escape(value)}</li>" for name, value in page.facts),
-        "</ul></div></header>",
+        f'</ul><p class="state">{escape(summary_of(verdicts))}</p></div></header>',
         '<ul class="verdicts">',
-        *(
-            f'<li class="{v.state}"><span class="tag">{_TAGS[v.state]}</span>{escape(v.text)}</li>'
-            for v in page.verdicts
-        ),
-        '</ul><section class="cards">',
+        *map(_line, verdicts),
+        f'</ul><section class="cards" style="--columns:{_columns(len(page.cards))}">',
         *map(_card, page.cards),
-        "</section>",
-        f'<figure class="movie">{page.movie}</figure>' if page.movie else "",
-        '<section class="plots">',
-        *map(_plot, page.plots, _widths(page.plots)),
+        '</section><section class="plots">',
+        *map(_plot, page.plots, layout([plot.wide for plot in page.plots])),
         "</section>",
         *map(_table, page.tables),
     ]
     if page.notes:
-        parts += ['<ul class="notes">', *(f"<li>{escape(note)}</li>" for note in page.notes), "</ul>"]
+        parts += ['<ul class="notes">', *(f"<li>{_prose(note)}</li>" for note in page.notes), "</ul>"]
     parts += [f"<footer>{escape(page.footer)}</footer>", "</main></body></html>"]
     return "\n".join(part for part in parts if part) + "\n"
+
+
+def _line(verdict: Verdict) -> str:
+    tag = f'<span class="tag">{_TAGS[verdict.state]}</span>'
+    return f'<li class="{verdict.state}">{tag}<span>{_prose(verdict.text)}</span></li>'
+
+
+def summary_of(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts in a few words: how many of them are bad, to be noted, or open."""
+    counts = {state: sum(verdict.state == state for verdict in verdicts) for state in WORST_FIRST}
+    words = {BAD: "problem", WARN: "note", NEUTRAL: "open question"}
+    found = [f"{n} {words[state]}{'s' * (n > 1)}" for state, n in counts.items() if n and state in words]
+    if counts[BAD] or not counts[GOOD]:
+        return ", ".join(found)
+    return ", ".join(["no problem", *found])
+
+
+def _prose(text: str) -> str:
+    """Escaped, and no line broken within a flag such as --precision."""
+    return re.sub(r"--[a-z-]+(?: [\w.]+\b)?", r'<span class="flag">\g<0></span>', escape(text))
+
+
+def _columns(cards: int) -> int:
+    """Tiles of a row: at most five, so that a value and its unit have room, and rows of much the same length."""
+    rows = max(1, -(-cards // 5))
+    return -(-cards // rows) or 1
 
 
 def _card(card: Card) -> str:
@@ -167,21 +198,21 @@ def _card(card: Card) -> str:
     )
 
 
-def _widths(plots: Sequence[Plot]) -> list[str]:
-    """Class of each figure: halves stand in pairs, and one that is left over gets the whole width to itself."""
-    classes: list[str] = []
+def layout(wide: Sequence[bool]) -> list[bool]:
+    """Whether each figure takes the whole width: halves stand in pairs, and one that is left over has it to itself."""
+    whole: list[bool] = []
     waiting = False
-    for i, plot in enumerate(plots):
-        last = i + 1 == len(plots) or plots[i + 1].wide
-        classes.append("wide" if plot.wide else "wide alone" if last and not waiting else "half")
-        waiting = not plot.wide and not waiting
-    return classes
+    for i, own in enumerate(wide):
+        last = i + 1 == len(wide) or wide[i + 1]
+        whole.append(own or (last and not waiting))
+        waiting = not whole[-1] and not waiting
+    return whole
 
 
-def _plot(plot: Plot, width: str) -> str:
-    body = f'<div class="scroll">{plot.svg}</div>' if plot.svg else '<div class="none">Nothing to draw.</div>'
-    caption = f"<figcaption>{escape(plot.caption)}</figcaption>"
-    return f'<figure class="{width}"><h2>{escape(plot.title)}</h2>{body}{caption}</figure>'
+def _plot(plot: Plot, wide: bool) -> str:
+    body = f'<div class="scroll">{plot.drawing}</div>' if plot.drawing else '<div class="none">Nothing to draw.</div>'
+    caption = f"<figcaption>{_prose(plot.caption)}</figcaption>"
+    return f'<figure class="{"wide" if wide else "half"}"><h2>{escape(plot.title)}</h2>{body}{caption}</figure>'
 
 
 def _table(table: Table) -> str:

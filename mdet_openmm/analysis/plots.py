@@ -1,16 +1,19 @@
 """Which plots the report of a run has, and what there is to see in each."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from mdet_openmm.analysis import figures
-from mdet_openmm.analysis.page import Plot
+from mdet_openmm.analysis.movie import COLOURS, frames_shown, movie
+from mdet_openmm.analysis.page import Plot, layout
 from mdet_openmm.analysis.study import Study
-from mdet_openmm.analysis.style import as_inline_svg, as_png, drawing
+from mdet_openmm.analysis.style import HALF, WIDE, as_inline_svg, as_png, drawing
+from mdet_openmm.digits import shown, shown_with_error
 from mdet_openmm.measure.geometry import COLLAPSE_THRESHOLD
 from mdet_openmm.measure.temperature import TemperatureResult
 
@@ -40,97 +43,155 @@ class Drawing:
     png: bytes
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A figure that is not drawn yet, because its place decides its width.
+
+    Attributes
+    ----------
+    name
+        Of its file.
+    title, caption
+        On the page.
+    make
+        Draws it so many inches wide; None where there is nothing to draw.
+    wide
+        Whether it takes the whole page in any case.
+    """
+
+    name: str
+    title: str
+    caption: str
+    make: Callable[[float], "Figure"] | None
+    wide: bool = False
+
+
 def draw(study: Study) -> dict[str, Drawing]:
-    """All plots by name, in the order of the page."""
-    drawings = {}
+    """All plots by name, in the order of the page; the movie among them, which has no file."""
+    planned = list(_figures(study))
+    moving = _movie(study)
+    drawings = {"movie": Drawing(moving, b"")}
     with drawing():
-        for name, title, caption, figure, wide in _figures(study):
-            if figure is None:
-                drawings[name] = Drawing(Plot(title, caption, None, wide), b"")
-            else:
-                drawings[name] = Drawing(Plot(title, caption, as_inline_svg(figure, title), wide), as_png(figure))
+        for each, wide in zip(planned, layout([moving.wide, *(each.wide for each in planned)])[1:], strict=True):
+            figure = None if each.make is None else each.make(WIDE if wide else HALF)
+            svg = None if figure is None else as_inline_svg(figure, each.title)
+            png = b"" if figure is None else as_png(figure)
+            drawings[each.name] = Drawing(Plot(each.title, each.caption, svg, wide), png)
     return drawings
 
 
-def _figures(study: Study) -> Iterator[tuple[str, str, str, "Figure | None", bool]]:
+def _movie(study: Study) -> Plot:
+    run = study.run
+    chosen = len(frames_shown(len(run.positions)))
+    named = [f"{chemical_symbols[z]} {COLOURS[z]}" for z in sorted(set(run.atomic_numbers.tolist())) if z in COLOURS]
+    caption = f"{chosen} of {len(run.positions)} frames, superposed. Drag to turn, scroll to zoom. {', '.join(named)}."
+    return Plot("The run", caption, movie(run.atomic_numbers, run.positions, run.times))
+
+
+def _figures(study: Study) -> Iterator[Planned]:
     run, result = study.run, study.temperature
+    yield _stretch(study)
     if result is not None:
-        yield (
+        yield Planned(
             "temperature",
             "Temperature",
             _temperature_caption(result),
-            figures.temperature_figure(study.temperature_times, study.temperature_series, result),
-            True,
+            lambda width: figures.temperature_figure(study.temperature_times, study.temperature_series, result),
+            wide=True,
         )
-        if result.elements:
-            yield (
-                "equipartition",
-                "Temperature by element",
-                "Mean with one standard error (thick, from block averages) and the three-sigma interval for the number "
-                "of blocks (thin). Forces that are not conservative heat light atoms first; dashed: "
-                + ("the target." if result.canonical else "the mean of all atoms."),
-                figures.equipartition_figure(result),
-                False,
-            )
     if study.energy is not None:
-        yield (
+        energy = study.energy
+        yield Planned(
             "energy",
             "Energy",
-            "Total and kinetic energy less their means. What counts is the drift of the total energy beside what the "
-            "kinetic energy fluctuates by (band: one standard deviation). " + study.energy.sentence,
-            figures.energy_figure(study.energy),
-            True,
+            f"{energy.sentence} Total and kinetic energy less their means; band: one standard deviation of the kinetic "
+            "energy.",
+            lambda width: figures.energy_figure(energy),
+            wide=True,
         )
-    yield (
-        "stretch",
-        "Largest bond deviation",
-        "From the "
-        + ("length in the first frame" if study.reference is None else "mean length in the reference")
-        + f", over all bonds. Beyond {COLLAPSE_THRESHOLD:g} Å the run counts as collapsed; distributions below "
-        "count only the frames before.",
-        figures.stretch_figure(run.times, study.stability.deviation, COLLAPSE_THRESHOLD) if study.bonds else None,
-        False,
+    if result is not None and result.elements:
+        yield Planned(
+            "equipartition",
+            "Temperature by element",
+            _equipartition_caption(result),
+            lambda width: figures.equipartition_figure(result, width),
+        )
+    yield Planned(
+        "rmsd",
+        "RMSD",
+        f"Of all atoms from the first frame, superposed: {shown(float(study.rmsd.mean()))} Å in the mean, at most "
+        f"{shown(float(study.rmsd.max()))} Å.",
+        lambda width: figures.rmsd_figure(run.times, study.rmsd, width),
     )
-    yield (
+    yield Planned(
         "pair_distances",
         "All interatomic distances, h(r)",
-        "Density of the distances of all pairs of atoms, bins of 0.02 Å."
-        + ("" if study.density_error is None else f" Error against the reference: {study.density_error:.3f}."),
-        figures.pair_figure(study.density, study.reference_density) if study.density.any() else None,
-        True,
+        "Density of the distances of all pairs of atoms, bins of 0.02 Å, area 1."
+        + ("" if study.density_error is None else f" Error against the reference: {shown(study.density_error)}."),
+        (lambda width: figures.pair_figure(study.density, study.reference_density)) if study.density.any() else None,
+        wide=True,
     )
     yield _bonds(study)
     yield _angles(study)
     if len(study.coordinates.dihedrals):
         yield _dihedrals(study)
-    yield (
-        "rmsd",
-        "RMSD",
-        "Of all atoms from the first frame, superposed. Rotating methyl groups count.",
-        figures.rmsd_figure(run.times, study.rmsd),
-        False,
-    )
     yield _vibrations(study)
     if study.infrared is not None:
-        yield (
+        infrared = study.infrared
+        yield Planned(
             "infrared",
             "Infrared spectrum",
-            "Power spectrum of the change of the model's dipole in the frame of the molecule (the sum over its three "
-            "components), of classical nuclei and without quantum corrections; the area is 1. Resolution "
-            f"{study.infrared.resolution:.0f} cm⁻¹.",
-            figures.infrared_figure(study.infrared),
-            True,
+            f"{_peaks(infrared.peaks)}Power spectrum of the change of the model's dipole, in axes that turn with the "
+            "molecule (the sum over its three components), of classical nuclei and without quantum corrections; the "
+            f"area is 1. Resolution {infrared.resolution:.0f} cm⁻¹.",
+            lambda width: figures.infrared_figure(infrared),
+            wide=True,
         )
+
+
+def _stretch(study: Study) -> Planned:
+    deviation, frame = study.stability.deviation, study.stability.collapse_frame
+    origin = "its length in the first frame" if study.reference is None else "its mean length in the reference"
+    largest = f"at most {shown(float(deviation.max()))} Å" if study.bonds else ""
+    seen = (
+        f"No bond leaves {origin} by more than {COLLAPSE_THRESHOLD:g} Å: {largest}."
+        if frame is None
+        else f"At {shown(study.stable_ps, 4)} ps a bond is more than {COLLAPSE_THRESHOLD:g} Å off {origin}; "
+        "distributions below count only the frames before."
+    )
+    return Planned(
+        "stretch",
+        "Largest bond deviation",
+        seen if study.bonds else "There are no bonds.",
+        (lambda width: figures.stretch_figure(study.run.times, deviation, COLLAPSE_THRESHOLD, width))
+        if study.bonds
+        else None,
+    )
 
 
 def _temperature_caption(result: TemperatureResult) -> str:
     if not result.canonical:
-        return "Kinetic temperature in log.csv (thin: single values). " + result.sentence
+        return f"{result.sentence} Kinetic temperature in log.csv, and its distribution."
     return (
-        f"Kinetic temperature in log.csv (thin: single values), and its distribution beside the canonical one for "
-        f"{result.degrees_of_freedom} degrees of freedom: a gamma distribution of mean {result.target:g} K and "
-        f"standard deviation {result.expected_std:.1f} K. Such wide fluctuations belong to a small molecule."
+        f"Mean {shown_with_error(result.mean.mean, result.mean.error)} K, target {result.target:g} K; standard "
+        f"deviation {shown(result.mean.std)} K, in the canonical ensemble {shown(result.expected_std)} K. Right: the "
+        f"distribution beside the canonical one (gamma, {result.degrees_of_freedom} degrees of freedom)."
     )
+
+
+def _equipartition_caption(result: TemperatureResult) -> str:
+    against = "the target" if result.canonical else "the mean of all atoms"
+    ranked = sorted(result.elements.items(), key=lambda item: -item[1].mean)
+    parts = [f"{symbol} {shown_with_error(e.mean, e.error)} K" for symbol, e in ranked]
+    return (
+        f"{', '.join(parts)}; dashed: {against}. Thick: one standard error, from block averages; thin: the three-sigma "
+        "interval for the number of blocks, with an arrow where it goes on."
+    )
+
+
+def _peaks(peaks: Sequence[float]) -> str:
+    named = [f"{peak:.0f}" for peak in peaks if peak <= figures.HIGHEST_SHOWN]
+    return f"Peaks at {', '.join(named)} cm⁻¹. " if named else ""
 
 
 def _rows(
@@ -154,55 +215,74 @@ def _left_out(rows: list[figures.Row]) -> str:
     return f" {more} more types are in analysis.json." if more > 0 else ""
 
 
-def _bonds(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
+def _limits(rows: list[figures.Row]) -> tuple[float, float]:
+    everything = np.concatenate([r.values for r in rows] + [r.reference for r in rows if r.reference is not None])
+    return float(everything.min()), float(everything.max())
+
+
+def _distributions(
+    name: str,
+    title: str,
+    caption: str,
+    rows: list[figures.Row],
+    xlabel: str,
+    limits: tuple[float, float],
+    ticks: Sequence[float] | None = None,
+) -> Planned:
+    return Planned(
+        name,
+        title,
+        caption + _left_out(rows),
+        (lambda width: figures.distribution_figure(rows, xlabel, limits, ticks, width)) if rows else None,
+    )
+
+
+def _bonds(study: Study) -> Planned:
     other = None if study.reference_values is None else study.reference_values.bonds
     rows = _rows(study, study.coordinates.bonds, study.values.bonds, other, "Å")
-    figure = None
-    if rows:
-        everything = np.concatenate([r.values for r in rows] + [r.reference for r in rows if r.reference is not None])
-        low, high = float(everything.min()), float(everything.max())
-        margin = max(0.03, 0.04 * (high - low))
-        figure = figures.distribution_figure(rows, "bond length / Å", (low - margin, high + margin))
-    caption = "By elements, with mean ± standard deviation, each scaled to its own height. Single bonds: table below."
-    return "bonds", "Bond lengths", caption + _left_out(rows), figure, False
+    low, high = _limits(rows) if rows else (0.0, 1.0)
+    margin = max(0.03, 0.04 * (high - low))
+    caption = "By elements: mean ± standard deviation, each scaled to its own height. Single bonds: table below."
+    return _distributions("bonds", "Bond lengths", caption, rows, "bond length / Å", (low - margin, high + margin))
 
 
-def _angles(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
+def _angles(study: Study) -> Planned:
     other = None if study.reference_values is None else study.reference_values.angles
     rows = _rows(study, study.coordinates.angles, study.values.angles, other, "°")
-    figure = None
-    if rows:
-        everything = np.concatenate([r.values for r in rows] + [r.reference for r in rows if r.reference is not None])
-        limits = (max(0.0, float(everything.min()) - 4), min(180.0, float(everything.max()) + 4))
-        figure = figures.distribution_figure(rows, "angle / °", limits)
-    caption = "By elements along the angle, with mean ± standard deviation." + _left_out(rows)
-    return "angles", "Bond angles", caption, figure, False
+    low, high = _limits(rows) if rows else (0.0, 180.0)
+    caption = "By elements along the angle: mean ± standard deviation."
+    return _distributions(
+        "angles", "Bond angles", caption, rows, "angle / °", (max(0.0, low - 4), min(180.0, high + 4))
+    )
 
 
-def _dihedrals(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
+def _dihedrals(study: Study) -> Planned:
     other = None if study.reference_values is None else study.reference_values.dihedrals
     rows = _rows(study, study.coordinates.dihedrals, study.values.dihedrals, other, "°circular")
-    figure = figures.distribution_figure(rows, "dihedral / °", (-180.0, 180.0), ticks=range(-180, 181, 60))
     caption = "By elements along the dihedral; 0° is cis. At the right: how many of the kind there are."
-    return "dihedrals", "Dihedral angles", caption + _left_out(rows), figure, False
+    return _distributions(
+        "dihedrals", "Dihedral angles", caption, rows, "dihedral / °", (-180.0, 180.0), range(-180, 181, 60)
+    )
 
 
-def _vibrations(study: Study) -> tuple[str, str, str, "Figure | None", bool]:
+def _vibrations(study: Study) -> Planned:
     spectrum = study.spectrum
     title = "Vibrational density of states"
     if spectrum is None:
-        return (
-            "vibrations",
-            title,
-            "A spectrum needs at least 33 frames before any collapse, and two atoms.",
-            None,
-            True,
+        return Planned(
+            "vibrations", title, "It takes at least 33 frames before any collapse, and two atoms.", None, wide=True
         )
     windows = "one window" if spectrum.windows == 1 else f"{spectrum.windows} windows"
     caption = (
-        f"Mass-weighted, from positions, without translation and rotation; {windows}, resolution "
-        f"{spectrum.resolution:.0f} cm⁻¹. Frames every {study.run.interval_fs:g} fs resolve up to "
-        f"{spectrum.nyquist:.0f} cm⁻¹. The integral, {spectrum.modes:.1f} modes, is the kinetic energy of the "
-        "vibrations in units of k_B T/2."
+        f"{_peaks(spectrum.peaks)}The area is {spectrum.modes:.1f} modes: the kinetic energy of the vibrations over "
+        f"k_B T/2. From positions, mass-weighted, without translation and rotation; {windows}, resolution "
+        f"{spectrum.resolution:.0f} cm⁻¹; frames every {study.run.interval_fs:g} fs resolve up to "
+        f"{spectrum.nyquist:.0f} cm⁻¹."
     )
-    return "vibrations", title, caption, figures.spectrum_figure(spectrum, study.reference_spectrum), True
+    return Planned(
+        "vibrations",
+        title,
+        caption,
+        lambda width: figures.spectrum_figure(spectrum, study.reference_spectrum),
+        wide=True,
+    )

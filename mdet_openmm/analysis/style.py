@@ -2,10 +2,17 @@
 
 import io
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from mdet_openmm.digits import shown
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+WIDE, HALF = 11.0, 5.3
+"""Widths of figures in inches: of the whole page, and of half of it at the same scale."""
 
 INK, MUTED, GRID = "#1d2330", "#68707f", "#e2e5ea"
 BLUE, ORANGE, GREEN, RED = "#2a6fdb", "#dd6220", "#12866a", "#c4343f"
@@ -44,6 +51,35 @@ def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend(axes: "Axes") -> None:
+    """Above the axes, where it hides nothing."""
+    entries = len(axes.get_legend_handles_labels()[0])
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        frameon=False,
+        fontsize=9,
+        ncols=min(3, entries) if entries != 4 else 2,
+        borderaxespad=0.1,
+        handlelength=1.6,
+    )
+
+
+def logarithmic(axes: "Axes", values: Iterable[float]) -> None:
+    """A logarithmic y axis where all values allow one, with numbers as the page writes them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    found = list(values)
+    if not found or min(found) <= 0.0:
+        return
+    axes.set_yscale("log")
+    axes.set_ylim(min(found) / 1.6, max(found) * 1.6)
+    few = max(found) < 100.0 * min(found)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def drawing() -> Any:

@@ -118,6 +118,12 @@ def random_rotation(positions: Tensor) -> Tensor:
     return quaternion_to_matrix(quaternion / quaternion.norm())
 
 
+def random_rotations(count: int, positions: Tensor) -> Tensor:
+    """So many of `random_rotation`: (count, 3, 3)."""
+    quaternions = torch.randn([count, 4], dtype=torch.float64, device=positions.device)
+    return quaternion_to_matrix(quaternions / quaternions.norm(dim=1, keepdim=True))
+
+
 def _mix(z: Tensor) -> Tensor:
     # The finaliser of splitmix64 (Steele, Lea and Flood 2014; public domain), on int64 that wraps around. `>>` keeps
     # the sign, hence the masks, which make it the logical shift of the original. The multipliers are
@@ -147,21 +153,27 @@ def hashed_rotation(positions: Tensor, seed: int) -> Tensor:
     Tensor
         (3, 3) float64.
     """
-    flat = positions.to(torch.float64).reshape(-1)
+    return hashed_rotations(positions.unsqueeze(0), seed)[0]
+
+
+def hashed_rotations(positions: Tensor, seed: int) -> Tensor:
+    """`hashed_rotation` of each of many structures (f, n, 3): (f, 3, 3)."""
+    flat = positions.to(torch.float64).flatten(1)
     scaled = torch.nan_to_num(flat * 1099511627776.0, nan=0.0).clamp(-9.0e18, 9.0e18)
     keys = torch.round(scaled).to(torch.int64)
     # Weyl steps of the golden ratio tell the coordinates (and below the streams) apart: order matters.
-    steps = torch.arange(1, flat.shape[0] + 1, device=positions.device) * -7046029254386353131
+    steps = torch.arange(1, flat.shape[1] + 1, device=positions.device) * -7046029254386353131
     seeded = _mix(torch.zeros_like(steps[:1]) + seed)
     # Two rounds each: the integer sum may then be taken in any order and still depends on which value stands where.
-    total = _mix(_mix(keys + seeded) + steps).sum()
+    total = _mix(_mix(keys + seeded) + steps).sum(dim=1, keepdim=True)
     streams = torch.arange(1, 4, device=positions.device) * -7046029254386353131
     bits = (_mix(_mix(total + seeded) + streams) >> 11) & 0x1FFFFFFFFFFFFF
     uniform = bits.to(torch.float64) * (1.0 / 9007199254740992.0)
     # Shoemake, "Uniform random rotations", Graphics Gems III (1992)
-    inner, outer = torch.sqrt(1.0 - uniform[0]), torch.sqrt(uniform[0])
-    first, second = 2.0 * math.pi * uniform[1], 2.0 * math.pi * uniform[2]
+    inner, outer = torch.sqrt(1.0 - uniform[:, 0]), torch.sqrt(uniform[:, 0])
+    first, second = 2.0 * math.pi * uniform[:, 1], 2.0 * math.pi * uniform[:, 2]
     quaternion = torch.stack(
-        [inner * torch.sin(first), inner * torch.cos(first), outer * torch.sin(second), outer * torch.cos(second)]
+        [inner * torch.sin(first), inner * torch.cos(first), outer * torch.sin(second), outer * torch.cos(second)],
+        dim=-1,
     )
     return quaternion_to_matrix(quaternion)

@@ -99,6 +99,24 @@ def sentences(model: Model, molecule: Molecule) -> list[str]:
     return [*lines, *notes]
 
 
+def outside(model: Model, molecule: Molecule) -> list[str]:
+    """In what a molecule lies outside of a model's training: size, charge, and bonded environments, one phrase each.
+
+    None where it lies within, or where the model does not tell.
+    """
+    at, charges, n = standing(model, molecule), model.trained_on("charge"), molecule.n_atoms
+    found = []
+    if at.size is not None and not at.size[0] <= n <= at.size[1]:
+        found.append(f"{n} atoms, trained on {_span(at.size)}")
+    if charges and molecule.charge not in charges:
+        found.append(f"charge {molecule.charge:+d}, never trained on")
+    if at.strange:
+        found.append(f"never seen: the bonds of {_atoms(at.strange, molecule)}")
+    if at.new:
+        found.append(f"new to it: what surrounds {_atoms(at.new, molecule)}")
+    return found
+
+
 def _span(size: tuple[int, int]) -> str:
     return f"{size[0]} to {size[1]}" if size[0] != size[1] else str(size[0])
 

@@ -12,6 +12,7 @@ from ase.formula import Formula
 from numpy.typing import NDArray
 
 from mdet_openmm.data.store import Store
+from mdet_openmm.digits import shown
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.molecules.environments import SeenEnvironments, geometry_graph, smiles_graph
@@ -237,7 +238,8 @@ def distance_to(
             rare = coverage.closest[pair][1]
             found.append(Distance(f"{pair} are mostly nearer than {rare:.3f} Å, as in 1 % of the training", False))
     if largest_rms_force > coverage.largest_rms_force:
-        text = f"rms force {largest_rms_force:.2g} eV/Å; the training has at most {coverage.largest_rms_force:.2g} eV/Å"
+        most = shown(coverage.largest_rms_force)
+        text = f"rms force {shown(largest_rms_force)} eV/Å; the training has at most {most} eV/Å"
         found.append(Distance(text, True))
     formula = hill_formula(atomic_numbers)
     if formula not in coverage.formulas:

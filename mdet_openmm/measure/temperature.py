@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.digits import shown_with_error
 from mdet_openmm.measure.block_average import BlockedMean, blocked_mean
 from mdet_openmm.measure.drift import linear_drift
 
@@ -206,7 +207,7 @@ def isolated_temperature(
     elements = {symbol: blocked_mean(series) for symbol, series in by_element.items()}
     drift = linear_drift(times, temperature)
     sentence = f"An NVE run has no target temperature: the mean is {mean.mean:.1f} K"
-    sentence += f", the drift {drift.slope:+.3g} ± {drift.error:.1g} K/ps." if drift else "."
+    sentence += f", the drift {shown_with_error(drift.slope, drift.error, sign=True)} K/ps." if drift else "."
     nan = float("nan")
     return TemperatureResult(
         mean.mean, degrees_of_freedom, mean, mean.std, nan, nan, elements, UNDECIDED, UNDECIDED, UNDECIDED, sentence,

@@ -62,8 +62,8 @@ def write_card(name: str, provenance: dict[str, Any], network: EdgeTransformer) 
     lines = [
         f"# {name}",
         "",
-        f"Weights of the authors' MD-ET code ({p['code']}; arXiv 2503.01431), imported by `mdet import`. "
-        "We have neither trained nor validated this model.",
+        f"Weights of the authors' MD-ET code ({p['code']}; Eissler et al., J. Chem. Phys. 164, 094308 (2026), arXiv "
+        "2503.01431), imported by `mdet import`. We have neither trained nor validated this model.",
         "",
         f"- Source: {p['imported_from']}" + (f", revision {p['revision']}" if p["revision"] else ""),
         f"- File: {p['checkpoint']}, SHA-256 {p['checkpoint_sha256']}",

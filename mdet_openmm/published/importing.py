@@ -15,7 +15,7 @@ from mdet_openmm.published.checkpoint import (
     read_config,
 )
 from mdet_openmm.published.hub import download, is_hub
-from mdet_openmm.published.options import Reading, read_options
+from mdet_openmm.published.options import VERSION_3, Reading, read_options
 from mdet_openmm.published.settings import ImportSettings
 from mdet_openmm.published.weights import build_network
 
@@ -45,6 +45,8 @@ def import_model(settings: ImportSettings) -> Path:
         raise InputError(f"{out} exists; remove it, or choose another name with --out")
     revision = None
     if is_hub(settings.source):
+        if "/md-et-v3" in settings.source:
+            raise InputError(VERSION_3)
         fetched = download(settings.source, settings.checkpoint)
         run, path = locate(fetched.path, settings.checkpoint)
         revision = fetched.revision

@@ -92,6 +92,7 @@ def read_options(
     """
     if code is not None:
         one_of("code", code, ("v1", "v2"))
+    _refuse_version_3(tensors, given)
     found, notes = _from_tensors(tensors), list[str]()
     bessel = found["distance_embed_type"] == "bessel"
     if bessel:  # its table has all rows whether they are used or not
@@ -150,6 +151,20 @@ _DIRECTIONS: Final = {
     "direct": "direct",
     "spherical_harmonics": "spherical_harmonics_mlp",
 }
+
+
+VERSION_3: Final = (
+    "these are weights of the authors' third version (sparse, with a cut-off; mx-e/md-et-v3), which cannot be imported "
+    "yet; import v1 or v2, such as hf://mx-e/md-et-v2/12l, or run v3 with the authors' own package"
+)
+_OF_VERSION_3: Final = ("cutoff", "cut_off", "envelope", "adaln", "ada_ln", "modulation")
+"""In names of options or tensors: envelopes over a cut-off, and adaptive layer norms."""
+
+
+def _refuse_version_3(tensors: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
+    names = " ".join([*(str(key) for key, value in given.items() if value), *tensors]).lower()
+    if any(word in names for word in _OF_VERSION_3):
+        raise InputError(VERSION_3)
 
 
 def _from_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

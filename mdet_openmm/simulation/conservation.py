@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.digits import shown, shown_with_error
 from mdet_openmm.errors import InputError
 from mdet_openmm.measure.drift import linear_drift
 from mdet_openmm.simulation.log_file import ADDED, CHECK, KINETIC, TEMPERATURE, TIME, Log
@@ -98,26 +99,29 @@ def sentences(summary: dict[str, Any]) -> list[str]:
     if summary["temperature_drift_K_per_ps"] is not None:
         lines.append(
             f"temperature {summary['temperature_start_K']:.1f} K at the start, drift "
-            f"{summary['temperature_drift_K_per_ps']:+.3g} ± {summary['temperature_drift_error_K_per_ps']:.1g} K/ps"
+            f"{_measured(summary, 'temperature_drift', 'K_per_ps')} K/ps"
         )
     if summary["energy_drift_meV_per_atom_ps"] is not None:
         lines.append(
-            f"total energy ({summary['energy_source']}): drift {summary['energy_drift_meV_per_atom_ps']:+.3g} ± "
-            f"{summary['energy_drift_error_meV_per_atom_ps']:.1g} meV/atom/ps, fluctuation "
-            f"{summary['energy_fluctuation_meV_per_atom']:.3g} meV/atom, drift ratio {summary['drift_ratio']:.2g}"
+            f"total energy ({summary['energy_source']}): drift {_measured(summary, 'energy_drift', 'meV_per_atom_ps')} "
+            f"meV/atom/ps, fluctuation {shown(summary['energy_fluctuation_meV_per_atom'])} meV/atom, drift ratio "
+            f"{shown(summary['drift_ratio'])}"
         )
     else:
         lines.append("total energy: not known; the model has none, and --reference gfn2 was not evaluated")
     if summary["added_energy_meV_per_atom_ps"] is not None:
         lines.append(
-            f"energy added to hold it: {summary['added_energy_meV_per_atom_ps']:+.3g} ± "
-            f"{summary['added_energy_error_meV_per_atom_ps']:.1g} meV/atom/ps; what the forces alone do is about the "
-            "drift less this"
+            f"energy added to hold it: {_measured(summary, 'added_energy', 'meV_per_atom_ps')} meV/atom/ps; what the "
+            "forces alone do is about the drift less this"
         )
     if summary["integrator_check_kJ_mol"] is not None:
         lines.append(
-            f"integrator check {summary['integrator_check_kJ_mol']:.1e} kJ/mol, "
-            f"{summary['integrator_check_relative']:.1e} of the kinetic energy (it holds for any force; says nothing "
-            "about this one)"
+            f"integrator check {shown(summary['integrator_check_kJ_mol'], 2)} kJ/mol, "
+            f"{shown(summary['integrator_check_relative'], 2)} of the kinetic energy (it holds for any force; says "
+            "nothing about this one)"
         )
     return lines
+
+
+def _measured(summary: dict[str, Any], what: str, unit: str) -> str:
+    return shown_with_error(summary[f"{what}_{unit}"], summary[f"{what}_error_{unit}"], sign=True)

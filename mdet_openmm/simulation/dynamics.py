@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from mdet_openmm.digits import shown
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.molecules.dcd import DcdFile
 from mdet_openmm.simulation import run_folder
@@ -195,5 +196,5 @@ def nanoseconds_per_day(seconds_per_step: float | None, timestep_fs: float) -> f
 def _show(bar: Any, step: int, equilibrating: bool, temperature: float, clock: _Clock, timestep: float) -> None:
     pace = nanoseconds_per_day(clock.seconds_per_step, timestep) or 0.0
     bar.set_description("equilibrating" if equilibrating else "running", refresh=False)
-    bar.set_postfix_str(f"{temperature:.0f} K, {pace:.3g} ns/day", refresh=False)
+    bar.set_postfix_str(f"{temperature:.0f} K, {shown(pace)} ns/day", refresh=False)
     bar.update(step - bar.n)

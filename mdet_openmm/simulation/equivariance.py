@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mdet_openmm.digits import shown
 from mdet_openmm.export.rotations import quaternion_to_matrix
 from mdet_openmm.measure.definitions import equivariance_error
 from mdet_openmm.simulation.log_file import STEP, TIME, CsvFile, read_table
@@ -122,7 +123,7 @@ class EquivarianceWatch:
         if limit is None or found.error <= limit:
             return None
         text = (
-            f"the equivariance error is {found.error:.3g} kcal/mol/Å (limit {limit:g}); "
+            f"the equivariance error is {shown(found.error)} kcal/mol/Å (limit {limit:g}); "
             f"{self._name_of(found.atom)} deviates most"
         )
         if self._settings.equivariance_action == "stop":

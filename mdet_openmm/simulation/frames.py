@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mdet_openmm.digits import shown
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import FRAMES, ForceOptions
@@ -151,7 +152,7 @@ def choose_frames(
         if heating[frames] <= budget:
             break
     frames, within = cheapest(heating, budget)
-    measured = ", ".join(f"{heating[f]:.2g} K with {f}" for f in heating)
+    measured = ", ".join(f"{shown(heating[f])} K with {f}" for f in heating)
     verdict = "within" if within else "all above"
     return FramesChoice(
         frames, within, budget, heating, f"{frames} frame(s): noise heats by {measured}; {verdict} {budget:g} K"

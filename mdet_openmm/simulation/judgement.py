@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mdet_openmm.digits import shown
 from mdet_openmm.measure.familiarity import KNOWN, STRANGE, familiarity
 from mdet_openmm.measure.temperature import widest_means
 
@@ -32,9 +33,8 @@ def equivariance_problem(summary: Mapping[str, Any]) -> tuple[str, bool] | None:
     state = familiarity(float(own), float(training))
     if state == KNOWN:
         return None
-    text = (
-        f"the equivariance error is {own:.2g} kcal/mol/Å, {own / training:.2g} times that of the training's molecules"
-    )
+    times = f"{shown(own / training)} times that of the training's molecules"
+    text = f"the equivariance error is {shown(own)} kcal/mol/Å, {times}"
     return f"{text}: the model does not know this kind of molecule", state == STRANGE
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.digits import shown
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.files import locked, write_json
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.simulation import run_folder
+from mdet_openmm.simulation.cause import likely_cause
 from mdet_openmm.simulation.checkpoint import check_counted, load_checkpoint, save_checkpoint
 from mdet_openmm.simulation.dynamics import Outcome, run_dynamics
 from mdet_openmm.simulation.equivariance import EquivarianceWatch
@@ -139,17 +141,19 @@ def _relaxed(setup: Setup, say: Say) -> NDArray[np.float64]:
     """The relaxed structure, (n, 3) in Å; RunStopped, with a summary, if there is none."""
     folder, molecule = setup.settings.folder, setup.molecule
     problem = None
+    force = force_function(setup.steady, setup.choice.device)
     try:
-        relaxed = relax(molecule, force_function(setup.steady, setup.choice.device))
+        relaxed = relax(molecule, force)
         problem = setup.monitor.problem(NM_PER_ANGSTROM * relaxed.positions, np.zeros_like(relaxed.positions))
     except RunStopped as error:
         problem = Problem("nan", str(error), 0)
     if problem is not None:
-        problem = replace(problem, message=f"in the relaxation {problem.message}")
+        cause = likely_cause(setup.model, molecule, force)
+        problem = replace(problem, message=f"in the relaxation {problem.message}: {cause}")
         run_folder.replace_pdb(folder / run_folder.LAST_GOOD, setup.topology, NM_PER_ANGSTROM * molecule.positions)
         summary = summarize(setup, Outcome(problem.exit_reason, problem, 0, None))
         write_json(folder / run_folder.SUMMARY, summary)
-        raise RunStopped(f"{problem.message}; check the structure, or try --no-minimize or another model")
+        raise RunStopped(problem.message)
     say(f"relaxed in {relaxed.steps} steps, largest force {relaxed.largest_force:.3f} eV/Å")
     if not relaxed.converged:
         say(f"warning: the relaxation did not reach {FMAX_EV_A} eV/Å; going on from where it stands")
@@ -193,8 +197,8 @@ def _watch(setup: Setup, say: Say) -> EquivarianceWatch | None:
     if not interval:
         return None
     say(
-        f"equivariance error every {interval} steps, {rotations} rotations: {100.0 * rotations / interval:.2g} % more "
-        "force calls"
+        f"equivariance error every {interval} steps, {rotations} rotations: {shown(100.0 * rotations / interval)} % "
+        "more force calls"
     )
     force = force_function(setup.steady, setup.choice.device)
     return EquivarianceWatch(setup.settings, force, setup.monitor.name_of)
@@ -206,7 +210,7 @@ def _finish(setup: Setup, outcome: Outcome, measured: dict[str, Any], say: Say) 
     summary = {**summarize(setup, outcome), **measured}
     write_json(folder / run_folder.SUMMARY, summary)
     if outcome.problem is not None:
-        where = f"step {summary['steps']} ({summary['time_ps']:.4g} ps)"
+        where = f"step {summary['steps']} ({shown(summary['time_ps'], 4)} ps)"
         if outcome.step <= setup.schedule.equilibrate:
             where = f"step {outcome.step} of the equilibration"
         raise RunStopped(f"{outcome.problem.message}, at {where}; last good frame in {folder / run_folder.LAST_GOOD}")
@@ -216,7 +220,7 @@ def _finish(setup: Setup, outcome: Outcome, measured: dict[str, Any], say: Say) 
     say(
         f"done: {summary['time_ps']:g} ps"
         + (f", mean temperature {temperature:.1f} K" if temperature is not None else "")
-        + (f", {pace:.3g} ns/day" if pace is not None else "")
+        + (f", {shown(pace)} ns/day" if pace is not None else "")
         + f"; files in {folder}"
     )
     for text in problems(summary):

@@ -10,6 +10,7 @@ import numpy as np
 import openmm
 from numpy.typing import NDArray
 
+from mdet_openmm.digits import shown
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import ForceOptions
@@ -93,7 +94,7 @@ def model_structures(
     tick()
     found, problem = [still.positions], ""
     if not still.converged:
-        problem = f"the relaxation ended with a force of {still.largest_force:.2g} eV/Å (it aims at {FMAX_EV_A:g})"
+        problem = f"the relaxation ended with a force of {shown(still.largest_force)} eV/Å (it aims at {FMAX_EV_A:g})"
     if count:
         system = make_system(atomic_masses(molecule))
         add_force(system, bind(model, molecule, ForceOptions(precision=precision, seed=seed)))
@@ -110,7 +111,7 @@ def model_structures(
             stretch = np.abs(pair_distances(x, bonds) - lengths).max(initial=0.0)
             if not (np.isfinite(x).all() and stretch <= BROKEN_BOND_A):
                 time = FIRST_FS + k * BETWEEN_FS
-                what = f"a bond broke ({stretch:.2g} Å off)" if np.isfinite(x).all() else "positions became NaN"
+                what = f"a bond broke ({shown(stretch)} Å off)" if np.isfinite(x).all() else "positions became NaN"
                 problem = f"{what} within {time:g} fs of dynamics at {temperature:g} K"
                 break
             found.append(x)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mdet_openmm.digits import shown, shown_with_error
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -22,12 +24,7 @@ class Estimate:
         """With the digits that the error leaves: ``-1.23 ± 0.04``."""
         if not self.count:
             return "–"
-        if not math.isfinite(self.error) or self.error == 0.0:
-            return f"{self.mean:.4g}"
-        digits = max(0, 1 - math.floor(math.log10(self.error)))
-        if digits > 6:
-            return f"{self.mean:.3g} ± {self.error:.1g}"
-        return f"{self.mean:.{digits}f} ± {self.error:.{digits}f}"
+        return shown_with_error(self.mean, self.error) if self.error > 0.0 else shown(self.mean, 4)
 
 
 def estimate(values: Iterable[float | None]) -> Estimate:

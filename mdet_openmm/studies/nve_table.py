@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mdet_openmm.digits import shown
 from mdet_openmm.studies.estimate import estimate
 from mdet_openmm.studies.nve_runs import NveResult
 from mdet_openmm.studies.table import Cell
@@ -66,5 +67,5 @@ def notes_of(results: Iterable[NveResult]) -> list[str]:
         if r.summary is None:
             notes.append(f"{where}: not run ({r.problem}).")
         elif r.summary["exit_reason"] != "completed":
-            notes.append(f"{where}: {r.summary['exit_reason']} after {r.summary['time_ps']:.4g} ps.")
+            notes.append(f"{where}: {r.summary['exit_reason']} after {shown(r.summary['time_ps'], 4)} ps.")
     return notes

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mdet_openmm.digits import shown
 from mdet_openmm.files import plain, write_file, write_json
 from mdet_openmm.studies.estimate import Estimate
 
@@ -64,7 +65,7 @@ def write_tables(
 def _text(cell: Cell) -> str:
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "–"
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+    return shown(cell, 4) if isinstance(cell, float) else str(cell)
 
 
 def _csv_cells(cell: Cell, two: bool) -> list[Any]:

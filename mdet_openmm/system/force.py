@@ -1,12 +1,10 @@
 """The force in an OpenMM System, through TorchForce or through PythonForce, with the same module."""
 
-import copy
 import importlib
 import logging
-import uuid
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 # Before OpenMM loads its plugins: openmmtorch's need libraries that come with torch.
@@ -20,8 +18,10 @@ from mdet_openmm.errors import InputError, was_interrupted
 from mdet_openmm.export.torchscript import MAKING, inline, once, run_plainly, script
 from mdet_openmm.interrupt import held_back
 from mdet_openmm.settings import one_of
-from mdet_openmm.system.cuda_graph import ForceCall, GraphedCall, wants_graph
+from mdet_openmm.system.compute import Origin, PythonCompute
+from mdet_openmm.system.cuda_graph import wants_graph
 from mdet_openmm.system.guards import guard_serialisation
+from mdet_openmm.system.placed import Placement, place
 from mdet_openmm.system.platform import in_double
 
 
@@ -40,73 +40,6 @@ def _load_torch_plugins() -> None:
 _load_torch_plugins()
 
 BACKENDS: Final = ("auto", "torch", "python")
-
-
-class PythonCompute:
-    """What a PythonForce calls: the module on a State's positions.
-
-    OpenMM turns any exception raised here into a bare OpenMMException, Ctrl-C included, so the first one is kept in
-    `error`; `original_errors` raises it again. OpenMM copies and serialises a PythonForce by pickling this, which
-    gives a name, not the weights: a copy calls this same object, and a System that is read in another process fails
-    with the reason when its force is asked for.
-
-    Parameters
-    ----------
-    module
-        As for `add_force`.
-    device
-        Where it computes.
-    cuda_graph
-        Capture its calls; the device must be a CUDA one.
-
-    Attributes
-    ----------
-    error
-        None, or the first exception of a call.
-    """
-
-    def __init__(self, module: torch.jit.ScriptModule, device: str = "cpu", cuda_graph: bool = False) -> None:
-        self._name = uuid.uuid4().hex
-        _COMPUTES[self._name] = self
-        self._has_energy = bool(getattr(module, "has_energy", True))
-        with MAKING:
-            # Frozen as TorchForce does it, in a copy: both backends then run the same graph.
-            self.module: ForceCall = torch.jit.freeze(copy.deepcopy(module).to(device).eval())
-        self.device = torch.device(device)
-        if cuda_graph:
-            self.module = GraphedCall(self.module, self.device)
-        self.error: BaseException | None = None
-
-    def __call__(self, state: Any) -> tuple[float, NDArray[np.float64]]:
-        """Energy in kJ/mol and forces (n, 3) in kJ/mol/nm."""
-        try:
-            positions = state.getPositions(asNumpy=True).value_in_unit(openmm.unit.nanometer)
-            energy, forces = self.module(torch.tensor(positions, dtype=torch.float64, device=self.device))
-            # to the host one after the other, which waits for the device: not for an energy that is always 0
-            return float(energy) if self._has_energy else 0.0, forces.cpu().numpy()
-        except BaseException as error:
-            if self.error is None:
-                self.error = error
-            raise
-
-    def __reduce__(self) -> Any:
-        """A name by which this process finds it again."""
-        return _compute_named, (self._name,)
-
-
-_COMPUTES: "weakref.WeakValueDictionary[str, PythonCompute]" = weakref.WeakValueDictionary()
-
-
-def _compute_named(name: str) -> Callable[[Any], Any]:
-    # not an error yet: OpenMM 8.6 dies of one that is raised while it reads a force
-    return _COMPUTES.get(name, _not_here)
-
-
-def _not_here(state: Any) -> Any:
-    raise InputError(
-        "the force of a model is stored with its System by name only, for copies in the process that made it; "
-        "make the System anew and put the force in with add_force"
-    )
 
 
 @contextmanager
@@ -159,6 +92,9 @@ def add_force(
     backend: str = "auto",
     device: str = "cpu",
     cuda_graph: bool | None = None,
+    *,
+    placement: Placement | None = None,
+    origin: Origin | None = None,
 ) -> Any:
     """Put the force of a bound module into a System.
 
@@ -176,6 +112,10 @@ def add_force(
         Capture the force calls in a CUDA graph, where the device is one of CUDA. None: the python backend does it for
         small molecules (`mdet_openmm.system.cuda_graph`); TorchForce, which ends the run where a capture fails, does
         not.
+    placement
+        Which particles are the module's atoms, where they are not all, and how it is made whole in a periodic box.
+    origin
+        Where the module comes from, so that a System with a PythonForce can be read in another process.
 
     Returns
     -------
@@ -190,24 +130,30 @@ def add_force(
     """
     chosen, _ = choose_backend(backend, "CUDA" if torch.device(device).type == "cuda" else "Reference")
     bound = getattr(getattr(module, "network", None), "n_atoms", None)
-    if bound not in (None, system.getNumParticles()):
-        raise InputError(
-            f"the force is bound to {bound} atoms, but the system has {system.getNumParticles()} particles"
-        )
+    atoms = placement.atoms if placement is not None else None
+    there = system.getNumParticles() if atoms is None else len(atoms)
+    if bound not in (None, there):
+        raise InputError(f"the force is bound to {bound} atoms, but the system has {there} particles for it")
+    periodic = placement is not None and placement.parents is not None
     run_plainly()
     with MAKING:
         if chosen == "torch":
             with held_back():  # it writes the module into a buffer
-                force = _openmmtorch().TorchForce(inline(module))
+                force = _openmmtorch().TorchForce(inline(place(module, placement)))
             force.setOutputsForces(True)
             if cuda_graph and torch.device(device).type == "cuda":
                 force.setProperty("useCUDAGraphs", "true")
             guard_serialisation()
         else:
-            graphed = wants_graph(cuda_graph, module, system.getNumParticles(), device)
-            callback = PythonCompute(inline(module), device, graphed)
+            # OpenMM hands over the positions of these atoms alone, in whatever box
+            inner = place(module, replace(placement, atoms=None)) if placement is not None and periodic else module
+            graphed = wants_graph(cuda_graph, module, there, device) and not periodic
+            callback = PythonCompute(inline(inner), device, graphed, periodic, origin)
             force = openmm.PythonForce(callback)
+            if atoms is not None:
+                force.setParticles(list(atoms))
             force.callback = callback
+        force.setUsesPeriodicBoundaryConditions(periodic)
     system.addForce(force)
     return force
 

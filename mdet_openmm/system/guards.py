@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 # Before OpenMM loads its plugins: openmmtorch's need libraries that come with torch.
@@ -11,7 +11,6 @@ import openmm
 from openmm import app
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.system.platform import PlatformChoice
 
 _NO_MINIMIZER: Final = (
     "minimizeEnergy needs an energy and this model has none (it would silently do nothing); "
@@ -25,6 +24,10 @@ _NO_COPY: Final = (
 _NOT_THE_GRADIENT: Final = (
     "the forces come straight from the network and are not the gradient of the energy that it also gives: "
     "minimizeEnergy may end early, and the total energy is not conserved"
+)
+_NO_COLUMN: Final = (
+    "the model has no energy, so that the potential energy is written as 0 and the total energy is the kinetic one; "
+    "leave these columns out of the StateDataReporter"
 )
 # These compare energies to accept a move or to weight a state.
 _NEEDS_ENERGY: Final = ("Barostat", "ATMForce")
@@ -46,9 +49,14 @@ def check_system(system: Any, has_energy: bool) -> None:
         For a Monte Carlo barostat and for an ATMForce: with an energy that is always 0 they accept moves that they
         should refuse, without a sign.
     """
+    check_system_of(system.getForces(), has_energy)
+
+
+def check_system_of(forces: Iterable[Any], has_energy: bool) -> None:
+    """As `check_system`, of these forces."""
     if has_energy:
         return
-    for force in system.getForces():
+    for force in forces:
         kind = type(force).__name__
         if any(word in kind for word in _NEEDS_ENERGY):
             raise InputError(
@@ -56,52 +64,62 @@ def check_system(system: Any, has_energy: bool) -> None:
             )
 
 
-class DirectForceSimulation(app.Simulation):
-    """A Simulation for a force without an energy: it refuses to minimise an energy that is not there."""
-
-    def minimizeEnergy(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse, with the reason.
-
-        Raises
-        ------
-        InputError
-            Always.
-        """
-        raise InputError(_NO_MINIMIZER)
+NO_ENERGY: Final = " (forces without an energy)"
+NOT_GRADIENT: Final = " (forces that are not the gradient of its energy)"
+"""At the end of the name of a force, where OpenMM keeps it through copies and in a Context."""
 
 
-def make_simulation(
-    topology: Any, system: Any, integrator: Any, choice: PlatformChoice, has_energy: bool, conservative: bool = False
-) -> app.Simulation:
-    """Make the Simulation, after checking that nothing in it needs an energy that the model does not have.
+def name_of_force(model: str, has_energy: bool, conservative: bool) -> str:
+    """Such as ``MDET mdet-so3lr-small (forces without an energy)``: what `guard_energies` goes by."""
+    return f"MDET {model}" + ("" if conservative else NOT_GRADIENT if has_energy else NO_ENERGY)
 
-    Parameters
-    ----------
-    topology, system, integrator
-        OpenMM's.
-    choice
-        From `choose_platform`.
-    has_energy
-        Whether the model predicts an energy.
-    conservative
-        Whether the forces are the gradient of that energy (``module.conservative``); if they are not, a warning says
-        so once.
 
-    Returns
-    -------
-    openmm.app.Simulation
-        Whose `minimizeEnergy` raises InputError if there is no energy.
+def _named(system: Any, ending: str) -> bool:
+    return any(force.getName().endswith(ending) for force in system.getForces())
 
-    Raises
-    ------
-    InputError
-        See `check_system`.
+
+@functools.cache
+def guard_energies() -> None:
+    """Refuse, or warn of, what needs an energy in any System that holds one of our forces without one.
+
+    OpenMM would do these without a sign of trouble: minimise a constant, accept every move of a barostat, print a total
+    energy that is the kinetic one. The three places through which they pass are wrapped, and do what they did for all
+    other Systems: ``LocalEnergyMinimizer.minimize``, ``System.addForce`` and ``StateDataReporter.report``. Called when
+    the first of our forces is added by `mdet_openmm.add_force`.
     """
-    check_system(system, has_energy)
-    if has_energy and not conservative:
-        warnings.warn(_NOT_THE_GRADIENT, stacklevel=2)
-    kind = app.Simulation if has_energy else DirectForceSimulation
-    return kind(topology, system, integrator, choice.platform, choice.properties)
+    minimize, add, report = openmm.LocalEnergyMinimizer.minimize, openmm.System.addForce, app.StateDataReporter.report
+
+    @functools.wraps(minimize)
+    def checked_minimize(context: Any, *args: Any, **kwargs: Any) -> Any:
+        system = context.getSystem()
+        if _named(system, NO_ENERGY):
+            raise InputError(_NO_MINIMIZER)
+        if _named(system, NOT_GRADIENT):
+            warnings.warn(_NOT_THE_GRADIENT, stacklevel=3)
+        return minimize(context, *args, **kwargs)
+
+    @functools.wraps(add)
+    def checked_add(system: Any, force: Any) -> Any:
+        if any(word in type(force).__name__ for word in _NEEDS_ENERGY):
+            check_system_of([force], not _named(system, NO_ENERGY))
+        elif force.getName().endswith(NO_ENERGY):
+            check_system(system, False)
+        return add(system, force)
+
+    @functools.wraps(report)
+    def checked_report(self: Any, simulation: Any, state: Any) -> Any:
+        if not getattr(self, "_mdet_checked", False):
+            self._mdet_checked = True
+            asked = self._potentialEnergy or self._totalEnergy
+            if asked and _named(simulation.system, NO_ENERGY):
+                warnings.warn(_NO_COLUMN, stacklevel=2)
+            elif self._totalEnergy and _named(simulation.system, NOT_GRADIENT):
+                warnings.warn(_NOT_THE_GRADIENT, stacklevel=2)
+        return report(self, simulation, state)
+
+    openmm.LocalEnergyMinimizer.minimize = staticmethod(checked_minimize)
+    openmm.System.addForce = checked_add
+    app.StateDataReporter.report = checked_report
 
 
 def _holds_torch_force(thing: Any) -> bool:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ase.data import chemical_symbols
@@ -11,8 +11,9 @@ from ase.data import chemical_symbols
 import mdet_openmm
 from mdet_openmm.analysis.contents import formula_of
 from mdet_openmm.analysis.depiction import draw_molecule
-from mdet_openmm.analysis.page import Card, Page, Plot, Table, Verdict
-from mdet_openmm.analysis.style import as_inline_svg, drawing
+from mdet_openmm.analysis.page import Card, Page, Plot, Table, Verdict, layout
+from mdet_openmm.analysis.style import HALF, WIDE, as_inline_svg, drawing
+from mdet_openmm.digits import shown, shown_with_error
 from mdet_openmm.export.standing import sentences
 from mdet_openmm.measure.field import KJ_NM_PER_MEV_A
 from mdet_openmm.molecules.bonds import find_bonds
@@ -114,9 +115,11 @@ def make_page(study: Study, verdicts: Sequence[Verdict]) -> Page:
         ("structures", str(len(study.structures.positions))),
         ("seed", str(s.seed)),
     ]
+    planned = list(_figures(study))
     with drawing():
         plots = [
-            Plot(title, caption, as_inline_svg(figure, title), wide) for title, caption, figure, wide in _figures(study)
+            Plot(title, caption, as_inline_svg(make(WIDE if wide else HALF), title), wide)
+            for (title, caption, make, _), wide in zip(planned, layout([own for *_, own in planned]), strict=True)
         ]
     return Page(
         title=formula_of(molecule.atomic_numbers, molecule.charge),
@@ -138,72 +141,94 @@ def make_page(study: Study, verdicts: Sequence[Verdict]) -> Page:
 def _cards(study: Study) -> list[Card]:
     one = study.frames[1]
     cards = [
-        Card("E_eq, 1 frame", f"{one.raw:.3f}", "kcal/mol/Å", f"raw; {one.used:.3f} ± {one.error:.3f} as used"),
-        Card("heating, 1 frame", f"{one.heating.worst:.2g}", "K", "of the hottest element"),
-        Card("net force", f"{study.net_force / KJ_NM_PER_KCAL_A:.2g}", "kcal/mol/Å", "rms, before it is removed"),
-        Card("net torque", f"{10 * study.net_torque / KJ_NM_PER_KCAL_A:.2g}", "kcal/mol", "rms, before it is removed"),
-        Card("rms force", f"{study.rms_force / KJ_NM_PER_KCAL_A:.3g}", "kcal/mol/Å", "of a component"),
+        Card("E_eq, 1 frame", shown(one.raw), "kcal/mol/Å", f"raw; {shown_with_error(one.used, one.error)} as used"),
+        Card("heating, 1 frame", shown(one.heating.worst), "K", "of the hottest element"),
+        Card("net force", shown(study.net_force / KJ_NM_PER_KCAL_A), "kcal/mol/Å", "rms, before it is removed"),
+        Card("net torque", shown(10 * study.net_torque / KJ_NM_PER_KCAL_A), "kcal/mol", "rms, before it is removed"),
+        Card("rms force", shown(study.rms_force / KJ_NM_PER_KCAL_A), "kcal/mol/Å", "of a component"),
     ]
     if not isinstance(study.force_error, str):
         error = study.force_error
-        share = f"{100 * error.relative:.2g} % of the forces of {error.teacher}"
-        cards.insert(0, Card("force MAE", f"{error.mae:.3g}", "meV/Å", share))
+        share = f"{shown(100 * error.relative)} % of the forces of {error.teacher}"
+        cards.insert(0, Card("force MAE", shown(error.mae), "meV/Å", share))
     if study.lambdas:
         used, raw = study.lambdas["used"], study.lambdas["raw"]
-        cards.insert(1, Card("λ", _lambda(used), "", f"as used; raw {_lambda(raw)}; {used.method}"))
+        cards.insert(1, Card("λ", shown(used.value), "", f"as used; raw {_lambda(raw)}; {used.method}"))
     return cards
 
 
 def _lambda(result: LambdaResult) -> str:
-    return f"{result.value:.4f}" + (f" ± {result.error:.4f}" if result.error else "")
+    return shown_with_error(result.value, result.error)
 
 
-def _figures(study: Study) -> Iterator[tuple[str, str, "Figure", bool]]:
+def _figures(study: Study) -> Iterator[tuple[str, str, Callable[[float], "Figure"], bool]]:
+    rows = study.frames
     yield (
         "E_eq",
-        "Mean distance of the forces, turned back, from their mean over orientations (three standard errors). As used: "
-        "net force and net torque removed, as in a run. Dashed: the model's held-out structures, raw, one frame.",
-        figures.frames_figure(study),
+        f"{_eq(study, 1)} with one orientation, {_eq(study, 12)} with 12, {_eq(study, 60)} with 60: mean distance of "
+        "the forces, turned back, from their mean over orientations (bars: three standard errors). As used: net force "
+        "and net torque removed, as in a run. Dashed: the model's held-out structures, raw, one orientation.",
+        lambda width: figures.frames_figure(study, width),
         False,
     )
+    hottest = max(rows[1].heating.langevin, key=lambda element: rows[1].heating.langevin[element])
     yield (
         "Heating by random rotations",
-        f"How much hotter each element would be under friction {study.settings.friction:g}/ps at "
-        f"{study.settings.timestep:g} fs if it shared its heat with no other; dashed: 1 % of the temperature.",
-        figures.heating_figure(study),
+        f"{hottest} is heated most: {shown(rows[1].heating.worst)} K with one orientation. Each element under friction "
+        f"{study.settings.friction:g}/ps at {study.settings.timestep:g} fs, if it shared its heat with no other; "
+        f"dashed: 1 % of the temperature, {shown(heating_budget(study))} K.",
+        lambda width: figures.heating_figure(study, width),
         False,
     )
+    test = study.symmetry[study.settings.precision]
+    worst = int(test.magnitude_variance.argmax())
     yield (
         "600-cell test",
-        "Over the 60 rotations of the icosahedral group: standard deviation of the size of each atom's force, and mean "
-        "angle to its mean direction. Where the precisions lie on each other, rounding is not the cause.",
-        figures.symmetry_figure(study),
+        "Over the 60 rotations of the icosahedral group: standard deviation of the size of each atom's force (largest "
+        f"{shown(float(test.magnitude_variance[worst]) ** 0.5 / KJ_NM_PER_KCAL_A)} kcal/mol/Å, on "
+        f"{chemical_symbols[study.molecule.atomic_numbers[worst]]}{worst + 1}), and mean angle to its mean direction "
+        f"(largest {shown(float(test.angle.max()))}°). {_rounding(study)}",
+        lambda width: figures.symmetry_figure(study),
         True,
     )
     if study.lambdas:
         yield (
             "λ",
-            "Antisymmetric part of the force's derivatives, structure by structure: 0 for forces with an energy.",
-            figures.lambda_figure(study),
+            f"Antisymmetric part of the force's derivatives, structure by structure: {_lambda(study.lambdas['used'])} "
+            f"in the mean as used, {_lambda(study.lambdas['raw'])} as the network gives it; 0 for forces with an "
+            "energy.",
+            lambda width: figures.lambda_figure(study, width),
             False,
         )
     if study.loops:
+        largest = max(study.loops, key=lambda loop: loop.radius)
         yield (
             "Work around closed loops",
-            "Circles in random planes of configuration space about the first structure; zero if there is an energy. "
-            f"k_B T is {BOLTZMANN_KJ_PER_MOL_K * study.settings.temperature:.2f} kJ/mol.",
-            figures.loop_figure(study),
+            f"Rms {shown(float(largest.work.square().mean().sqrt()))} kJ/mol around circles of "
+            f"{1e3 * largest.radius:g} pm per atom, in random planes of configuration space about the first structure; "
+            "zero if there is an energy. Dashed: k_B T, "
+            f"{shown(BOLTZMANN_KJ_PER_MOL_K * study.settings.temperature)} kJ/mol.",
+            lambda width: figures.loop_figure(study, width),
             False,
         )
+
+
+def _eq(study: Study, frames: int) -> str:
+    return f"{shown(study.frames[frames].used)} kcal/mol/Å"
+
+
+def _rounding(study: Study) -> str:
+    parts = ", ".join(f"{p} {shown(t.rounding / KJ_NM_PER_KCAL_A, 2)}" for p, t in study.symmetry.items())
+    return f"Rms difference from fp64 in kcal/mol/Å: {parts}."
 
 
 def _frames_table(study: Study) -> Table:
     rows = []
     for frames, row in study.frames.items():
         time = noise_time(study, frames)
-        numbers = [f"{row.used:.4f} ± {row.error:.4f}", f"{row.raw:.4f}", f"{row.heating.worst:.3g}"]
-        numbers += [f"{row.heating.langevin_mean:.3g}", f"{row.heating.nve_mean:.3g}"]
-        rows.append([str(frames), str(row.samples), *numbers, f"{time:.3g}" if math.isfinite(time) else "–"])
+        numbers = [row.raw, row.heating.worst, row.heating.langevin_mean, row.heating.nve_mean]
+        cells = [shown_with_error(row.used, row.error), *map(shown, numbers)]
+        rows.append([str(frames), str(row.samples), *cells, shown(time if math.isfinite(time) else None)])
     header = ["frames", "rotations", "E_eq / kcal/mol/Å", "raw", "hottest element / K", "molecule / K"]
     header += ["NVE / K/ps", "10 % after / ps"]
     return Table("Frames", header, rows, "Heating as used: under friction, and at constant energy without springs.")
@@ -214,8 +239,8 @@ def _noise_table(study: Study) -> Table:
     header = ["frames"] + [f"σ {e} / meV/Å" for e in elements] + [f"ΔT {e} / K" for e in elements]
     rows = [
         [str(frames)]
-        + [f"{row.heating.sigma[e] / KJ_NM_PER_MEV_A:.3g}" for e in elements]
-        + [f"{row.heating.langevin[e]:.3g}" for e in elements]
+        + [shown(row.heating.sigma[e] / KJ_NM_PER_MEV_A) for e in elements]
+        + [shown(row.heating.langevin[e]) for e in elements]
         for frames, row in study.frames.items()
     ]
     return Table("Noise by element", header, rows, "Rms over rotations of one Cartesian component, as used.")
@@ -230,11 +255,9 @@ def _symmetry_table(study: Study) -> Table:
         cells = [f"{chemical_symbols[z]}{k + 1}"]
         for test in study.symmetry.values():
             variance = float(test.magnitude_variance[k]) / KJ_NM_PER_KCAL_A**2
-            cells += [f"{variance:.4g}", f"{float(test.angle[k]):.4g}"]
+            cells += [shown(variance, 4), shown(float(test.angle[k]), 4)]
         rows.append(cells)
-    differences = ", ".join(f"{p} {t.rounding / KJ_NM_PER_KCAL_A:.2g}" for p, t in study.symmetry.items())
-    caption = f"Variances in (kcal/mol/Å)². Rms difference from fp64 in kcal/mol/Å: {differences}."
-    return Table("600-cell test", header, rows, caption, folded=True)
+    return Table("600-cell test", header, rows, f"Variances in (kcal/mol/Å)². {_rounding(study)}", folded=True)
 
 
 def _loop_table(study: Study) -> list[Table]:
@@ -242,10 +265,9 @@ def _loop_table(study: Study) -> list[Table]:
         return []
     rows = [
         [
-            f"{1e3 * loop.radius:g}",
-            f"{float(loop.work.square().mean().sqrt()):.3g}",
-            f"{float(loop.predicted.square().mean().sqrt()):.3g}",
-            f"{float((loop.work - loop.predicted).square().mean().sqrt()):.2g}",
+            shown(1e3 * loop.radius),
+            *(shown(float(each.square().mean().sqrt())) for each in (loop.work, loop.predicted)),
+            shown(float((loop.work - loop.predicted).square().mean().sqrt()), 2),
         ]
         for loop in study.loops
     ]

@@ -4,6 +4,7 @@ import math
 from typing import Final
 
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, WARN, Verdict
+from mdet_openmm.digits import shown, shown_with_error
 from mdet_openmm.measure.familiarity import KNOWN, RAISED, familiarity
 from mdet_openmm.measure.field import KJ_NM_PER_MEV_A
 from mdet_openmm.simulation.frames import BUDGET_OF_TEMPERATURE, cheapest
@@ -77,8 +78,8 @@ def _forces(study: Study) -> Verdict:
         return Verdict(NEUTRAL, f"Nobody has checked whether the forces are right: {error}.")
     number = error.worst_atom + 1
     text = (
-        f"Forces: {error.mae:.3g} meV/Å from those of {error.teacher} in the mean, {100 * error.relative:.2g} % of "
-        f"their size, most on atom {number}"
+        f"Forces: {shown(error.mae)} meV/Å from those of {error.teacher} in the mean, "
+        f"{shown(100 * error.relative, 2)} % of their size, most on atom {number}"
     ) + (f"; no answer of the teacher on {error.failures} of the structures" if error.failures else "")
     if error.relative <= FORCE_ERROR_RAISED:
         return Verdict(GOOD, f"{text}.")
@@ -101,17 +102,17 @@ def _nvt(study: Study, trouble: bool) -> Verdict:
     heating = {frames: row.heating.worst for frames, row in study.frames.items()}
     frames, within = cheapest(heating, budget)
     hottest = max(study.frames[frames].heating.langevin.items(), key=lambda item: item[1])
-    heat = f"random rotations heat {hottest[0]} by {hottest[1]:.2g} K (budget {budget:.2g} K, 1 %)"
+    heat = f"random rotations heat {hottest[0]} by {shown(hottest[1])} K (budget {shown(budget)} K, 1 %)"
     if within:
-        others = "" if frames == 1 else f"; with 1 frame it would be {heating[1]:.2g} K"
+        others = "" if frames == 1 else f"; with 1 frame it would be {shown(heating[1])} K"
         state, curl = _curl_in_a_bath(study)
         return Verdict(state, f"Fit for NVT {_settings(study)} with --frames {frames}: {heat}{others}{curl}.")
     factor = heating[frames] / budget
     return Verdict(
         BAD,
         f"Not fit for NVT {_settings(study)}: even with --frames {frames} {heat}. A friction of "
-        f"{study.settings.friction * factor:.2g}/ps or a time step of {study.settings.timestep / factor:.2g} fs would "
-        "bring it down; training on such molecules is the cure.",
+        f"{shown(study.settings.friction * factor, 2)}/ps or a time step of "
+        f"{shown(study.settings.timestep / factor, 2)} fs would bring it down; training on such molecules is the cure.",
     )
 
 
@@ -120,10 +121,13 @@ def _curl_in_a_bath(study: Study) -> tuple[str, str]:
     if rise is None:
         return GOOD, ""
     if rise <= limit:
-        return GOOD, f"; the curl adds some {float(f'{rise:.1g}'):g} K, whatever the frames"
-    much = f"adds some {float(f'{rise:.1g}'):g} K" if rise < math.inf else "outruns the bath"
+        return GOOD, f"; the curl adds some {shown(rise, 1)} K, whatever the frames"
+    much = f"adds some {shown(rise, 1)} K" if rise < math.inf else "outruns the bath"
     friction = study.pumping_rate * (1.0 + 1.0 / CURL_RISE) if study.pumping_rate else 0.0
-    return WARN, f"; but the curl {much} by the estimate, whatever the frames: use --friction {friction:.2g} or more"
+    return (
+        WARN,
+        f"; but the curl {much} by the estimate, whatever the frames: use --friction {shown(friction, 2)} or more",
+    )
 
 
 def _nve(study: Study, trouble: bool) -> Verdict:
@@ -154,7 +158,7 @@ def _nve(study: Study, trouble: bool) -> Verdict:
 def _time(picoseconds: float) -> str:
     if picoseconds >= 1e6:
         return "more than 1 µs"
-    return f"{picoseconds / 1000:.2g} ns" if picoseconds >= 1000 else f"{picoseconds:.2g} ps"
+    return f"{shown(picoseconds / 1000, 2)} ns" if picoseconds >= 1000 else f"{shown(picoseconds, 2)} ps"
 
 
 def _precision(study: Study) -> Verdict:
@@ -164,8 +168,8 @@ def _precision(study: Study) -> Verdict:
     advice = "--precision mixed does" if parts["mixed"] <= ROUNDING_PART else "use --precision double"
     return Verdict(
         state,
-        f"Precision: rounding changes forces by {parts['mixed']:.1g} (mixed) and {parts['fp32']:.1g} (all in fp32) of "
-        f"the noise of rotations, {noise / KJ_NM_PER_MEV_A:.2g} meV/Å; {advice}.",
+        f"Precision: rounding changes forces by {shown(parts['mixed'], 1)} (mixed) and {shown(parts['fp32'], 1)} (all "
+        f"in fp32) of the noise of rotations, {shown(noise / KJ_NM_PER_MEV_A)} meV/Å; {advice}.",
     )
 
 
@@ -181,9 +185,9 @@ def _dynamics(study: Study) -> Verdict:
 def _equivariance(study: Study) -> Verdict:
     own, training = study.frames[1].raw, study.training_e_eq
     if training is None:
-        return Verdict(NEUTRAL, f"E_eq {own:.3g} kcal/mol/Å; the model does not tell what it was in training.")
+        return Verdict(NEUTRAL, f"E_eq {shown(own)} kcal/mol/Å; the model does not tell what it was in training.")
     ratio = own / training
-    text = f"E_eq {own:.3g} kcal/mol/Å is {ratio:.2g} times the {training:.3g} of the training's molecules"
+    text = f"E_eq {shown(own)} kcal/mol/Å is {shown(ratio)} times the {shown(training)} of the training's molecules"
     state = familiarity(own, training)
     if state == KNOWN:
         return Verdict(GOOD, f"{text}: as on molecules that it knows.")
@@ -196,8 +200,7 @@ def _lambda(study: Study) -> Verdict:
     if not study.lambdas:
         return Verdict(NEUTRAL, "λ was not measured: the derivatives do not fit into memory.")
     used = study.lambdas["used"]
-    error = f" ± {used.error:.1g}" if used.error else ""
-    text = f"λ {used.value:.2g}{error} (0: an energy; 0.71: a random matrix)"
+    text = f"λ {shown_with_error(used.value, used.error)} (0: an energy; 0.71: a random matrix)"
     if used.value <= LAMBDA_RAISED:
         return Verdict(GOOD, f"{text}: nearly conservative.")
     return Verdict(

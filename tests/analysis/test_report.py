@@ -12,7 +12,6 @@ import pytest
 from fake_run import ETHANOL, ETHANOL_NUMBERS, harmonic_ethanol, write_run
 
 from mdet_openmm.analysis.contents import formula_of
-from mdet_openmm.analysis.page import Plot, _widths
 from mdet_openmm.analysis.reference import read_reference
 from mdet_openmm.analysis.report import analyze, run_analysis
 from mdet_openmm.analysis.settings import AnalyzeSettings
@@ -218,11 +217,6 @@ def test_formula():
     assert formula_of(np.array(ETHANOL_NUMBERS), 0) == "C₂H₆O"
     assert formula_of(np.array([7, 1, 1, 1, 1]), 1) == "H₄N⁺"
     assert formula_of(np.array([16, 8, 8, 8, 8]), -2) == "O₄S²⁻"
-
-
-def test_a_figure_left_over_gets_the_width():
-    half, wide = Plot("", "", None), Plot("", "", None, wide=True)
-    assert _widths([half, half, wide, half, wide]) == ["half", "half", "wide", "wide alone", "wide"]
 
 
 def drop(name: str):

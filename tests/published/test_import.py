@@ -323,6 +323,7 @@ def test_bad_checkpoints_are_refused_in_one_line(
         ({"distance_embed_type": "bessel"}, "distance_embed_type 'bessel'"),
         ({"target_heads": ["forces", "energy"]}, r"lacks 'heads.energy.…'"),
         ({"activation": "tanh"}, "known are gelu and relu"),
+        ({"cutoff": 9.0, "envelope_p": 5}, "third version"),
     ],
 )
 def test_a_configuration_of_other_weights_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
@@ -330,6 +331,14 @@ def test_a_configuration_of_other_weights_is_refused(tmp_path: Path, change: dic
     with pytest.raises(InputError) as caught:
         imported(run)
     assert says in str(caught.value)
+
+
+def test_the_third_version_is_recognised_before_anything_is_downloaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mdet_openmm.published.importing.download", lambda *_: pytest.fail("downloads"))
+    assert main(["import", "hf://mx-e/md-et-v3/qcml-s2", "--out", str(tmp_path / "model")]) == 2
+    assert "third version" in capsys.readouterr().err and not (tmp_path / "model").exists()
 
 
 def test_bad_sources_and_targets(tmp_path: Path) -> None:

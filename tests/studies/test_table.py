@@ -29,7 +29,7 @@ def test_the_error_is_the_standard_error_of_the_mean() -> None:
         (Estimate(-123.4, 17.0, 3), "-123 ± 17"),
         (Estimate(0.5, math.nan, 1), "0.5"),
         (Estimate(math.nan, math.nan, 0), "–"),
-        (Estimate(1e-9, 2e-10, 3), "1e-09 ± 2e-10"),
+        (Estimate(1e-9, 2e-10, 3), "1 × 10⁻⁹ ± 2 × 10⁻¹⁰"),
     ],
 )
 def test_an_estimate_has_the_digits_that_its_error_leaves(value: Estimate, text: str) -> None:

@@ -11,8 +11,7 @@ from openmm import app
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.system.force import make_system
-from mdet_openmm.system.guards import check_system, make_simulation
-from mdet_openmm.system.platform import choose_platform
+from mdet_openmm.system.guards import check_system, guard_energies, name_of_force
 
 NEEDS_GUARD = tuple(int(p) for p in openmm.Platform.getOpenMMVersion().split(".")[:2]) >= (8, 6)
 
@@ -139,13 +138,17 @@ def test_copies_of_a_python_force_work_without_the_weights_and_only_in_the_proce
 
 
 def simulation(has_energy: bool, *forces) -> app.Simulation:
+    guard_energies()
     system = make_system([1.0])
-    for force in forces:
+    ours = spring()
+    ours.setName(name_of_force("model", has_energy, conservative=has_energy))
+    for force in (ours, *forces):
         system.addForce(force)
     topology = app.Topology()
     residue = topology.addResidue("X", topology.addChain())
     topology.addAtom("H", app.Element.getBySymbol("H"), residue)
-    made = make_simulation(topology, system, openmm.VerletIntegrator(0.001), choose_platform("Reference"), has_energy)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    made = app.Simulation(topology, system, openmm.VerletIntegrator(0.001), platform)
     made.context.setPositions([openmm.Vec3(1, 0, 0)])
     return made
 
@@ -161,7 +164,7 @@ def test_minimize_energy_is_refused_without_an_energy_and_works_with_one():
         simulation(False).minimizeEnergy()
     with pytest.raises(InputError):
         simulation(False).minimizeEnergy(10.0, maxIterations=5)
-    made = simulation(True, spring())
+    made = simulation(True)
     made.minimizeEnergy()
     assert abs(made.context.getState(positions=True).getPositions()[0][0]._value) < 0.1
 
