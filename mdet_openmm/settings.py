@@ -268,7 +268,7 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in mapping:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.7)
             known = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(fields))}"
             raise InputError(f"{where}: unknown setting '{key}'; {known}")
     for name, field in fields.items():
