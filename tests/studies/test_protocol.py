@@ -130,8 +130,8 @@ def test_restart_goes_on_in_the_middle_of_a_piece(
 
 @pytest.mark.slow
 def test_two_processes_give_the_scores_of_one(tmp_path: Path, model: Path, reference: Path) -> None:
-    serial = benchmark(cold(model, tmp_path / "serial"), [reference])
-    parallel = benchmark(cold(model, tmp_path / "parallel", workers=2), [reference])
+    serial = benchmark(cold(model, tmp_path / "serial", time=0.02), [reference])
+    parallel = benchmark(cold(model, tmp_path / "parallel", workers=2, time=0.02), [reference])
     assert [r.score for r in serial] == [r.score for r in parallel]
     assert serial[0].score != serial[1].score
 
