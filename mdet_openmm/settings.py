@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import difflib
 import math
 import numbers
 import operator
@@ -295,7 +296,9 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in mapping:
         if key not in fields:
-            raise InputError(f"{where}: unknown setting '{key}'; known are {', '.join(sorted(fields))}")
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.7)
+            known = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(fields))}"
+            raise InputError(f"{where}: unknown setting '{key}'; {known}")
     for name, field in fields.items():
         if name not in mapping and field.default is field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: setting '{name}' is missing")
@@ -330,7 +333,21 @@ def read_settings(path: Path, cls: type[T]) -> T:
     InputError
         If the file is missing, is not YAML, or does not fit the class.
     """
-    return from_mapping(cls, read_yaml(path), str(path))
+    return from_mapping(cls, read_mapping(path), str(path))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that is a mapping.
+
+    Raises
+    ------
+    InputError
+        If it is missing, is not YAML, or is something else.
+    """
+    mapping = read_yaml(path)
+    if not isinstance(mapping, dict):
+        raise InputError(f"{path}: expected a mapping of settings, got {type(mapping).__name__}")
+    return mapping
 
 
 def read_yaml(path: Path) -> Any:
@@ -343,11 +360,12 @@ def read_yaml(path: Path) -> Any:
     """
     import yaml
 
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the configuration {path}: {error}") from None
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of the 99th of some month
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None

@@ -35,12 +35,12 @@ _PACKED_CHUNK = 65536
 """Rows that are compressed together. More pack better, and so many of 12 bytes still fit HDF5's cache of 1 MiB, so that
 whoever reads or appends one frame after the other does not unpack a chunk again and again."""
 
-_ATOMS: dict[str, tuple[str, tuple[int, ...], str]] = {
+ATOM_COLUMNS: dict[str, tuple[str, tuple[int, ...], str]] = {
     "atomic_numbers": ("u1", (), "1"),
     "positions": ("f4", (3,), "Å"),
     "forces": ("f4", (3,), "eV/Å"),
 }
-_FRAMES: dict[str, tuple[str, tuple[int, ...], str]] = {
+FRAME_COLUMNS: dict[str, tuple[str, tuple[int, ...], str]] = {
     "energy": ("f8", (), "eV"),
     "dipole": ("f4", (3,), "e·Å"),
     "temperature": ("f4", (), "K"),
@@ -170,7 +170,7 @@ def write_dataset(
         frames.attrs["kinds"] = list(KINDS)
         atoms = file.create_group("atoms")
         columns = {}
-        for group, table, chunk in ((atoms, _ATOMS, atom_chunk), (frames, _FRAMES, frame_chunk)):
+        for group, table, chunk in ((atoms, ATOM_COLUMNS, atom_chunk), (frames, FRAME_COLUMNS, frame_chunk)):
             for name, (dtype, shape, unit) in table.items():
                 columns[name] = group.create_dataset(
                     name, (0, *shape), dtype=dtype, maxshape=(None, *shape), chunks=(chunk, *shape), **packed

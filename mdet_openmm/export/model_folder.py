@@ -167,6 +167,9 @@ def load_model(name_or_path: str | Path) -> Model:
             contents[name] = content
     config = _mapping(contents["config.yaml"], folder / "config.yaml")
     metrics = _mapping(contents["metrics.json"], folder / "metrics.json")
+    training = config.get("training", {})
+    if not isinstance(training, dict) or not isinstance(training.get("trained_on", {}), dict):
+        raise InputError(f"{folder / 'config.yaml'}: 'training' and its 'trained_on' must be mappings")
     network = _build(config.get("network"), contents["weights.safetensors"], folder)
     return Model(
         name=folder.name,
@@ -176,7 +179,7 @@ def load_model(name_or_path: str | Path) -> Model:
         has_energy=bool(network.has_energy),
         sha256=manifest["files"]["weights.safetensors"],
         metadata={
-            "training": config.get("training", {}),
+            "training": training,
             "metrics": metrics,
             "package_version": manifest.get("package_version"),
         },

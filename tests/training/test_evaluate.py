@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,14 @@ from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.card import LONGEST, WORST, group_table, metrics_table
-from mdet_openmm.training.evaluate import evaluate, force_jacobian, random_rotations, rotated_forces
+from mdet_openmm.training.evaluate import (
+    PROBES,
+    _lambda,
+    evaluate,
+    force_jacobian,
+    random_rotations,
+    rotated_forces,
+)
 
 
 class Analytic(nn.Module):
@@ -140,3 +148,16 @@ def test_a_card_of_many_molecules_groups_them() -> None:
     assert found["37 and more atoms"][:2] == ["1", "50.0"] and found["charge -1"][:2] == ["1", "20.0"]
     assert found["pairs"][:2] == ["1", "40.0"] and found["written down by name"][:2] == ["1", "30.0"]
     assert found["esters"][0] == found["carboxylates"][0] == found["alcohols"][0] == found["hydrocarbons"][0] == "1"
+
+
+def test_lambda_of_a_larger_molecule_by_probes_is_that_of_its_jacobian() -> None:
+    torch.manual_seed(1)
+    network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2)).double().eval()
+    n = PROBES // 3 + 4
+    z, x = torch.randint(1, 9, (1, n)), 3.0 * torch.randn(1, n, 3, dtype=torch.float64)
+    zero = torch.zeros(1, dtype=torch.int64)
+    turn = torch.eye(3, dtype=torch.float64)[None]
+    batch = Batch(z, x, torch.zeros_like(x), zero.double(), zero, zero + 1, turn, torch.zeros(1, 3))
+    exact = float(antisymmetric_ratio(force_jacobian(network, batch)))
+    estimates = [_lambda(network, batch, torch.Generator().manual_seed(k)) for k in range(8)]
+    assert np.mean(estimates) == pytest.approx(exact, rel=0.05) and np.std(estimates) < 0.15 * exact
