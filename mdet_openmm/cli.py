@@ -45,6 +45,14 @@ def _collect(args: argparse.Namespace) -> None:
     print(json.dumps(collect(args.partial, args.output), indent=1))
 
 
+def _convert(args: argparse.Namespace) -> None:
+    _need("label", "h5py")
+    from mdet_openmm.conversion.convert import convert
+    from mdet_openmm.conversion.settings import ConvertSettings
+
+    print(json.dumps(convert(from_namespace(ConvertSettings, args)), indent=1))
+
+
 def _merge_data(args: argparse.Namespace) -> None:
     _need("label", "h5py")
     from mdet_openmm.data.merge import merge_data
@@ -208,6 +216,7 @@ def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
     from mdet_openmm.analysis.settings import AnalyzeSettings
+    from mdet_openmm.conversion.settings import ConvertSettings
     from mdet_openmm.simulation.command import add_arguments as add_run_arguments
     from mdet_openmm.simulation.settings import NveSettings, NvtSettings
     from mdet_openmm.studies.command import STUDIES
@@ -235,6 +244,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     collected.add_argument("partial", type=Path, help="the folder <output>.partial")
     collected.add_argument("--output", type=Path, required=True, help="HDF5 file to write")
+
+    converted = add("convert", _convert, "Make a data set of files of other formats, or extended XYZ of one.")
+    add_flags(converted, ConvertSettings, positional=("sources", "dest"))
 
     merge = add("merge-data", _merge_data, "Join data sets of one teacher into one file.")
     merge.add_argument("data", type=Path, help="HDF5 file whose frames stand first")
