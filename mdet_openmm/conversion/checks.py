@@ -34,7 +34,7 @@ FAR_ENERGY: Final = 10.0
 _NEAR: Final = (200, 40, 0.8)
 """Frames of a piece that are compared, pairs of them that are kept, and Å up to which a pair is near."""
 _MOST_RATIOS: Final = 10_000
-_PIECES: Final = 300
+_PIECES: Final = 200
 """Pieces whose energies are held against their forces."""
 
 

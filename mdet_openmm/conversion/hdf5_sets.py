@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.conversion.pieces import AT_ONCE, Piece, Units, multiplicity_of, units_of
+from mdet_openmm.conversion.pieces import Piece, Units, multiplicity_of, units_of
 from mdet_openmm.conversion.settings import ConvertSettings
 from mdet_openmm.data.layout import hdf5
 from mdet_openmm.errors import InputError
@@ -93,30 +93,39 @@ def read_hdf5(path: Path, settings: ConvertSettings) -> Iterator[Piece]:
     with opened(path) as file:
         try:
             yield from readers[kind](file, path, settings)
-        except (KeyError, OSError, TypeError, AttributeError) as error:
+        except InputError:
+            raise
+        except (KeyError, OSError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path} is damaged, or not {kind} as published: {' '.join(str(error).split())}") from None
+
+
+def _table(group: Any, name: str) -> NDArray[Any]:
+    """A whole table of one molecule. By HDF5's own calls: the objects of h5py take ten times as long as the reading."""
+    h5py = hdf5()
+    table = h5py.h5d.open(group.id, name.encode())
+    values = np.empty(table.shape, table.dtype)
+    table.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return values
 
 
 def _spice(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
     """Bohr and Hartree; the SMILES says the charge. The file has gradients."""
     if settings.level is not None:
         raise InputError(f"{path}: SPICE has one level of theory; leave --level out")
+    first = next(iter(file.values()))
+    for key, unit in (("conformations", "bohr"), ("dft_total_energy", "hartree")):
+        given = first[key].attrs.get("units", unit)
+        if given not in (unit, unit.encode()):
+            raise InputError(f"{path}: {key} are in {given}, not in {unit}")
+    units = units_of(settings, "bohr", "hartree")
     for name, group in file.items():
-        for key, unit in (("conformations", "bohr"), ("dft_total_energy", "hartree")):
-            given = group[key].attrs.get("units", unit)
-            if given not in (unit, unit.encode()):
-                raise InputError(f"{path}: {key} of {name} are in {given}, not in {unit}")
-        units = units_of(settings, "bohr", "hartree")
-        numbers = group["atomic_numbers"][:].astype(np.int64)
         smiles = _text(group["smiles"]) if "smiles" in group else ""
         charge = settings.charge if settings.charge is not None else _smiles_charge(smiles, f"{path}: {name}")
-        dipole = group.get("scf_dipole")
-        for rows in _slices(len(group["conformations"])):
-            yield _piece(
-                name, smiles, path, settings, numbers, charge, units,
-                group["conformations"][rows], -group["dft_total_gradient"][rows], group["dft_total_energy"][rows],
-                None if dipole is None else dipole[rows] * ANGSTROM_PER_BOHR,
-            )  # fmt: skip
+        yield _piece(
+            name, smiles, path, settings, _table(group, "atomic_numbers"), charge, units,
+            _table(group, "conformations"), -_table(group, "dft_total_gradient"), _table(group, "dft_total_energy"),
+            _table(group, "scf_dipole") * ANGSTROM_PER_BOHR if "scf_dipole" in group else None,
+        )  # fmt: skip
 
 
 def _ani1x(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
@@ -124,19 +133,16 @@ def _ani1x(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
     level = _chosen(settings, ANI_LEVELS, path)
     units = units_of(settings, "angstrom", "hartree")
     for name, group in file.items():
-        numbers = group["atomic_numbers"][:].astype(np.int64)
         if f"{level}.forces" not in group:
             continue
-        dipole = group.get(f"{level}.dipole")
-        for rows in _slices(len(group["coordinates"])):
-            energy, forces = group[f"{level}.energy"][rows], group[f"{level}.forces"][rows]
-            there = np.isfinite(energy) & np.isfinite(forces).all(axis=(1, 2))
-            if there.any():
-                yield _piece(
-                    name, "", path, settings, numbers, settings.charge or 0, units,
-                    group["coordinates"][rows][there], forces[there], energy[there],
-                    None if dipole is None else dipole[rows][there],
-                )  # fmt: skip
+        energy, forces = _table(group, f"{level}.energy"), _table(group, f"{level}.forces")
+        there = np.isfinite(energy) & np.isfinite(forces).all(axis=(1, 2))
+        if there.any():
+            yield _piece(
+                name, "", path, settings, _table(group, "atomic_numbers"), settings.charge or 0, units,
+                _table(group, "coordinates")[there], forces[there], energy[there],
+                _table(group, f"{level}.dipole")[there] if f"{level}.dipole" in group else None,
+            )  # fmt: skip
 
 
 def _qm7x(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
@@ -145,23 +151,24 @@ def _qm7x(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
     units = units_of(settings, "angstrom", "eV")
     listed = path.parent / "DupMols.dat"
     repeated = {line.strip().removesuffix("-opt") for line in listed.open()} if listed.is_file() else set()
-    charge = settings.charge or 0
     for molecule in file.values():
-        isomers: dict[str, list[Any]] = {}
-        for name, frame in molecule.items():
+        isomers: dict[str, list[str]] = {}
+        for name in molecule:
             parts = name.split("-")  # Geom-m1-i1-c1-opt, Geom-m1-i1-c1-1 …
             if "-".join(parts[:4]) not in repeated:
-                isomers.setdefault("-".join(parts[1:3]), []).append(frame)
-        for name, frames in isomers.items():
-            numbers = frames[0]["atNUM"][:].astype(np.int64)
-            if any(not np.array_equal(frame["atNUM"][:], numbers) for frame in frames[1:]):
-                raise InputError(f"{path}: the frames of {name} have different atoms")
+                isomers.setdefault("-".join(parts[1:3]), []).append(name)
+        for isomer, frames in isomers.items():
+
+            def each(key: str, frames: list[str] = frames, group: Any = molecule) -> NDArray[Any]:
+                return np.stack([_table(group, f"{frame}/{key}") for frame in frames])
+
+            numbers = each("atNUM")
+            if (numbers != numbers[0]).any():
+                raise InputError(f"{path}: the frames of {isomer} have different atoms")
             yield _piece(
-                name, "", path, settings, numbers, charge, units,
-                np.stack([frame["atXYZ"][:] for frame in frames]),
-                np.stack([frame[forces_key][:] for frame in frames]),
-                np.array([frame[energy_key][()] for frame in frames]),
-                np.stack([frame["vDIP"][:].reshape(3) for frame in frames]) if "vDIP" in frames[0] else None,
+                isomer, "", path, settings, numbers[0], settings.charge or 0, units,
+                each("atXYZ"), each(forces_key), each(energy_key),
+                each("vDIP").reshape(-1, 3) if f"{frames[0]}/vDIP" in molecule else None,
             )  # fmt: skip
 
 
@@ -170,7 +177,7 @@ def _piece(
     smiles: str,
     path: Path,
     settings: ConvertSettings,
-    numbers: NDArray[np.int64],
+    numbers: NDArray[Any],
     charge: int,
     units: Units,
     positions: NDArray[Any],
@@ -178,6 +185,7 @@ def _piece(
     energy: NDArray[Any],
     dipole: NDArray[Any] | None,
 ) -> Piece:
+    numbers = numbers.astype(np.int64)
     return Piece(
         name=name,
         smiles=smiles,
@@ -190,10 +198,6 @@ def _piece(
         energy=energy.reshape(-1).astype(np.float64) * units.energy,
         dipole=dipole,
     )
-
-
-def _slices(count: int) -> Iterator[slice]:
-    return (slice(start, start + AT_ONCE) for start in range(0, count, AT_ONCE))
 
 
 def _text(table: Any) -> str:
