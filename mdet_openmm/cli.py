@@ -122,6 +122,16 @@ def _predict(args: argparse.Namespace) -> None:
     print()
 
 
+def _evaluate(args: argparse.Namespace) -> None:
+    _need("label", "h5py")
+    from mdet_openmm.evaluation.evaluate import PAGE_NAME, evaluate, table
+    from mdet_openmm.evaluation.settings import EvaluateSettings
+
+    settings = from_namespace(EvaluateSettings, args)
+    print(table(evaluate(settings)))
+    print(f"report: {settings.folder / PAGE_NAME}")
+
+
 def _import(args: argparse.Namespace) -> None:
     from mdet_openmm.published.importing import import_model
 
@@ -217,6 +227,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
     from mdet_openmm.analysis.settings import AnalyzeSettings
     from mdet_openmm.conversion.settings import ConvertSettings
+    from mdet_openmm.evaluation.settings import EvaluateSettings
     from mdet_openmm.simulation.command import add_arguments as add_run_arguments
     from mdet_openmm.simulation.settings import NveSettings, NvtSettings
     from mdet_openmm.studies.command import STUDIES
@@ -302,6 +313,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_molecule_flags(predict)
 
     predict.add_argument("--raw", action="store_true", help="leave net force and torque in direct forces")
+
+    evaluated = add("evaluate", _evaluate, "Errors of a model, and of others beside it, on labelled data: a report.")
+    add_flags(evaluated, EvaluateSettings, positional=("model", "data"))
 
     imported = add("import", _import, "Make a model folder of weights from the authors' own code (MD-ET v1 or v2).")
     add_flags(imported, ImportSettings, positional=("source",))

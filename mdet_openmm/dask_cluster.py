@@ -42,7 +42,7 @@ def _client(address: str) -> Any:
 
 
 def results_by_dask(
-    job: Callable[[Task], Result], tasks: Sequence[Task], order: list[int], address: str
+    job: Callable[[Task], Result], tasks: Sequence[Task], order: Sequence[int], address: str
 ) -> Iterator[tuple[int, Result]]:
     """Results with the positions of their tasks, as they come; see `mdet_openmm.side_by_side`."""
     from distributed import KilledWorker
