@@ -34,7 +34,16 @@ def _label(args: argparse.Namespace) -> None:
 
     config = read_config(args.config)
     output = args.output or Path("data") / (args.config.name.split(".")[0] + ".h5")
-    summary = run_label(config, output, workers=args.workers, restart=args.restart, max_walltime=args.max_walltime)
+    if args.workers is not None and args.scheduler is not None:
+        raise InputError("--workers is for this machine and --scheduler for a cluster; give only one")
+    summary = run_label(
+        config,
+        output,
+        workers=args.workers,
+        restart=args.restart,
+        max_walltime=args.max_walltime,
+        scheduler=args.scheduler,
+    )
     print(json.dumps(summary, indent=1))
 
 
@@ -249,6 +258,7 @@ def build_parser() -> argparse.ArgumentParser:
     label.add_argument("config", type=Path, help="YAML file, see docs/data-format.md")
     label.add_argument("--output", type=Path, help="HDF5 file [data/<name of the config>.h5]")
     label.add_argument("--workers", type=int, help="worker processes [all cores]")
+    label.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler, or local for one of this machine")
 
     collected = add(
         "collect", _collect, "Write what a running or interrupted mdet label has done so far as a data set."
