@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mdet_openmm.cores import available_cores
 from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.data.store import Store
-from mdet_openmm.data.teacher import check_teachable
+from mdet_openmm.data.teacher import check_teachable, make_teacher
 from mdet_openmm.errors import InputError
 from mdet_openmm.evaluation.chunks import chosen_rows, measure_chunk, plan
 from mdet_openmm.evaluation.methods import MethodName
@@ -120,8 +120,11 @@ def _check_molecules(store: Store, rows: Any, methods: list[MethodName]) -> None
     for molecule, k in zip(molecules, first, strict=True):
         row = store.molecules[molecule]
         numbers = store.load(rows[k : k + 1]).atomic_numbers[0]
+        species = Species(numbers, row.charge, row.multiplicity)
         for teacher in teachers:
-            check_teachable(teacher, row.name, Species(numbers, row.charge, row.multiplicity))
+            check_teachable(teacher, row.name, species)
+            if k == first[0]:
+                make_teacher(teacher, species)  # its class and its arguments
 
 
 def table(numbers: dict[str, Any]) -> str:
