@@ -186,6 +186,13 @@ def _study(args: argparse.Namespace, name: str) -> None:
     run(args, name)
 
 
+def _pick(args: argparse.Namespace) -> None:
+    from mdet_openmm.studies.pick import pick
+    from mdet_openmm.studies.pick_settings import PickSettings
+
+    print(json.dumps(pick(from_namespace(PickSettings, args)), indent=1))
+
+
 def _learn_from_failures(args: argparse.Namespace) -> None:
     _need("train", "lightning", "h5py")
     from mdet_openmm.studies.failure_settings import FailureSettings
@@ -242,6 +249,7 @@ def build_parser() -> argparse.ArgumentParser:
     from mdet_openmm.studies.command import STUDIES
     from mdet_openmm.studies.command import add_arguments as add_study_arguments
     from mdet_openmm.studies.failure_settings import FailureSettings
+    from mdet_openmm.studies.pick_settings import PickSettings
     from mdet_openmm.trust.command import add_arguments as add_diagnose_arguments
 
     parser = OneLineParser(prog="mdet", description="MD-ET force fields: label, train, export, run, analyse.")
@@ -339,6 +347,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     for name, study in STUDIES.items():
         add_study_arguments(add(name, functools.partial(_study, name=name), study.description), name)
+
+    picked = add("pick", _pick, "Of the frames of dynamics, those that are worth labelling: different, and unsure.")
+    add_flags(picked, PickSettings, positional=("trajectories",))
 
     failures = add("learn-from-failures", _learn_from_failures, "Run, label what went wrong, fine-tune, and run again.")
     add_flags(failures, FailureSettings, positional=("model",))

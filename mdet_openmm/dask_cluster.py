@@ -1,7 +1,7 @@
 """Tasks on the workers of a Dask cluster, which see the same files; Dask is an optional extra."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from mdet_openmm.cores import available_cores
@@ -63,7 +63,7 @@ def _connected(distributed: Any, address: str) -> Any:
 
 def results_by_dask(
     job: Callable[[Task], Result], tasks: Sequence[Task], order: Sequence[int], address: str
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result], None, None]:
     """Results with the positions of their tasks, as they come; see `mdet_openmm.side_by_side`."""
     from distributed import KilledWorker
     from distributed import as_completed as completed

@@ -75,7 +75,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 kind=np.zeros(count, dtype=np.uint8),
                 failures=np.zeros(len(FAILURES), dtype=np.int64),
                 message="",
-            )  # fmt: skip
+            )
         )
     path = tmp_path_factory.mktemp("data") / "springs.h5"
     write_dataset(path, list(MOLECULES), blocks, {"teacher": "springs", "config": {}})
