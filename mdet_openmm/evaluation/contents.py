@@ -129,9 +129,9 @@ def _parity(names: Sequence[str], pairs: Sequence[tuple[Array, Array]], unit: st
     figure = new_figure(width, 3.4)
     axes = figure.subplots()
     ends = [float(edge) for x, _ in pairs if len(x) for edge in (x.min(), x.max())] or [0.0, 1.0]
-    for name, (x, y), colour in zip(names, pairs, _COLOURS, strict=False):
+    for k, (name, (x, y), colour) in enumerate(zip(names, pairs, _COLOURS, strict=False)):
         if len(x):
-            axes.plot(x, y, ".", color=colour, ms=2.5, label=name)
+            axes.plot(x, y, ".", color=colour, ms=2.5, label=name, zorder=3 - 0.1 * k)  # the model above the others
     axes.plot((min(ends), max(ends)), (min(ends), max(ends)), color=MUTED, lw=0.8)
     axes.set(xlabel=f"data / {unit}", ylabel=f"predicted / {unit}")
     legend(axes)
