@@ -1,5 +1,6 @@
 """Can what a file says be true? Units by distances, forces and the slope of the energy; outliers; duplicates."""
 
+import functools
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -159,9 +160,7 @@ def _likely(found: float, factors: dict[str, float], flag: str) -> str:
 
 def nearest_ratios(numbers: NDArray[np.int64], positions: NDArray[np.floating]) -> Array:
     """(f, n) distance of each atom to its nearest in sums of covalent radii; positions (f, n, 3) in Å."""
-    radii = covalent_radii(numbers).astype(np.float32)
-    inverse = 1.0 / np.square(radii[:, None] + radii[None, :])
-    np.fill_diagonal(inverse, np.inf)
+    inverse = _inverse_radii(np.ascontiguousarray(numbers, dtype=np.int64).tobytes())
     x = np.asarray(positions, dtype=np.float32)
     x = x - x.mean(axis=1, keepdims=True)
     squares = np.einsum("fni,fni->fn", x, x)
@@ -200,9 +199,23 @@ def _onto(fixed: Array, moved: Array) -> Array:
     return turn
 
 
+@functools.lru_cache(maxsize=64)
+def _factors(n_atoms: int) -> NDArray[np.uint64]:
+    return np.random.default_rng(0).integers(1, 2**63, size=(n_atoms, 4), dtype=np.uint64)
+
+
+@functools.lru_cache(maxsize=256)
+def _inverse_radii(elements: bytes) -> NDArray[np.float32]:
+    """(n, n) one over the squared sum of covalent radii; infinite on the diagonal."""
+    radii = covalent_radii(np.frombuffer(elements, dtype=np.int64))
+    inverse = 1.0 / np.square(radii[:, None] + radii[None, :])
+    np.fill_diagonal(inverse, np.inf)
+    return inverse.astype(np.float32)
+
+
 def fingerprints(piece: Piece) -> NDArray[np.uint64]:
     """(f,) 64 bits that stand for each frame: its elements, charge, multiplicity and positions to 1e-4 Å."""
-    factors = np.random.default_rng(0).integers(1, 2**63, size=(len(piece.atomic_numbers), 4), dtype=np.uint64)
+    factors = _factors(len(piece.atomic_numbers))
     x = piece.positions - piece.positions.mean(axis=1, keepdims=True)
     cells = np.rint(x * 1e4).astype(np.int64).astype(np.uint64)
     with np.errstate(over="ignore"):

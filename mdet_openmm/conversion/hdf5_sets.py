@@ -119,7 +119,7 @@ def _spice(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
             raise InputError(f"{path}: {key} are in {given}, not in {unit}")
     units = units_of(settings, "bohr", "hartree")
     for name, group in file.items():
-        smiles = _text(group["smiles"]) if "smiles" in group else ""
+        smiles = _text(_table(group, "smiles")) if "smiles" in group else ""
         charge = settings.charge if settings.charge is not None else _smiles_charge(smiles, f"{path}: {name}")
         yield _piece(
             name, smiles, path, settings, _table(group, "atomic_numbers"), charge, units,
@@ -200,9 +200,9 @@ def _piece(
     )
 
 
-def _text(table: Any) -> str:
-    value = table.asstr()[()]
-    return str(value if isinstance(value, str) else value.reshape(-1)[0])
+def _text(values: NDArray[Any]) -> str:
+    value = values.reshape(-1)[0]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _smiles_charge(smiles: str, where: str) -> int:
