@@ -35,7 +35,16 @@ def _label(args: argparse.Namespace) -> None:
 
     config = read_config(args.config)
     output = args.output or Path("data") / (args.config.name.split(".")[0] + ".h5")
-    summary = run_label(config, output, workers=args.workers, restart=args.restart, max_walltime=args.max_walltime)
+    if args.workers is not None and args.scheduler is not None:
+        raise InputError("--workers is for this machine and --scheduler for a cluster; give only one")
+    summary = run_label(
+        config,
+        output,
+        workers=args.workers,
+        restart=args.restart,
+        max_walltime=args.max_walltime,
+        scheduler=args.scheduler,
+    )
     print(json.dumps(summary, indent=1))
 
 
@@ -44,6 +53,14 @@ def _collect(args: argparse.Namespace) -> None:
     from mdet_openmm.data.partial import collect
 
     print(json.dumps(collect(args.partial, args.output), indent=1))
+
+
+def _convert(args: argparse.Namespace) -> None:
+    _need("label", "h5py")
+    from mdet_openmm.conversion.convert import convert
+    from mdet_openmm.conversion.settings import ConvertSettings
+
+    print(json.dumps(convert(from_namespace(ConvertSettings, args)), indent=1))
 
 
 def _merge_data(args: argparse.Namespace) -> None:
@@ -115,6 +132,16 @@ def _predict(args: argparse.Namespace) -> None:
     print()
 
 
+def _evaluate(args: argparse.Namespace) -> None:
+    _need("label", "h5py")
+    from mdet_openmm.evaluation.evaluate import PAGE_NAME, evaluate, table
+    from mdet_openmm.evaluation.settings import EvaluateSettings
+
+    settings = from_namespace(EvaluateSettings, args)
+    print(table(evaluate(settings)))
+    print(f"report: {settings.folder / PAGE_NAME}")
+
+
 def _import(args: argparse.Namespace) -> None:
     from mdet_openmm.published.importing import import_model
 
@@ -164,6 +191,13 @@ def _study(args: argparse.Namespace, name: str) -> None:
     from mdet_openmm.studies.command import run
 
     run(args, name)
+
+
+def _pick(args: argparse.Namespace) -> None:
+    from mdet_openmm.studies.pick import pick
+    from mdet_openmm.studies.pick_settings import PickSettings
+
+    print(json.dumps(pick(from_namespace(PickSettings, args)), indent=1))
 
 
 def _learn_from_failures(args: argparse.Namespace) -> None:
@@ -216,11 +250,14 @@ def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
     from mdet_openmm.analysis.settings import AnalyzeSettings
+    from mdet_openmm.conversion.settings import ConvertSettings
+    from mdet_openmm.evaluation.settings import EvaluateSettings
     from mdet_openmm.simulation.command import add_arguments as add_run_arguments
     from mdet_openmm.simulation.settings import NveSettings, NvtSettings
     from mdet_openmm.studies.command import STUDIES
     from mdet_openmm.studies.command import add_arguments as add_study_arguments
     from mdet_openmm.studies.failure_settings import FailureSettings
+    from mdet_openmm.studies.pick_settings import PickSettings
     from mdet_openmm.trust.command import add_arguments as add_diagnose_arguments
 
     parser = OneLineParser(prog="mdet", description="MD-ET force fields: label, train, export, run, analyse.")
@@ -237,12 +274,16 @@ def build_parser() -> argparse.ArgumentParser:
     label.add_argument("config", type=Path, help="YAML file, see docs/data-format.md")
     label.add_argument("--output", type=Path, help="HDF5 file [data/<name of the config>.h5]")
     label.add_argument("--workers", type=int, help="worker processes [all cores]")
+    label.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler, or local for one of this machine")
 
     collected = add(
         "collect", _collect, "Write what a running or interrupted mdet label has done so far as a data set."
     )
     collected.add_argument("partial", type=Path, help="the folder <output>.partial")
     collected.add_argument("--output", type=Path, required=True, help="HDF5 file to write")
+
+    converted = add("convert", _convert, "Make a data set of files of other formats, or extended XYZ of one.")
+    add_flags(converted, ConvertSettings, positional=("sources", "dest"))
 
     merge = add("merge-data", _merge_data, "Join data sets of one teacher into one file.")
     merge.add_argument("data", type=Path, help="HDF5 file whose frames stand first")
@@ -299,6 +340,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     predict.add_argument("--raw", action="store_true", help="leave net force and torque in direct forces")
 
+    evaluated = add("evaluate", _evaluate, "Errors of a model, and of others beside it, on labelled data: a report.")
+    add_flags(evaluated, EvaluateSettings, positional=("model", "data"))
+
     imported = add("import", _import, "Make a model folder of weights from the authors' own code (MD-ET v1 or v2).")
     add_flags(imported, ImportSettings, positional=("source",))
 
@@ -317,6 +361,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     for name, study in STUDIES.items():
         add_study_arguments(add(name, functools.partial(_study, name=name), study.description), name)
+
+    picked = add("pick", _pick, "Of the frames of dynamics, those that are worth labelling: different, and unsure.")
+    add_flags(picked, PickSettings, positional=("trajectories",))
 
     failures = add("learn-from-failures", _learn_from_failures, "Run, label what went wrong, fine-tune, and run again.")
     add_flags(failures, FailureSettings, positional=("model",))

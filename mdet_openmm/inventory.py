@@ -198,7 +198,7 @@ def _configuration(path: Path) -> dict[str, Any] | None:
 
 
 def _structure(path: Path) -> dict[str, Any] | None:
-    from mdet_openmm.measure.coverage import hill_formula
+    from mdet_openmm.molecules.elements import hill_formula
     from mdet_openmm.molecules.readers import read_molecule
 
     molecule = read_molecule(path)

@@ -191,8 +191,8 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Checked], positional: S
     parser
         Receives the flags.
     cls
-        A frozen dataclass of plain fields (str, int, float, bool, Path, and optional ones). A bool becomes
-        ``--name/--no-name``.
+        A frozen dataclass of plain fields (str, int, float, bool, Path, optional ones, and tuples of one of them). A
+        bool becomes ``--name/--no-name``, a tuple takes one value or more.
     positional
         Names of fields that are positional arguments instead.
     """
@@ -201,9 +201,11 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Checked], positional: S
         kind, _ = _plain_type(hints[field.name])
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         text = str(field.metadata.get("help", "")).replace("%", "%%")
-        if not required and field.default is not None and field.default is not dataclasses.MISSING:
+        if not required and field.default not in (None, (), dataclasses.MISSING):
             text += f" [{field.default}]"
         extra: dict[str, Any] = {"help": text}
+        if typing.get_origin(kind) is tuple:
+            kind, extra["nargs"] = typing.get_args(kind)[0], "+"
         if kind is bool:
             extra["action"] = argparse.BooleanOptionalAction
         else:

@@ -42,6 +42,11 @@ class LabelledFrames(NamedTuple):
     dipole: NDArray[np.float64]
     """(b, 3) in e·Å about the origin of the positions; NaN where unknown."""
 
+    def taken(self, rows: ArrayLike) -> "LabelledFrames":
+        """Some of them, in the order of ``rows``, which may repeat."""
+        chosen = np.asarray(rows, dtype=np.int64).reshape(-1)
+        return LabelledFrames._make(each[chosen] for each in self)
+
 
 class Store:
     """A labelled data set, opened for reading; frames are read when they are asked for.
@@ -246,7 +251,7 @@ class Store:
             numbers[back],
             positions[back],
             forces[back],
-            self._energy[wanted],
+            self.energies[wanted],
             charges[molecule],
             multiplicities[molecule],
             molecule,
@@ -259,7 +264,8 @@ class Store:
         return self._column("dipole").astype(np.float64)
 
     @cached_property
-    def _energy(self) -> NDArray[np.float64]:
+    def energies(self) -> NDArray[np.float64]:
+        """(frames,) in eV."""
         return self._column("energy")
 
     def _runs(self, frames: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from ase.formula import Formula
 from numpy.typing import NDArray
 
 from mdet_openmm.data.store import Store
 from mdet_openmm.digits import shown
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.molecules.elements import hill_formula
 from mdet_openmm.molecules.environments import SeenEnvironments, geometry_graph, smiles_graph
 from mdet_openmm.settings import Checked, from_mapping
 
@@ -101,11 +101,6 @@ def training_e_eq(model: Model) -> float | None:
     """E_eq on held-out structures of the training's molecules, kcal/mol/Å, one orientation; None if unknown."""
     coverage = stored_coverage(model)
     return coverage.e_eq if coverage and coverage.e_eq else held_out_e_eq(model.metadata.get("metrics"))
-
-
-def hill_formula(atomic_numbers: NDArray[np.int64]) -> str:
-    """Such as C2H6O."""
-    return str(Formula.from_list([chemical_symbols[z] for z in atomic_numbers]).format("hill"))
 
 
 def shortest_distances(

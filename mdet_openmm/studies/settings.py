@@ -26,7 +26,7 @@ class StudySettings(Checked):
     )
     report_interval: float = option(10.0, "between frames and log rows, in fs", above=0)
     workers: int | None = option(None, "runs side by side on this machine, one thread each [cores]", at_least=1)
-    scheduler: str | None = option(None, "address of a Dask scheduler, such as tcp://host:8786, to run on its workers")
+    scheduler: str | None = option(None, "address of a Dask scheduler, such as tcp://host:8786, or local")
     output: Path | None = option(None, "folder to write")
     restart: bool = option(False, "go on with the study in the output folder; settings not given are the stored ones")
     quiet: bool = option(False, "print nothing but errors")
