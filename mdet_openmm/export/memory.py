@@ -56,7 +56,9 @@ def peak_bytes(
     return itemsize * (4 * scores + frames * 40 * n**2 * e)
 
 
-def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: int | None = None) -> None:
+def check_memory(
+    model: Model, n_atoms: int, options: ForceOptions, available: int | None = None, replicas: int = 1
+) -> None:
     """Refuse, before anything is computed, what would not fit.
 
     Parameters
@@ -67,6 +69,8 @@ def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: i
         Of the molecule.
     available
         Bytes; by default the main memory that is free (give a GPU's there).
+    replicas
+        Copies of the molecule in one call.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: i
 
     def bytes_for(frames: int, precision: str) -> int:
         shape = model.network.config
-        return peak_bytes(shape, n_atoms, frames, precision, conservative=options.conservative, compiled=used)
+        return peak_bytes(shape, n_atoms, frames * replicas, precision, conservative=options.conservative, compiled=used)
 
     needed = bytes_for(frames, precision)
     if needed <= free:
@@ -91,9 +95,12 @@ def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: i
         "--frames 1 --precision mixed": bytes_for(1, "mixed"),
     }
     advice = [flags for flags, bytes_then in smaller.items() if bytes_then <= free][:1]
+    if replicas > 1:
+        advice.insert(0, f"--replicas {max(1, int(replicas * free / needed))}")
     advice += ["a smaller molecule", "a machine with more memory"]
+    copies = f" and {replicas} replicas" if replicas > 1 else ""
     raise InputError(
-        f"{n_atoms} atoms with {frames} frame{'s' if frames > 1 else ''} in {precision} precision need more memory "
+        f"{n_atoms} atoms with {frames} frame{'s' if frames > 1 else ''} in {precision} precision{copies} need more memory "
         f"than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB; use {' or '.join(advice)}"
     )
 
