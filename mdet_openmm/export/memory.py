@@ -84,7 +84,9 @@ def check_memory(
 
     def bytes_for(frames: int, precision: str) -> int:
         shape = model.network.config
-        return peak_bytes(shape, n_atoms, frames * replicas, precision, conservative=options.conservative, compiled=used)
+        return peak_bytes(
+            shape, n_atoms, frames * replicas, precision, conservative=options.conservative, compiled=used
+        )
 
     needed = bytes_for(frames, precision)
     if needed <= free:
@@ -100,8 +102,8 @@ def check_memory(
     advice += ["a smaller molecule", "a machine with more memory"]
     copies = f" and {replicas} replicas" if replicas > 1 else ""
     raise InputError(
-        f"{n_atoms} atoms with {frames} frame{'s' if frames > 1 else ''} in {precision} precision{copies} need more memory "
-        f"than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB; use {' or '.join(advice)}"
+        f"{n_atoms} atoms with {frames} frame{'s' if frames > 1 else ''} in {precision} precision{copies} need more "
+        f"memory than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB; use {' or '.join(advice)}"
     )
 
 

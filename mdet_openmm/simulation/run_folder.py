@@ -31,6 +31,7 @@ START = "start.xyz"
 LAST_GOOD = "last_good.pdb"
 EQUIVARIANCE = "equivariance.csv"
 REFERENCE = "reference.csv"
+FAILURES = "failures.json"
 
 
 def check_new_folder(folder: Path) -> None:
