@@ -24,7 +24,7 @@ class ReplicaForces(nn.Module):
     network, frames, offset, has_energy, conservative, raw
         As for `ForceModule`.
     seeds
-        Of the hashed offset, one for each of the R copies.
+        Of the hashed offset, one for each of the R copies; a single one is that of any number of them.
     """
 
     rotations: Tensor
@@ -44,7 +44,8 @@ class ReplicaForces(nn.Module):
         one_of("offset", offset, OFFSETS)
         self.network = network
         self.replicas = len(seeds)
-        self.n_atoms = int(getattr(network, "n_atoms", 0)) * self.replicas
+        self.per_copy = int(getattr(network, "n_atoms", 0))  # 0: a network of any number of atoms
+        self.n_atoms = self.per_copy * self.replicas if self.replicas > 1 else 0
         self.register_buffer("rotations", rotation_group(frames))
         self.register_buffer("seeds", torch.tensor(list(seeds), dtype=torch.int64))
         self.offset = offset
@@ -76,12 +77,17 @@ class ReplicaForces(nn.Module):
     @torch.jit.export
     def each(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Energies (R,) in Ha and forces (R, n, 3) in Ha/bohr of positions (R n, 3) in nm, fp64, without a graph."""
-        given = positions.detach().to(torch.float64).view(self.replicas, -1, 3)
+        given = positions.detach().to(torch.float64)
+        if self.replicas == 1 and self.per_copy > 0:
+            given = given.view(-1, self.per_copy, 3)
+        else:
+            given = given.view(self.replicas, -1, 3)
+        copies = given.size(0)
         with torch.no_grad():
             r = (given - given.mean(dim=1, keepdim=True)) * self.bohr_per_nm
-            turns = self.rotations.unsqueeze(0).expand(self.replicas, -1, 3, 3)
+            turns = self.rotations.unsqueeze(0).expand(copies, -1, 3, 3)
             if self.offset == "random":
-                turns = turns @ random_rotations(self.replicas, given).unsqueeze(1)
+                turns = turns @ random_rotations(copies, given).unsqueeze(1)
             elif self.offset == "hashed":
                 turns = turns @ hashed_rotations(given, self.seeds).unsqueeze(1)
         # TorchScript cannot return from within a no_grad
@@ -99,7 +105,7 @@ class ReplicaForces(nn.Module):
     def _direct(self, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """From the network's force head, averaged over each copy's orientations."""
         energies, forces = self._turned(r, turns)
-        forces = forces.to(torch.float64).view(self.replicas, -1, r.size(1), 3) @ turns.transpose(2, 3)
+        forces = forces.to(torch.float64).view(r.size(0), -1, r.size(1), 3) @ turns.transpose(2, 3)
         mean = forces.mean(dim=1)
         if not self.raw:
             mean = remove_net_force_and_torque(r, mean)
@@ -114,4 +120,4 @@ class ReplicaForces(nn.Module):
     def _turned(self, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """The network's answer for K orientations of each copy: mean energies (R,) and forces (R K, n, 3)."""
         energies, forces = self.network((r.unsqueeze(1) @ turns).flatten(0, 1))
-        return energies.to(torch.float64).view(self.replicas, -1).mean(dim=1), forces
+        return energies.to(torch.float64).view(r.size(0), -1).mean(dim=1), forces
