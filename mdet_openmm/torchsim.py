@@ -84,9 +84,9 @@ class MDETModel(ModelInterface):
         state
             ``torch_sim.SimState``, or a dict with the same entries. It is not changed.
         """
-        get = state.get if isinstance(state, dict) else lambda name: getattr(state, name, None)
-        positions, numbers, system = get("positions"), get("atomic_numbers"), get("system_idx")
-        if bool(torch.as_tensor(get("pbc") or False).any()):
+        given = state if isinstance(state, dict) else vars(state)
+        positions, numbers, system = given["positions"], given["atomic_numbers"], given.get("system_idx")
+        if bool(torch.as_tensor(given.get("pbc", False)).any()):
             raise InputError("the model describes free molecules: make the state of atoms with pbc = False")
         if system is None:
             system = torch.zeros(len(positions), dtype=torch.int64, device=positions.device)
@@ -100,8 +100,8 @@ class MDETModel(ModelInterface):
         forces = torch.empty((len(positions), 3), dtype=self._dtype, device=positions.device)
         for key, members in alike.items():
             rows = torch.cat([atoms[k] for k in members])
-            given = positions.detach()[rows].to(self._device, torch.float64) * NM_PER_ANGSTROM
-            energy, force = self._module(key, species[members[0]], len(members)).each(given)
+            x = positions.detach()[rows].to(self._device, torch.float64) * NM_PER_ANGSTROM
+            energy, force = self._module(key, species[members[0]], len(members)).each(x)
             if self.model.has_energy:
                 energies[members] = (EV_PER_HARTREE * energy).to(energies)
             forces[rows] = (EV_PER_ANGSTROM * force).reshape(-1, 3).to(forces)

@@ -142,7 +142,7 @@ def relaxed_scan(
         tick()
     energies = np.array([force(NM_PER_ANGSTROM * each)[0] for each in path]) if has_energy else None
     return Scan(
-        angles=first + step * np.arange(points + 1),
+        angles=first + step * np.arange(points + 1, dtype=np.float64),
         positions=np.array(path),
         work=np.array(work),
         energies=None if energies is None else energies - energies[0],
