@@ -141,13 +141,15 @@ def _run_nve(args: argparse.Namespace) -> None:
 
 
 def _scan_torsion(args: argparse.Namespace) -> None:
-    from mdet_openmm.simulation.scan import ScanSettings, run_scan
+    from mdet_openmm.simulation.scan import run_scan
+    from mdet_openmm.simulation.torsion_settings import ScanSettings
 
     run_scan(from_namespace(ScanSettings, args))
 
 
 def _metadynamics(args: argparse.Namespace) -> None:
-    from mdet_openmm.simulation.metadynamics import MetadynamicsSettings, run_metadynamics
+    from mdet_openmm.simulation.metadynamics import run_metadynamics
+    from mdet_openmm.simulation.torsion_settings import MetadynamicsSettings
 
     run_metadynamics(from_namespace(MetadynamicsSettings, args))
 
@@ -221,9 +223,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
     from mdet_openmm.analysis.settings import AnalyzeSettings
     from mdet_openmm.simulation.command import add_arguments as add_run_arguments
-    from mdet_openmm.simulation.metadynamics import MetadynamicsSettings
-    from mdet_openmm.simulation.scan import ScanSettings
     from mdet_openmm.simulation.settings import NveSettings, NvtSettings
+    from mdet_openmm.simulation.torsion_settings import MetadynamicsSettings, ScanSettings
     from mdet_openmm.studies.command import STUDIES
     from mdet_openmm.studies.command import add_arguments as add_study_arguments
     from mdet_openmm.studies.failure_settings import FailureSettings

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from mdet_openmm.errors import exit_status
 from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
-from mdet_openmm.simulation.metadynamics import MetadynamicsSettings, run_metadynamics
+from mdet_openmm.simulation.metadynamics import run_metadynamics
+from mdet_openmm.simulation.torsion_settings import MetadynamicsSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -55,6 +55,11 @@ def read_failures(folder: Path, step: int) -> dict[int, Failure]:
     return {k: failure for k, failure in found.items() if failure.step <= step}
 
 
+def write_failures(folder: Path, failures: Mapping[int, Failure]) -> None:
+    """All of them so far; a restart leaves out those that its checkpoint does not know of."""
+    write_json(folder / run_folder.FAILURES, {str(k): asdict(failure) for k, failure in sorted(failures.items())})
+
+
 class Replicas:
     """What the loop of a run does with each replica.
 
@@ -165,8 +170,7 @@ class Replicas:
             if self._watch is not None:
                 self._watch.drop(k)
         if len(self.atoms) > 1:
-            stored = {str(k): asdict(failure) for k, failure in sorted(self.failures.items())}
-            write_json(self._settings.folder / run_folder.FAILURES, stored)
+            write_failures(self._settings.folder, self.failures)
 
     def put_back(self, which: Sequence[int], context: Any, now: Phase, motion: Motion) -> Phase:
         """The state with these replicas at rest at the start of the dynamics; the context is in it."""

@@ -23,7 +23,7 @@ from mdet_openmm.simulation.motion import make_motion
 from mdet_openmm.simulation.reference_energy import cut_back
 from mdet_openmm.simulation.relax import FMAX_EV_A, force_function, relax
 from mdet_openmm.simulation.replica_summary import Measure, finish_replicas, potential_energies
-from mdet_openmm.simulation.replicas import read_failures
+from mdet_openmm.simulation.replicas import read_failures, write_failures
 from mdet_openmm.simulation.settings import RunSettings, changed_from_default, continued, resolved, stored
 from mdet_openmm.simulation.setup import Say, Setup, check_same_run, prepare, started_from
 from mdet_openmm.simulation.summary import summarize
@@ -184,6 +184,8 @@ def _go_on(setup: Setup, step: int, say: Say) -> Setup:
     folder = setup.settings.folder
     if step < setup.schedule.total:  # what was said of the shorter run would be wrong should this one be killed
         failed = read_failures(folder, step) if setup.settings.replicas > 1 else {}
+        if (folder / run_folder.FAILURES).exists():
+            write_failures(folder, failed)
         sound = [each for k, each in enumerate(setup.settings.folders) if k not in failed]
         for each in {folder, *sound}:
             for name in (run_folder.SUMMARY, run_folder.LAST_GOOD):

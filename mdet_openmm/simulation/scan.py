@@ -11,17 +11,15 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.errors import InputError
-from mdet_openmm.export.options import FORCES, FRAMES, PRECISION_HELP, PRECISIONS, ForceOptions
+from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.torsions import Torsion
-from mdet_openmm.settings import Checked, option
+from mdet_openmm.simulation.torsion_settings import ScanSettings
 from mdet_openmm.units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 
 FMAX_EV_A = 0.01
@@ -31,37 +29,6 @@ SAME_A = 0.05
 """Rms distance of the end from the start, in Å, up to which a turn has come back to it."""
 
 ForceFunction = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
-
-
-@dataclass(frozen=True)
-class ScanSettings(Checked):
-    """What ``simulations/scan_torsion.py`` and ``mdet scan-torsion`` take."""
-
-    system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
-    dihedral: str = option(help="four bonded atoms, counted from 1: 9-3-2-1; the end at the last one turns")
-    model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
-    charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
-    multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1", at_least=1)
-    points: int = option(24, "steps of the scan", at_least=2, at_most=720)
-    turn: float = option(360.0, "how far to turn, in degrees; negative: the other way", at_least=-360, at_most=360)
-    precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
-    frames: int = option(12, "orientations averaged at each force call", choices=FRAMES)
-    forces: str | None = option(None, "straight from the network, or the gradient of its energy", choices=FORCES)
-    reference: str = option(
-        "auto", "whose energy stands beside, at the same structures [gfn2 where installed]",
-        choices=("auto", "gfn2", "none"),
-    )  # fmt: skip
-    output: Path | None = option(None, "folder to write; default: NAME-scan here, after the input file")
-
-    def check(self) -> None:
-        """Refuse a scan that goes nowhere."""
-        if abs(self.turn) / self.points < 0.1:
-            raise InputError("--turn is less than 0.1 degrees per step; turn farther, or take fewer --points")
-
-    @property
-    def folder(self) -> Path:
-        """The output folder."""
-        return self.output or Path(f"{self.system.stem}-scan")
 
 
 @dataclass(frozen=True)

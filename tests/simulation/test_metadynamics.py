@@ -17,11 +17,11 @@ from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.torsions import read_torsion
 from mdet_openmm.simulation.metadynamics import (
     GRID,
-    MetadynamicsSettings,
     run_metadynamics,
     torsion_restraint,
     torsion_variable,
 )
+from mdet_openmm.simulation.torsion_settings import MetadynamicsSettings
 from mdet_openmm.system.force import add_force, make_system
 
 ETHANOL = Path(__file__).resolve().parents[2] / "simulations" / "systems" / "ethanol.pdb"

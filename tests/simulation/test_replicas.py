@@ -19,10 +19,11 @@ from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.dynamics import run_dynamics
 from mdet_openmm.simulation.ended_run import read_run
 from mdet_openmm.simulation.log_file import read_table
-from mdet_openmm.simulation.monitor import Monitor
+from mdet_openmm.simulation.monitor import Monitor, Problem
 from mdet_openmm.simulation.nve import run_nve
 from mdet_openmm.simulation.nvt import run_nvt
 from mdet_openmm.simulation.replica_summary import summary_of_replicas
+from mdet_openmm.simulation.replicas import Failure, read_failures, write_failures
 from mdet_openmm.simulation.settings import NveSettings, NvtSettings, RunSettings
 from mdet_openmm.simulation.state import read_phase
 from mdet_openmm.simulation.thermostat import replica_seeds
@@ -226,6 +227,25 @@ def test_the_summary_of_all_is_over_the_sound_ones() -> None:
     )
     assert found["temperature_by_element_K"] == pytest.approx({"H": 303.0, "O": 300.0})
     assert found["failures"].keys() == {"replica-01"} and found["ns_per_day"] == 4.0 and found["model"] == "m"
+
+
+def test_nothing_is_written_over_where_the_checkpoint_is_gone(tmp_path: Path, water: Path, model: Path) -> None:
+    folder = tmp_path / "out"
+    run_nvt(cold(water, model, folder))
+    (folder / run_folder.CHECKPOINT).unlink()
+    before = (folder / NAMES[1] / run_folder.TRAJECTORY).read_bytes()
+    with pytest.raises(InputError, match="nothing to restart from"):
+        run_nvt(cold(water, model, folder, restart=True))
+    assert (folder / NAMES[1] / run_folder.TRAJECTORY).read_bytes() == before
+
+
+def test_a_failure_that_the_checkpoint_does_not_know_is_forgotten(tmp_path: Path) -> None:
+    known, later = (Failure(Problem("nan", "it broke", 2), step) for step in (20, 31))
+    write_failures(tmp_path, {4: known, 0: later})
+    assert read_failures(tmp_path, 30) == {4: known} and read_failures(tmp_path, 31) == {4: known, 0: later}
+    (tmp_path / run_folder.FAILURES).write_text('{"4": 3}')
+    with pytest.raises(InputError, match="cannot read"):
+        read_failures(tmp_path, 30)
 
 
 def test_holding_the_energy_of_many_is_refused(tmp_path: Path, water: Path, model: Path) -> None:

@@ -11,7 +11,8 @@ from ase import build
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.torsions import Torsion, read_torsion
-from mdet_openmm.simulation.scan import ScanSettings, relaxed_scan, run_scan
+from mdet_openmm.simulation.scan import relaxed_scan, run_scan
+from mdet_openmm.simulation.torsion_settings import ScanSettings
 
 ETHANOL = Path(__file__).resolve().parents[2] / "simulations" / "systems" / "ethanol.pdb"
 
