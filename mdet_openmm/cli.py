@@ -174,6 +174,20 @@ def _run_nve(args: argparse.Namespace) -> None:
     run(args, NveSettings)
 
 
+def _scan_torsion(args: argparse.Namespace) -> None:
+    from mdet_openmm.simulation.scan import run_scan
+    from mdet_openmm.simulation.torsion_settings import ScanSettings
+
+    run_scan(from_namespace(ScanSettings, args))
+
+
+def _metadynamics(args: argparse.Namespace) -> None:
+    from mdet_openmm.simulation.metadynamics import run_metadynamics
+    from mdet_openmm.simulation.torsion_settings import MetadynamicsSettings
+
+    run_metadynamics(from_namespace(MetadynamicsSettings, args))
+
+
 def _analyze(args: argparse.Namespace) -> None:
     from mdet_openmm.analysis.report import run_analysis
     from mdet_openmm.analysis.settings import AnalyzeSettings
@@ -254,6 +268,7 @@ def build_parser() -> argparse.ArgumentParser:
     from mdet_openmm.evaluation.settings import EvaluateSettings
     from mdet_openmm.simulation.command import add_arguments as add_run_arguments
     from mdet_openmm.simulation.settings import NveSettings, NvtSettings
+    from mdet_openmm.simulation.torsion_settings import MetadynamicsSettings, ScanSettings
     from mdet_openmm.studies.command import STUDIES
     from mdet_openmm.studies.command import add_arguments as add_study_arguments
     from mdet_openmm.studies.failure_settings import FailureSettings
@@ -356,6 +371,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_run_arguments(nvt, NvtSettings)
     nve = add("run-nve", _run_nve, "Constant-energy dynamics and its drift, like simulations/run_nve.py.")
     add_run_arguments(nve, NveSettings)
+
+    scan = add("scan-torsion", _scan_torsion, "A relaxed scan of a dihedral, like simulations/scan_torsion.py.")
+    add_flags(scan, ScanSettings, positional=("system", "dihedral"))
+    biased = add("metadynamics", _metadynamics, "Free energy of a dihedral, like simulations/metadynamics.py.")
+    add_flags(biased, MetadynamicsSettings, positional=("system", "dihedral"))
 
     add_diagnose_arguments(add("diagnose", _diagnose, "Can a model be trusted with a molecule? A report in a minute."))
 

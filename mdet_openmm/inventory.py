@@ -110,6 +110,7 @@ def _folder(path: Path) -> dict[str, Any]:
             "ensemble": settings.get("ensemble", "nvt"),
             "model": settings["model"]["name"],
             "atoms": len(settings["molecule"]["atomic_numbers"]),
+            "replicas": settings["settings"].get("replicas", 1),
             **{key: summary[key] for key in keys if key in summary},
             "path": str(path),
         }

@@ -5,6 +5,7 @@ of them as one batch -> rotated back and averaged in fp64 -> net force and torqu
 """
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.fast_linear import use_onednn
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.options import OFFSETS, ForceOptions
+from mdet_openmm.export.replicas import ReplicaForces
 from mdet_openmm.export.rotations import hashed_rotation, random_rotation, rotation_group
 from mdet_openmm.export.torchscript import MAKING, run_plainly, script
 from mdet_openmm.molecules.molecule import Molecule, Species
@@ -159,9 +161,12 @@ class ForceModule(nn.Module):
 
 
 def bind(
-    model: "Model", molecule: Species | Molecule, options: ForceOptions = ForceOptions()
+    model: "Model",
+    molecule: Species | Molecule,
+    options: ForceOptions = ForceOptions(),
+    seeds: Sequence[int] | None = None,
 ) -> torch.jit.ScriptModule:
-    """Make the force of one molecule from a model.
+    """Make the force of one molecule from a model, or of many copies of it.
 
     The module is scripted and in eval mode, but not frozen: freezing turns weights into constants that stay on the
     device where they are, and OpenMM moves the module to its own device before it freezes it itself. TorchScript's
@@ -175,11 +180,14 @@ def bind(
         Elements in the order of the atoms of the System, charge and multiplicity; a geometry is not used.
     options
         How the force is computed.
+    seeds
+        Of R copies of the molecule, in place of the options' seed; None: it is one.
 
     Returns
     -------
     torch.jit.ScriptModule
-        Positions (n, 3) in nm -> (energy in kJ/mol, forces (n, 3) in kJ/mol/nm).
+        Positions (n, 3) in nm -> (energy in kJ/mol, forces (n, 3) in kJ/mol/nm); with R copies (R n, 3), one copy
+        behind the other, and the sum of their energies (see `mdet_openmm.export.replicas.ReplicaForces`).
 
     Raises
     ------
@@ -216,17 +224,10 @@ def bind(
                     use_onednn(part)
         run_plainly()
         assert options.offset is not None
-        return script(
-            ForceModule(
-                bound,
-                options.orientations,
-                options.offset,
-                options.seed,
-                model.has_energy,
-                options.conservative,
-                options.raw,
-            )
-        )
+        kind = (model.has_energy, options.conservative, options.raw)
+        if seeds is not None:
+            return script(ReplicaForces(bound, seeds, options.orientations, options.offset, *kind))
+        return script(ForceModule(bound, options.orientations, options.offset, options.seed, *kind))
 
 
 def forces(module: torch.jit.ScriptModule, positions: NDArray[np.float64]) -> tuple[float | None, NDArray[np.float64]]:

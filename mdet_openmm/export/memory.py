@@ -56,7 +56,9 @@ def peak_bytes(
     return itemsize * (4 * scores + orientations * 40 * n**2 * e)
 
 
-def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: int | None = None) -> None:
+def check_memory(
+    model: Model, n_atoms: int, options: ForceOptions, available: int | None = None, replicas: int = 1
+) -> None:
     """Refuse, before anything is computed, what would not fit.
 
     Parameters
@@ -67,6 +69,8 @@ def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: i
         Of the molecule.
     available
         Bytes; by default the main memory that is free (give a GPU's there).
+    replicas
+        Copies of the molecule in one call.
 
     Raises
     ------
@@ -80,7 +84,9 @@ def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: i
 
     def bytes_for(orientations: int, precision: str) -> int:
         shape = model.network.config
-        return peak_bytes(shape, n_atoms, orientations, precision, conservative=options.conservative, compiled=used)
+        return peak_bytes(
+            shape, n_atoms, orientations * replicas, precision, conservative=options.conservative, compiled=used
+        )
 
     needed = bytes_for(orientations, precision)
     if needed <= free:
@@ -91,10 +97,13 @@ def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: i
         "--orientations 1 --precision mixed": bytes_for(1, "mixed"),
     }
     advice = [flags for flags, bytes_then in smaller.items() if bytes_then <= free][:1]
+    if replicas > 1:
+        advice.insert(0, f"--replicas {max(1, int(replicas * free / needed))}")
     advice += ["a smaller molecule", "a machine with more memory"]
+    copies = f" and {replicas} replicas" if replicas > 1 else ""
     raise InputError(
-        f"{n_atoms} atoms with {orientations} orientation{'s' if orientations > 1 else ''} in {precision} precision "
-        f"need more memory than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB; "
+        f"{n_atoms} atoms with {orientations} orientation{'s' if orientations > 1 else ''} in {precision} precision"
+        f"{copies} need more memory than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB; "
         f"use {' or '.join(advice)}"
     )
 

@@ -123,7 +123,7 @@ def random_rotation(positions: Tensor) -> Tensor:
 def random_rotations(count: int, positions: Tensor) -> Tensor:
     """So many of `random_rotation`: (count, 3, 3)."""
     quaternions = torch.randn([count, 4], dtype=torch.float64, device=positions.device)
-    return quaternion_to_matrix(quaternions / quaternions.norm(dim=1, keepdim=True))
+    return quaternion_to_matrix(quaternions / torch.linalg.vector_norm(quaternions, dim=1, keepdim=True))
 
 
 def _mix(z: Tensor) -> Tensor:
@@ -155,17 +155,18 @@ def hashed_rotation(positions: Tensor, seed: int) -> Tensor:
     Tensor
         (3, 3) float64.
     """
-    return hashed_rotations(positions.unsqueeze(0), seed)[0]
+    seeds = torch.zeros([1], dtype=torch.int64, device=positions.device) + seed
+    return hashed_rotations(positions.unsqueeze(0), seeds)[0]
 
 
-def hashed_rotations(positions: Tensor, seed: int) -> Tensor:
-    """`hashed_rotation` of each of many structures (f, n, 3): (f, 3, 3)."""
+def hashed_rotations(positions: Tensor, seeds: Tensor) -> Tensor:
+    """`hashed_rotation` of each of many structures (f, n, 3), each with its seed (f,) int64: (f, 3, 3)."""
     flat = positions.to(torch.float64).flatten(1)
     scaled = torch.nan_to_num(flat * 1099511627776.0, nan=0.0).clamp(-9.0e18, 9.0e18)
     keys = torch.round(scaled).to(torch.int64)
     # Weyl steps of the golden ratio tell the coordinates (and below the streams) apart: order matters.
     steps = torch.arange(1, flat.shape[1] + 1, device=positions.device) * -7046029254386353131
-    seeded = _mix(torch.zeros_like(steps[:1]) + seed)
+    seeded = _mix(seeds).unsqueeze(1)
     # Two rounds each: the integer sum may then be taken in any order and still depends on which value stands where.
     total = _mix(_mix(keys + seeded) + steps).sum(dim=1, keepdim=True)
     streams = torch.arange(1, 4, device=positions.device) * -7046029254386353131

@@ -10,9 +10,9 @@ from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import EnergySource, conservation, integrator_check, sentences
 from mdet_openmm.simulation.dynamics import Outcome
 from mdet_openmm.simulation.log_file import ADDED, POTENTIAL, read_table
-from mdet_openmm.simulation.run import Say, run
+from mdet_openmm.simulation.run import run
 from mdet_openmm.simulation.settings import NveSettings
-from mdet_openmm.simulation.setup import Setup
+from mdet_openmm.simulation.setup import Say, Setup
 from mdet_openmm.simulation.teacher_energy import evaluate, largest_position_error, total_energy
 
 

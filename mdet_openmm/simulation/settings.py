@@ -67,6 +67,9 @@ class RunSettings(Checked):
     )
     steps: int | None = option(None, "number of steps after the equilibration; or give --time", at_least=1)
     time: float | None = option(None, f"length of the run after the equilibration in ps [{DEFAULT_TIME_PS}]", above=0)
+    replicas: int = option(
+        1, "independent copies of the molecule, in one call of the network; each has a folder in the output", at_least=1
+    )
     equilibrate: float = option(1.0, "length of the equilibration in ps, not reported", at_least=0)
     backend: str = option("auto", "what calls the network", choices=("auto", "torch", "python"))
     platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
@@ -127,6 +130,14 @@ class RunSettings(Checked):
     def folder(self) -> Path:
         """The output folder."""
         return Path(self.output or "")
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the files of each replica go: a run of one molecule has no folder below its own."""
+        if self.replicas == 1:
+            return (self.folder,)
+        digits = max(2, len(str(self.replicas - 1)))
+        return tuple(self.folder / f"replica-{k:0{digits}}" for k in range(self.replicas))
 
     @property
     def force_options(self) -> ForceOptions:
@@ -194,6 +205,8 @@ def resolved(settings: S) -> S:
     s = settings
     if isinstance(s, NveSettings) and s.hold_energy is not None and 1000.0 * s.hold_energy < 10.0 * s.timestep:
         raise InputError(f"--hold-energy {s.hold_energy} ps is shorter than ten time steps of {s.timestep} fs")
+    if isinstance(s, NveSettings) and s.hold_energy is not None and s.replicas > 1:
+        raise InputError("--hold-energy holds the energy of one molecule; use it without --replicas")
     if s.steps is not None and s.time is not None:
         raise InputError("--steps and --time both say how long to run; give only one")
     steps = s.steps if s.steps is not None else round((s.time or DEFAULT_TIME_PS) * 1000.0 / s.timestep)
@@ -244,9 +257,9 @@ def continued(settings: S, before: dict[str, Any], given: Collection[str]) -> S:
         Naming the first setting that differs from the stored run's.
     """
     try:
-        # A run of a version that did not measure equivariance goes on without it.
+        # A run of a version that did not measure equivariance goes on without it, one that knew no replicas alone.
         old = dataclasses.replace(
-            settings, time=None, **{"watch_equivariance": 0, **from_stored(type(settings), before)}
+            settings, time=None, **{"watch_equivariance": 0, "replicas": 1, **from_stored(type(settings), before)}
         )
     except (TypeError, OptionError) as error:
         raise InputError(f"the settings stored in {settings.folder} are not of this version ({error})") from None

@@ -13,8 +13,7 @@ import openmm.app
 from numpy.typing import NDArray
 
 from mdet_openmm.cores import available_cores, threads_asked_for
-from mdet_openmm.data.config import TeacherConfig
-from mdet_openmm.data.teacher import Teacher, make_teacher, teacher_of_name
+from mdet_openmm.data.teacher import Teacher
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import check_memory
@@ -29,8 +28,14 @@ from mdet_openmm.molecules.topology import made_topology
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
 from mdet_openmm.simulation.schedule import Schedule, make_schedule
-from mdet_openmm.simulation.settings import AUTO_ORIENTATIONS, NO_TEACHER, NveSettings, RunSettings
-from mdet_openmm.simulation.thermostat import make_integrator, make_internal_thermometer, make_thermometer
+from mdet_openmm.simulation.settings import AUTO_ORIENTATIONS, NveSettings, RunSettings
+from mdet_openmm.simulation.teacher_energy import teacher_for
+from mdet_openmm.simulation.thermostat import (
+    make_integrator,
+    make_internal_thermometer,
+    make_thermometer,
+    replica_seeds,
+)
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.guards import check_system
 from mdet_openmm.system.platform import PlatformChoice, choose_platform
@@ -38,8 +43,12 @@ from mdet_openmm.units import NM_PER_ANGSTROM
 
 LONG_TIMESTEP_FS = 1.0
 SMALL = 4000
-"""Orientations times atoms squared up to which one thread is fastest (measured: 9 atoms take 2.9 ms with one thread,
+"""Structures times atoms squared up to which one thread is fastest (measured: 9 atoms take 2.9 ms with one thread,
 and several hundred with four on a machine that is also busy with something else)."""
+
+
+Say = Callable[[str], None]
+"""Takes lines for the user."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,9 @@ class Setup:
     context, force
         OpenMM's; the force is the model's.
     steady
-        The model's force without an offset, unfrozen; for the relaxation and for measuring the equivariance error.
+        The model's force on one molecule without an offset, unfrozen; for the relaxation.
+    module
+        The model's force as it runs, unfrozen.
     monitor
         With the bond lengths of the input structure.
     teacher
@@ -77,30 +88,13 @@ class Setup:
     context: Any
     force: Any
     steady: torch.jit.ScriptModule
+    module: torch.jit.ScriptModule
     monitor: Monitor
     teacher: Teacher | None
     identity: dict[str, Any]
 
 
-def _teacher(
-    settings: NveSettings, model: Model, molecule: Molecule, say: Callable[[str], None]
-) -> tuple[str, Teacher | None]:
-    """Whose energy is judged after the run, and its function; none for the model's own, where it has one."""
-    if settings.teacher == NO_TEACHER:
-        return NO_TEACHER, None
-    if settings.teacher is not None:
-        return settings.teacher, make_teacher(TeacherConfig(kind=settings.teacher), molecule)
-    config = teacher_of_name(model.teacher)
-    if config is None:
-        return NO_TEACHER, None
-    try:
-        return config.kind, make_teacher(config, molecule)
-    except InputError as error:
-        say(f"the energy is not compared with that of {model.teacher}: {error}")
-        return NO_TEACHER, None
-
-
-def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
+def prepare(settings: RunSettings, say: Say) -> Setup:
     """Read, check and build everything, without writing anything.
 
     Parameters
@@ -122,12 +116,12 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     model = load_model(settings.model)
     teacher = None
     if isinstance(settings, NveSettings):
-        kind, teacher = _teacher(settings, model, molecule, say)
+        kind, teacher = teacher_for(settings.teacher, model, molecule, say)
         settings = replace(settings, teacher=kind)
     check_elements(molecule, model.elements, model.name)
     topology = made_topology(molecule)
     schedule = make_schedule(settings)
-    run_folder.check_free_space(settings.folder, _bytes_to_write(schedule, molecule))
+    run_folder.check_free_space(settings.folder, settings.replicas * _bytes_to_write(schedule, molecule))
     choice = choose_platform(settings.platform, settings.precision)
     chosen = ForceOptions(forces=settings.forces, offset=settings.offset).resolved(model)
     settings = replace(settings, forces=chosen.forces, offset=chosen.offset)
@@ -136,7 +130,7 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     if settings.orientations == AUTO_ORIENTATIONS:
         settings = _with_orientations(settings, model, molecule, say)
     on_gpu = torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None
-    check_memory(model, molecule.n_atoms, settings.force_options, on_gpu)
+    check_memory(model, molecule.n_atoms, settings.force_options, on_gpu, settings.replicas)
     backend, why = choose_backend(settings.backend, choice.name)
     settings = replace(
         settings,
@@ -144,7 +138,7 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         backend=backend,
         charge=molecule.charge,
         multiplicity=molecule.multiplicity,
-        threads=settings.threads or _threads(molecule.n_atoms, settings.orientations),
+        threads=settings.threads or _threads(molecule.n_atoms, settings.orientations * settings.replicas),
     )
     torch.set_num_threads(settings.threads or 1)
     say(f"{molecule.name}: {molecule.n_atoms} atoms, charge {molecule.charge}, multiplicity {molecule.multiplicity}")
@@ -153,6 +147,8 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         f"{settings.forces} forces, {settings.orientations} orientation(s), offset {settings.offset}, seed "
         f"{settings.seed}, {settings.threads} CPU thread(s)"
     )
+    if settings.replicas > 1:
+        say(f"{settings.replicas} replicas, each with its own velocities, noise and rotations, in one force call")
     if settings.timestep > LONG_TIMESTEP_FS:
         say(f"note: {settings.timestep} fs is a long time step for bonds with hydrogen")
     if settings.offset == "random":
@@ -160,15 +156,16 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         torch.manual_seed(settings.seed or 0)
     for note in notes_on_forces(model, settings, molecule):
         say(f"note: {note}")
-    module = bind(model, molecule, settings.force_options)
+    seeds = replica_seeds(settings.seed or 0, settings.replicas) if settings.replicas > 1 else None
+    module = bind(model, molecule, settings.force_options, seeds)
     masses = _masses(molecule)
-    system = make_system(masses)
+    system = make_system(np.tile(masses, settings.replicas))
     force = add_force(system, module, backend, choice.device, settings.cuda_graph)
     integrator = make_integrator(settings, system)
     check_system(system, model.has_energy)
     context = openmm.Context(system, integrator, choice.platform, choice.properties)
     steady = module
-    if settings.offset != "none":
+    if settings.offset != "none" or seeds is not None:
         steady = bind(model, molecule, replace(settings.force_options, offset="none"))
     identity = {
         "model": {"name": model.name, "sha256": model.sha256},
@@ -181,8 +178,9 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     }
     monitor = _make_monitor(settings, molecule, masses)
     return Setup(
-        settings, molecule, topology, model, schedule, choice, context, force, steady, monitor, teacher, identity
-    )
+        settings, molecule, topology, model, schedule, choice, context, force, steady, module, monitor, teacher,
+        identity,
+    )  # fmt: skip
 
 
 def check_held(model: Model, options: ForceOptions) -> None:

@@ -5,6 +5,7 @@ energy by √(Σ (F·ulp/√12)²); a column has that error. For a small molecul
 thousandth of what the energy fluctuates by.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mdet_openmm.data.teacher import Teacher, TeacherFailure
+from mdet_openmm.data.config import TeacherConfig
+from mdet_openmm.data.teacher import Teacher, TeacherFailure, make_teacher, teacher_of_name
+from mdet_openmm.errors import InputError
+from mdet_openmm.export.model_folder import Model
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.molecules.dcd import read_frame
+from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.settings import from_stored
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import EnergySource
@@ -25,6 +30,35 @@ from mdet_openmm.units import KJ_PER_MOL_PER_EV
 MOST_FRAMES = 500
 ENERGY, ERROR = "potential_energy_eV", "position_error_eV"
 COLUMNS = (STEP, TIME, ENERGY, ERROR)
+
+
+def teacher_for(
+    kind: str | None, model: Model, molecule: Molecule, say: Callable[[str], None]
+) -> tuple[str, Teacher | None]:
+    """Whose energy stands beside a model's, and its function.
+
+    Parameters
+    ----------
+    kind
+        Of the teacher; "none"; None for the one that the model learnt from, if it is installed and can take the
+        molecule.
+    model, molecule
+        Of the run.
+    say
+        Takes the sentence on why there is none.
+    """
+    if kind == NO_TEACHER:
+        return NO_TEACHER, None
+    if kind is not None:
+        return kind, make_teacher(TeacherConfig(kind=kind), molecule)
+    config = teacher_of_name(model.teacher)
+    if config is None:
+        return NO_TEACHER, None
+    try:
+        return config.kind, make_teacher(config, molecule)
+    except InputError as error:
+        say(f"the energy is not compared with that of {model.teacher}: {error}")
+        return NO_TEACHER, None
 
 
 def stride(rows: int) -> int:
