@@ -65,10 +65,13 @@ def test_export(model: Path, tmp_path: Path) -> None:
     import torch
 
     out = tmp_path / "methanol.pt"
-    assert main(["export", str(model), str(METHANOL), "--out", str(out), "--offset", "none"]) == 0
+    assert main(["export", str(model), str(METHANOL), "--output", str(out), "--offset", "none"]) == 0
     energy, forces = torch.jit.load(out)(torch.rand(6, 3, dtype=torch.float64))
     assert energy == 0 and forces.shape == (6, 3)
-    assert main(["export", str(model), str(METHANOL), "--out", str(out)]) == 2
+    assert main(["export", str(model), str(METHANOL), "--output", str(out)]) == 2  # it is there
+    assert main(["export", str(model), str(METHANOL)]) == 2
+    former = tmp_path / "former.pt"
+    assert main(["export", str(model), str(METHANOL), "--out", str(former)]) == 0 and former.is_file()
 
 
 def test_finetune_keeps_the_shape(model: Path, tmp_path: Path) -> None:
