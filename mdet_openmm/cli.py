@@ -357,6 +357,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         parser = build_parser()
         if "_ARGCOMPLETE" in os.environ:  # the shell asks, having been told: register-python-argcomplete mdet
+            _need("completion", "argcomplete")
             import argcomplete
 
             argcomplete.autocomplete(parser)

@@ -122,7 +122,7 @@ def teacher_version(config: TeacherConfig) -> tuple[str, str]:
 
         return pyscf_version(config)
     assert config.ase is not None
-    module = importlib.import_module(config.ase.partition(":")[0].partition(".")[0])
+    module = _import(config.ase.partition(":")[0].partition(".")[0])
     return config.ase, f"{module.__name__} {getattr(module, '__version__', 'unknown')}"
 
 
