@@ -12,7 +12,7 @@ from mdet_openmm.simulation.settings import LARGEST_TIMESTEP_FS
 PAPERS_ROTATIONS = 512
 FEWEST_ROTATIONS = 32
 SMALL_ATOMS = 12
-"""Up to this size a diagnosis with the paper's 512 rotations takes less than a minute with a small model."""
+"""Up to this size a diagnosis takes the paper's 512 rotations, and above fewer, lest it take hours."""
 
 
 @dataclass(frozen=True)
