@@ -321,9 +321,7 @@ def build_parser() -> argparse.ArgumentParser:
     nve = add("run-nve", _run_nve, "Constant-energy dynamics and its drift, like simulations/run_nve.py.")
     add_run_arguments(nve, NveSettings)
 
-    add_diagnose_arguments(
-        add("diagnose", _diagnose, "Can a model be trusted with a molecule? A report, before a run.")
-    )
+    add_diagnose_arguments(add("diagnose", _diagnose, "Can a model be trusted with a molecule? A report."))
 
     for name, study in STUDIES.items():
         add_study_arguments(add(name, functools.partial(_study, name=name), study.description), name)

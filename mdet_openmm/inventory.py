@@ -201,7 +201,7 @@ def _configuration(path: Path) -> dict[str, Any] | None:
     raise InputError(f"{path} is neither a configuration of mdet label nor one of mdet train")
 
 
-def _structure(path: Path) -> dict[str, Any] | None:
+def _structure(path: Path) -> dict[str, Any]:
     from mdet_openmm.measure.coverage import hill_formula
     from mdet_openmm.molecules.readers import read_molecule
 

@@ -22,7 +22,7 @@ NVE = ["run-nve", ETHANOL, "--model", MODEL, "--steps", "4"]
     ("missing", "extra", "command"),
     [
         ("h5py", "label", ["label", LABEL]),
-        ("tblite.library", "label", ["label", LABEL, "--workers", "1"]),
+        ("tblite.library", "label", ["label", LABEL, "--workers", "1", "--output", "b.h5"]),
         ("h5py", "label", ["collect", "a.h5.partial", "--output", "a.h5"]),
         ("h5py", "label", ["merge-data", "a.h5", "b.h5", "--output", "c.h5"]),
         ("h5py", "label", ["info", "a.h5"]),
