@@ -31,9 +31,10 @@ MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
 RECORDED = ("single", "twelve", "label", "e_eq", "dipole", "dipole_12", "dipole_label")
-PROBES = 24
-"""Random directions for lambda of one structure: as many as an exact Jacobian of eight atoms has rows."""
-PROBES_AT_ONCE = 4
+PROBES = 6
+"""Random directions for lambda of one structure, each some force calls; an exact Jacobian has 3n rows of them."""
+SMALL = 8
+"""Atoms up to which the Jacobian is exact."""
 MEV = 1e3 * EV_PER_HARTREE
 
 
@@ -196,13 +197,12 @@ def evaluate(
 def _lambda(network: EdgeTransformer, batch: Batch, generator: torch.Generator) -> float:
     """Of a batch of one: exact for a small molecule, else by probes, which never build the (3n, 3n) Jacobian."""
     n = batch.positions.shape[1]
-    if 3 * n <= PROBES:
+    if n <= SMALL:
         return float(antisymmetric_ratio(force_jacobian(network, batch)))
     squares = []
-    for _ in range(PROBES // PROBES_AT_ONCE):
-        probes = torch.randn(PROBES_AT_ONCE, n, 3, generator=generator, dtype=torch.float64)
-        copies = Batch(*(t.expand(PROBES_AT_ONCE, *t.shape[1:]) for t in batch))
-        squares.append(float(antisymmetry(network, copies, probes.to(batch.positions.device)).detach()))
+    for _ in range(PROBES):
+        probes = torch.randn(1, n, 3, generator=generator, dtype=torch.float64)
+        squares.append(float(antisymmetry(network, batch, probes.to(batch.positions.device)).detach()))
     return float(np.sqrt(np.mean(squares)))
 
 

@@ -15,7 +15,7 @@ from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.card import LONGEST, WORST, group_table, metrics_table
 from mdet_openmm.training.evaluate import (
-    PROBES,
+    SMALL,
     _lambda,
     evaluate,
     force_jacobian,
@@ -153,11 +153,11 @@ def test_a_card_of_many_molecules_groups_them() -> None:
 def test_lambda_of_a_larger_molecule_by_probes_is_that_of_its_jacobian() -> None:
     torch.manual_seed(1)
     network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2)).double().eval()
-    n = PROBES // 3 + 4
+    n = SMALL + 4
     z, x = torch.randint(1, 9, (1, n)), 3.0 * torch.randn(1, n, 3, dtype=torch.float64)
     zero = torch.zeros(1, dtype=torch.int64)
     turn = torch.eye(3, dtype=torch.float64)[None]
     batch = Batch(z, x, torch.zeros_like(x), zero.double(), zero, zero + 1, turn, torch.zeros(1, 3))
     exact = float(antisymmetric_ratio(force_jacobian(network, batch)))
-    estimates = [_lambda(network, batch, torch.Generator().manual_seed(k)) for k in range(8)]
-    assert np.mean(estimates) == pytest.approx(exact, rel=0.05) and np.std(estimates) < 0.15 * exact
+    estimates = [_lambda(network, batch, torch.Generator().manual_seed(k)) for k in range(16)]
+    assert np.mean(estimates) == pytest.approx(exact, rel=0.1) and np.std(estimates) < 0.3 * exact
