@@ -54,9 +54,7 @@ class ForceOptions(Checked):
     frames: int = option(1, "rotations to average over", choices=FRAMES)
     offset: str | None = option(None, "rotation offset [hashed; none for conservative forces]", choices=OFFSETS)
     seed: int = option(0, "of the hashed offset", at_least=-(2**63), below=2**63)
-    forces: str | None = option(
-        None, "the network's own, or the gradient of its energy", choices=(*FORCES, DIFFERENCE)
-    )
+    forces: str | None = option(None, "the network's own, or the gradient of its energy", choices=(*FORCES, DIFFERENCE))
     raw: bool = option(False, "leave net force and torque in direct forces")
     compiled: bool = option(True, "use code that other programs cannot run")
 

@@ -24,7 +24,7 @@ from mdet_openmm.simulation.monitor import Monitor, Problem
 from mdet_openmm.simulation.motion import make_motion
 from mdet_openmm.simulation.schedule import Schedule
 from mdet_openmm.simulation.settings import RunSettings
-from mdet_openmm.simulation.state import read_phase
+from mdet_openmm.simulation.state import potential_energy, read_phase
 
 CHECKPOINT_SECONDS = 300.0
 """A checkpoint is also written when the last is this old; when they are written changes nothing in the run."""
@@ -125,7 +125,7 @@ def run_dynamics(
             temperature, by_element = watching.thermometer.read(now.velocities)
             if schedule.reports(step):
                 force = np.linalg.norm(motion.force(before, now), axis=1).max()
-                energy = context.getState(energy=True).getPotentialEnergy()._value if has_energy else None
+                energy = potential_energy(context) if has_energy else None
                 trajectory.write(now.positions)
                 log.write(
                     counted,

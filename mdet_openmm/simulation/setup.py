@@ -29,8 +29,9 @@ from mdet_openmm.molecules.topology import made_topology
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
 from mdet_openmm.simulation.schedule import Schedule, make_schedule
-from mdet_openmm.simulation.settings import AUTO_FRAMES, NveSettings, RunSettings
+from mdet_openmm.simulation.settings import AUTO_CYCLE, AUTO_FRAMES, DEFAULT_LARGEST_DRIFT, NveSettings, RunSettings
 from mdet_openmm.simulation.thermostat import make_integrator, make_internal_thermometer, make_thermometer
+from mdet_openmm.simulation.verlet import FAST, SLOW
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.guards import check_system
 from mdet_openmm.system.platform import PlatformChoice, choose_platform
@@ -56,8 +57,8 @@ class Setup:
         When what happens.
     choice
         The platform, with the reason.
-    context, force
-        OpenMM's; the force is the model's.
+    context, forces
+        OpenMM's; the forces are the model's, two with multiple time steps.
     steady
         The model's force without an offset, unfrozen; for the relaxation and for measuring the equivariance error.
     monitor
@@ -75,7 +76,7 @@ class Setup:
     schedule: Schedule
     choice: PlatformChoice
     context: Any
-    force: Any
+    forces: tuple[Any, ...]
     steady: torch.jit.ScriptModule
     monitor: Monitor
     teacher: Teacher | None
@@ -111,12 +112,18 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     schedule = make_schedule(settings)
     run_folder.check_free_space(settings.folder, _bytes_to_write(schedule, molecule))
     choice = choose_platform(settings.platform, settings.precision)
-    chosen = ForceOptions(forces=settings.forces, offset=settings.offset).resolved(model)
+    chosen = ForceOptions(forces=settings.forces, offset=settings.offset)
+    if settings.multiple_time_steps is not None:
+        chosen = replace(chosen.split()[1].resolved(model), forces="conservative")
+    chosen = chosen.resolved(model)
     settings = replace(settings, forces=chosen.forces, offset=chosen.offset)
     if isinstance(settings, NveSettings) and settings.hold_energy is not None:
         check_held(model, chosen)
     if settings.frames == AUTO_FRAMES:
         settings = _with_frames(settings, model, molecule, say)
+    if settings.multiple_time_steps == AUTO_CYCLE:
+        settings = _with_cycle(settings, model, molecule, say)
+        schedule = make_schedule(settings)
     on_gpu = torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None
     check_memory(model, molecule.n_atoms, settings.force_options, on_gpu)
     backend, why = choose_backend(settings.backend, choice.name)
@@ -135,6 +142,11 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         f"{settings.forces} forces, {settings.frames} frame(s), offset {settings.offset}, seed {settings.seed}, "
         f"{settings.threads} CPU thread(s)"
     )
+    if settings.multiple_time_steps is not None:
+        say(
+            f"multiple time steps: direct forces every {settings.timestep:g} fs, corrected by the gradient every "
+            f"{settings.multiple_time_steps * settings.timestep:g} fs"
+        )
     if settings.timestep > LONG_TIMESTEP_FS:
         say(f"note: {settings.timestep} fs is a long time step for bonds with hydrogen")
     if settings.offset == "random":
@@ -142,16 +154,19 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         torch.manual_seed(settings.seed or 0)
     for note in notes_on_forces(model, settings, molecule):
         say(f"note: {note}")
-    module = bind(model, molecule, settings.force_options)
+    options = settings.force_options
+    parts = (options,) if settings.multiple_time_steps is None else options.split()
+    modules = [bind(model, molecule, part) for part in parts]
     masses = _masses(molecule)
     system = make_system(masses)
-    force = add_force(system, module, backend, choice.device, settings.cuda_graph)
+    forces = tuple(add_force(system, module, backend, choice.device, settings.cuda_graph) for module in modules)
+    for group, force in zip((FAST, SLOW), forces, strict=False):
+        force.setForceGroup(group)
     integrator = make_integrator(settings, system)
     check_system(system, model.has_energy)
     context = openmm.Context(system, integrator, choice.platform, choice.properties)
-    steady = module
-    if settings.offset != "none":
-        steady = bind(model, molecule, replace(settings.force_options, offset="none"))
+    still = replace(options, offset="none")
+    steady = modules[0] if parts[0] == still else bind(model, molecule, still)
     identity = {
         "model": {"name": model.name, "sha256": model.sha256},
         "molecule": {
@@ -163,7 +178,7 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     }
     monitor = _make_monitor(settings, molecule, masses)
     return Setup(
-        settings, molecule, topology, model, schedule, choice, context, force, steady, monitor, teacher, identity
+        settings, molecule, topology, model, schedule, choice, context, forces, steady, monitor, teacher, identity
     )
 
 
@@ -215,6 +230,27 @@ def _with_frames(settings: RunSettings, model: Model, molecule: Molecule, say: C
     )
     say(chosen.reason)
     return replace(settings, frames=chosen.frames)
+
+
+def _with_cycle(settings: RunSettings, model: Model, molecule: Molecule, say: Callable[[str], None]) -> RunSettings:
+    """The settings with the multiple time steps that a drift allows, measured on short runs, in place of "auto"."""
+    # here because it makes short runs of its own
+    from mdet_openmm.simulation.cycles import choose_cycle
+
+    allowed = settings.largest_drift or DEFAULT_LARGEST_DRIFT
+    say(f"--multiple-time-steps auto: measuring the drift, at most {allowed:g} meV/atom/ps")
+    chosen = choose_cycle(
+        model,
+        molecule,
+        allowed=allowed,
+        temperature=settings.temperature,
+        timestep=settings.timestep,
+        options=settings.force_options,
+        dividing=settings.steps or 0,
+        seed=settings.seed or 0,
+    )
+    say(chosen.reason)
+    return replace(settings, multiple_time_steps=chosen.cycle, largest_drift=None)
 
 
 def notes_on_forces(model: Model, settings: RunSettings, molecule: Molecule) -> list[str]:

@@ -63,6 +63,7 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "frames": settings.frames,
         "offset": settings.offset,
         "forces": settings.forces,
+        "multiple_time_steps": settings.multiple_time_steps,
         "restart_is_exact": settings.offset != "random" and settings.platform == "Reference",
         "seed": settings.seed,
         "minimize": settings.minimize,

@@ -127,18 +127,14 @@ def test_openmms_integrators_take_the_groups(stored: Model, backend: str) -> Non
         return context.getState(positions=True).getPositions(asNumpy=True)._value
 
     split = mdet.create_system(pdb.topology, stored, positions=pdb.positions, backend=backend, force_groups=(0, 1))
-    whole = mdet.create_system(
-        pdb.topology, stored, positions=pdb.positions, backend=backend, forces="conservative"
-    )
+    whole = mdet.create_system(pdb.topology, stored, positions=pdb.positions, backend=backend, forces="conservative")
     plain = openmm.CustomIntegrator(0.0005)
     plain.addComputePerDof("v", "v + 0.5*dt*f/m")
     plain.addComputePerDof("x", "x + dt*v")
     plain.addComputePerDof("v", "v + 0.5*dt*f/m")
     one = after(split, openmm.MTSIntegrator(0.0005 * unit.picosecond, [(0, 1), (1, 1)]), 5)
     assert np.abs(one - after(whole, plain, 5)).max() < 1e-11
-    bath = openmm.MTSLangevinIntegrator(
-        300 * unit.kelvin, 1 / unit.picosecond, 2 * unit.femtosecond, [(0, 4), (1, 1)]
-    )
+    bath = openmm.MTSLangevinIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 2 * unit.femtosecond, [(0, 4), (1, 1)])
     assert np.isfinite(after(split, bath, 2)).all()
 
 
