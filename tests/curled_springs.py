@@ -1,4 +1,4 @@
-"""Springs whose direct force is the gradient of their energy plus a known curl: what multiple time steps have to cure."""
+"""Springs whose direct force is the gradient of their energy plus a known curl, for multiple time steps to cure."""
 
 import numpy as np
 import torch

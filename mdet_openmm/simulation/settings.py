@@ -89,8 +89,8 @@ class RunSettings(Checked):
     )
     multiple_time_steps: int | None = option(
         None,
-        "conservative dynamics of direct forces, corrected by the gradient of the energy once in so many steps; auto: the "
-        "most that --largest-drift allows, measured before the run",
+        "conservative dynamics of direct forces, corrected by the gradient of the energy once in so many steps; "
+        "auto: the most that --largest-drift allows, measured before the run",
         at_least=AUTO_CYCLE,
         at_most=64,
         words={"auto": AUTO_CYCLE},

@@ -18,9 +18,9 @@ The force of the second half kick is kept for the first half kick of the next st
 it anew would cost a call, and with random rotations be another force.
 
 With a ``cycle`` of M steps the force above is that of the group `FAST` alone, and half kicks of M Δt by the force S of
-the group `SLOW` stand before the first and after the last step of each cycle (Tuckerman, Berne and Martyna, J. Chem. Phys.
-97, 1990 (1992)): the trajectory of OpenMM's MTSIntegrator, which takes the fast force once more in each cycle and keeps no
-work. Their work is counted too, and M² Σ S²/m is added to Σ F²/m; at the end of a cycle the check then holds as before.
+the group `SLOW` stand before the first and after the last step of each cycle (Tuckerman, Berne and Martyna, J. Chem.
+Phys. 97, 1990 (1992)): the trajectory of OpenMM's MTSIntegrator, which takes the fast force once more in each cycle and
+keeps no work. Their work is counted too, and M² Σ S²/m is added to Σ F²/m; at the end of a cycle the check then holds.
 """
 
 from typing import Any

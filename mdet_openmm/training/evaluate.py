@@ -16,6 +16,7 @@ from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.training.batches import Batch, load_batch, random_orthogonal
 from mdet_openmm.units import (
     ANGSTROM_PER_BOHR,
@@ -28,7 +29,12 @@ from mdet_openmm.units import (
 MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
-RECORDED = ("single", "twelve", "reference", "e_eq", "dipole", "dipole_12", "dipole_reference")
+RECORDED = (
+    "single", "twelve", "reference", "e_eq", "dipole", "dipole_12", "dipole_reference", "gradient", "gradient_e_eq",
+    "difference",
+)  # fmt: skip
+PAIRS_WITH_GRAPH = 4000
+"""Structures times atoms squared that are differentiated at once: a graph keeps every layer's activations."""
 MEV = 1e3 * EV_PER_HARTREE
 
 
@@ -53,6 +59,19 @@ def rotated_forces(network: EdgeTransformer, batch: Batch, rotations: Tensor) ->
     k, b, n = *rotations.shape[:2], batch.positions.shape[1]
     forces = network.from_pairs(*_turned(network, batch, rotations))[1].double().view(k, b, n, 3)
     return torch.einsum("kbnj,kbij->kbni", forces, rotations.double())
+
+
+def rotated_gradients(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> Tensor:
+    """Minus the energy's gradient under K rotations, turned back: (K, b, n, 3) in Ha/bohr; see `rotated_forces`."""
+    k, b, n = *rotations.shape[:2], batch.positions.shape[1]
+    pairs, positions, types = _turned(network, batch, rotations)
+    found = []
+    for rows in torch.arange(k * b, device=positions.device).split(max(1, PAIRS_WITH_GRAPH // n**2)):
+        with torch.enable_grad():
+            x = positions[rows].detach().requires_grad_(True)
+            energy = network.from_pairs(pairs[rows], x, types[rows] if types is not None else None)[0]
+            found.append(minus_gradient(energy, x))
+    return torch.einsum("kbnj,kbij->kbni", torch.cat(found).double().view(k, b, n, 3), rotations.double())
 
 
 def rotated_dipoles(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> Tensor:
@@ -88,6 +107,7 @@ def evaluate(
     n_rotations: int = 16,
     most_frames: int = 2000,
     most_jacobians: int = 120,
+    gradient: bool = False,
 ) -> dict[str, Any]:
     """Errors on the held-out splits of a data set, molecule by molecule.
 
@@ -107,6 +127,8 @@ def evaluate(
         Of each split; of a larger one so many are drawn.
     most_jacobians
         For lambda, of each split. One or two of a molecule; where there are more molecules, of some of them.
+    gradient
+        Also of the gradient of the energy, and of its difference from the direct forces, in one orientation.
 
     Returns
     -------
@@ -149,6 +171,12 @@ def evaluate(
                     energy = energy + fast.from_pairs(*_turned(network, batch, uniform[:1]))[0].double()
                 if bool(known.any()):
                     dipole = (rotated_dipoles(fast, batch, frames) - batch.dipole).cpu()
+                if gradient:
+                    conserving = rotated_gradients(network, batch, uniform)
+                    conserving = conserving - conserving.mean(dim=2, keepdim=True)
+                    gradient_e_eq = (equivariance_error(conserving) * KCAL_PER_MOL_ANGSTROM).cpu()
+                    used = remove_net_force_and_torque(batch.positions, turned[0])
+                    lacking, conserving = (conserving[0] - used).cpu(), (conserving[0] - batch.forces).cpu()
                 single = remove_net_force_and_torque(batch.positions, turned[0]) - batch.forces
                 twelve = remove_net_force_and_torque(batch.positions, framed.mean(dim=0)) - batch.forces
             single, twelve, e_eq, energy = single.cpu(), twelve.cpu(), e_eq.cpu(), energy.cpu()
@@ -158,6 +186,10 @@ def evaluate(
                 record["twelve"].append(twelve[i])
                 record["reference"].append(held.forces[i])
                 record["e_eq"].append(e_eq[i])
+                if gradient:
+                    record["gradient"].append(conserving[i])
+                    record["difference"].append(lacking[i])
+                    record["gradient_e_eq"].append(gradient_e_eq[i])
                 if network.has_energy:
                     record["energy"].append(energy[i])
                     record["energy_reference"].append(held.energy[i])
@@ -225,7 +257,20 @@ def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, 
         "reference_rms": round(float(reference.square().mean().sqrt()) * MEV_PER_ANGSTROM, 1),
         "e_eq_kcal_mol_A": round(float(torch.stack(record["e_eq"]).mean()), 4),
         **({"lambda": round(float(np.mean(ratios)), 4)} if ratios else {}),
+        **(_gradient_errors(record) if record["gradient"] else {}),
         **(_dipole_errors(record) if record["dipole"] else {}),
+    }
+
+
+def _gradient_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
+    """Of minus the energy's gradient, whose lambda is 0, and of what direct forces lack to be it; one frame."""
+    gradient, difference = (torch.cat([t.reshape(-1) for t in record[key]]) for key in ("gradient", "difference"))
+    return {
+        "gradient_mae": round(float(gradient.abs().mean()) * MEV_PER_ANGSTROM, 3),
+        "gradient_rmse": round(float(gradient.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3),
+        "gradient_e_eq_kcal_mol_A": round(float(torch.stack(record["gradient_e_eq"]).mean()), 4),
+        "difference_mae": round(float(difference.abs().mean()) * MEV_PER_ANGSTROM, 3),
+        "difference_rmse": round(float(difference.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3),
     }
 
 
