@@ -97,7 +97,7 @@ def _finetune(args: argparse.Namespace) -> None:
     fixed = {"name": args.name, "data": args.data, "start_from": args.model}
     written = _written(args.config, fixed) if args.config else {}
     config = {
-        **HEAD_DEFAULTS.get(args.train_only or written.get("train_only"), FINETUNE_DEFAULTS),
+        **HEAD_DEFAULTS.get(args.train_only or written.get("train_only", "all"), FINETUNE_DEFAULTS),
         "description": f"Fine-tuned from {args.model}.",
         **written,
         **{k: v for k, v in given.items() if v is not None},

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS, ForceOptions
 from mdet_openmm.settings import Checked, OptionError, option
+from mdet_openmm.simulation.protocol import ML_PEG_NVE, MLIPAUDIT_STABILITY, fixed
 from mdet_openmm.walltime import HELP, Walltime
 
 DEFAULT_TIME_PS = 5.0
@@ -37,7 +38,7 @@ UNITS = {
 NOT_STORED = ("system", "output", "restart", "max_walltime", "quiet", "time", "largest_drift")
 """Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps, and what a
 drift allows as multiple time steps)."""
-NOT_IN_OLD_RUNS = {"watch_equivariance": 0, "multiple_time_steps": None}
+NOT_IN_OLD_RUNS = {"watch_equivariance": 0, "multiple_time_steps": None, "protocol": None}
 """What a run of a version without these settings goes on with."""
 MAY_CHANGE = frozenset({"steps", "model", "threads", "reference", "cuda_graph"})
 """Fields that a restart may give anew (the model is compared by its hash)."""
@@ -131,7 +132,18 @@ class RunSettings(Checked):
                 except TypeError:
                     raise OptionError(name, f"must be a quantity in {unit}, not {value}") from None
         super().__post_init__()
+        self._follow_protocol()
         object.__setattr__(self, "output", self.output or Path(f"{self.system.stem}-{self.ensemble}"))
+
+    def _follow_protocol(self) -> None:
+        name = getattr(self, "protocol", None)
+        if name is not None and self.time is not None:
+            raise OptionError("time", f"is fixed by --protocol {name}; leave it out")
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for setting, value in fixed(name).items():
+            if getattr(self, setting) not in (defaults[setting], value):
+                raise OptionError(setting, f"is {value} in --protocol {name}; leave it out")
+            object.__setattr__(self, setting, value)
 
     @property
     def folder(self) -> Path:
@@ -155,6 +167,9 @@ class NvtSettings(RunSettings):
         "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]",
         above=0,
     )
+    protocol: str | None = option(
+        None, "100,000 steps of 1 fs at 300 K, judged as MLIPAudit does", choices=(MLIPAUDIT_STABILITY,)
+    )
 
 
 @dataclass(frozen=True)
@@ -171,6 +186,7 @@ class NveSettings(RunSettings):
         "(0.1, say); needs a model with an energy head",
         above=0,
     )
+    protocol: str | None = option(None, "50 ps of 1 fs at 300 K, judged as ML-PEG does", choices=(ML_PEG_NVE,))
 
 
 S = TypeVar("S", bound=RunSettings)

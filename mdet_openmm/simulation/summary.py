@@ -62,6 +62,7 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "precision": settings.precision,
         "frames": settings.frames,
         "offset": settings.offset,
+        "protocol": getattr(settings, "protocol", None),
         "forces": settings.forces,
         "multiple_time_steps": settings.multiple_time_steps,
         "restart_is_exact": settings.offset != "random" and settings.platform == "Reference",
