@@ -55,9 +55,9 @@ def conditions(cycles: list[int]) -> dict[str, dict[str, Any]]:
 
 
 def ended(settings: RunSettings) -> dict[str, Any]:
-    """The summary of a run, done now unless its folder has one."""
+    """The summary of a run, which is done now, or gone on with, unless it has ended."""
     summary = settings.folder / run_folder.SUMMARY
-    if not summary.exists():
+    if not summary.exists() or json.loads(summary.read_text())["exit_reason"] == "interrupted":
         again = (settings.folder / run_folder.SETTINGS).exists()
         given = {"restart"} if again else None
         run: Any = run_nve if isinstance(settings, NveSettings) else run_nvt
@@ -77,18 +77,18 @@ def angular_momentum(folder: Path, masses: np.ndarray) -> float:
 
 
 def seconds_of_calls(model: str, system: Path, options: ForceOptions) -> dict[str, float]:
-    """The fastest of several calls of each kind of force, taken in turn."""
+    """The fastest of several calls of each kind of force, taken in turn; processor time of the one thread."""
     molecule, loaded = read_molecule(system), load_model(model)
     fast, slow = options.split()
     kinds = {"direct": fast, "difference": slow, "gradient": replace(slow, forces="conservative")}
     modules = {name: torch.jit.freeze(bind(loaded, molecule, kind)) for name, kind in kinds.items()}
     x = torch.tensor(NM_PER_ANGSTROM * molecule.positions)
     fastest = dict.fromkeys(modules, float("inf"))
-    for _ in range(30):
+    for _ in range(10):
         for name, module in modules.items():
-            start = time.perf_counter()
+            start = time.process_time()
             module(x)
-            fastest[name] = min(fastest[name], time.perf_counter() - start)
+            fastest[name] = min(fastest[name], time.process_time() - start)
     return fastest
 
 
@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for all numbers")
     parser.add_argument("--figure", type=Path, help="PNG file, of the first system")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     common: dict[str, Any] = {
         "model": args.model, "precision": args.precision, "frames": args.frames, "watch_equivariance": 0, "quiet": True,
     }  # fmt: skip
