@@ -40,13 +40,15 @@ def gradient_table(report: dict[str, Any]) -> str:
     if not rows:
         return ""
     ranked = sorted(rows.items(), key=lambda item: -item[1]["gradient_mae"])
-    lines = ["| molecule | MAE, direct | MAE, gradient | MAE, difference | E_eq of the gradient |", "| --- " * 5 + "|"]
+    of = ("direct", "gradient", "difference")
+    lines = [f"| molecule | {' | '.join(f'MAE, {w}' for w in of)} | {' | '.join(f'E_eq, {w}' for w in of[1:])} |"]
+    lines += ["| --- " * 6 + "|"]
     lines += [
         f"| {name} | {row['mae']:.1f} | {row['gradient_mae']:.1f} | {row['difference_mae']:.1f} | "
-        f"{row['gradient_e_eq_kcal_mol_A']:.2f} |"
+        f"{row['gradient_e_eq_kcal_mol_A']:.2f} | {row['difference_e_eq_kcal_mol_A']:.2f} |"
         for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]
     ]
-    title = "The gradient of the energy (λ = 0) beside the direct forces, one frame:\n\n"
+    title = "The gradient of the energy (λ = 0), and what direct forces lack to be it, one frame:\n\n"
     return title + _shown(lines, len(ranked))
 
 

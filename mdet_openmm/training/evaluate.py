@@ -31,7 +31,7 @@ KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
 RECORDED = (
     "single", "twelve", "reference", "e_eq", "dipole", "dipole_12", "dipole_reference", "gradient", "gradient_e_eq",
-    "difference",
+    "gradient_lambda", "difference", "difference_e_eq", "difference_lambda",
 )  # fmt: skip
 PAIRS_WITH_GRAPH = 4000
 """Structures times atoms squared that are differentiated at once: a graph keeps every layer's activations."""
@@ -91,10 +91,11 @@ def _turned(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> tuple[
     return pairs.repeat(k, 1, 1, 1), x, types.repeat(k, 1, 1) if types is not None else None
 
 
-def force_jacobian(network: EdgeTransformer, batch: Batch) -> Tensor:
-    """The force's derivatives (3n, 3n), row by row, of a batch of one."""
+def force_jacobian(network: EdgeTransformer, batch: Batch, gradient: bool = False) -> Tensor:
+    """Derivatives (3n, 3n) of the force, or of minus the energy's gradient, row by row, of a batch of one."""
     x = batch.positions.clone().requires_grad_(True)
-    forces = network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)[1].reshape(-1)
+    energy, forces = network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)
+    forces = (minus_gradient(energy, x, create_graph=True) if gradient else forces).reshape(-1)
     return torch.stack([torch.autograd.grad(f, x, retain_graph=True)[0].reshape(-1) for f in forces])
 
 
@@ -174,7 +175,8 @@ def evaluate(
                 if gradient:
                     conserving = rotated_gradients(network, batch, uniform)
                     conserving = conserving - conserving.mean(dim=2, keepdim=True)
-                    gradient_e_eq = (equivariance_error(conserving) * KCAL_PER_MOL_ANGSTROM).cpu()
+                    both_e_eq = torch.stack([equivariance_error(f) for f in (conserving, conserving - turned)])
+                    both_e_eq = (both_e_eq * KCAL_PER_MOL_ANGSTROM).cpu()
                     used = remove_net_force_and_torque(batch.positions, turned[0])
                     lacking, conserving = (conserving[0] - used).cpu(), (conserving[0] - batch.forces).cpu()
                 single = remove_net_force_and_torque(batch.positions, turned[0]) - batch.forces
@@ -189,7 +191,8 @@ def evaluate(
                 if gradient:
                     record["gradient"].append(conserving[i])
                     record["difference"].append(lacking[i])
-                    record["gradient_e_eq"].append(gradient_e_eq[i])
+                    record["gradient_e_eq"].append(both_e_eq[0, i])
+                    record["difference_e_eq"].append(both_e_eq[1, i])
                 if network.has_energy:
                     record["energy"].append(energy[i])
                     record["energy_reference"].append(held.energy[i])
@@ -202,8 +205,13 @@ def evaluate(
             for owner in np.intersect1d(owners, measured):
                 if len(ratios[int(owner)]) < 2:
                     one = int(np.flatnonzero(owners == owner)[0])
-                    jacobian = force_jacobian(network, Batch(*(t[one : one + 1] for t in batch)))
+                    alone = Batch(*(t[one : one + 1] for t in batch))
+                    jacobian = force_jacobian(network, alone)
                     ratios[int(owner)].append(float(antisymmetric_ratio(jacobian)))
+                    if gradient:
+                        second = force_jacobian(network, alone, gradient=True)
+                        errors[int(owner)]["gradient_lambda"].append(antisymmetric_ratio(second).cpu())
+                        errors[int(owner)]["difference_lambda"].append(antisymmetric_ratio(second - jacobian).cpu())
         names = [store.molecules[i].name for i in range(len(store.molecules))]
         by_molecule = {
             names[m]: _summary(errors[m], ratios[m]) | (_energy_errors(errors[m]) if errors[m]["energy"] else {})
@@ -264,14 +272,15 @@ def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, 
 
 def _gradient_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
     """Of minus the energy's gradient, whose lambda is 0, and of what direct forces lack to be it; one frame."""
-    gradient, difference = (torch.cat([t.reshape(-1) for t in record[key]]) for key in ("gradient", "difference"))
-    return {
-        "gradient_mae": round(float(gradient.abs().mean()) * MEV_PER_ANGSTROM, 3),
-        "gradient_rmse": round(float(gradient.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3),
-        "gradient_e_eq_kcal_mol_A": round(float(torch.stack(record["gradient_e_eq"]).mean()), 4),
-        "difference_mae": round(float(difference.abs().mean()) * MEV_PER_ANGSTROM, 3),
-        "difference_rmse": round(float(difference.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3),
-    }
+    found = {}
+    for of in ("gradient", "difference"):
+        error = torch.cat([t.reshape(-1) for t in record[of]])
+        found[f"{of}_mae"] = round(float(error.abs().mean()) * MEV_PER_ANGSTROM, 3)
+        found[f"{of}_rmse"] = round(float(error.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3)
+        found[f"{of}_e_eq_kcal_mol_A"] = round(float(torch.stack(record[f"{of}_e_eq"]).mean()), 4)
+        if record[f"{of}_lambda"]:
+            found[f"{of}_lambda"] = round(float(torch.stack(record[f"{of}_lambda"]).mean()), 4)
+    return found
 
 
 def _dipole_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:

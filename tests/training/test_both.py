@@ -100,7 +100,8 @@ def test_the_gradient_learns_the_forces_and_both_come_near_each_other(tuned: Pat
     assert report["difference_mae"] < report["mae"] + report["gradient_mae"]
     assert report["gradient_e_eq_kcal_mol_A"] > 0.0
     card = (tuned / "README.md").read_text()
-    assert "| molecule | MAE, direct | MAE, gradient | MAE, difference | E_eq of the gradient |" in card
+    assert "| MAE, direct | MAE, gradient | MAE, difference | E_eq, gradient | E_eq, difference |" in card
+    assert report["gradient_lambda"] == 0.0 < report["lambda"] < report["difference_lambda"] <= 1.0
 
 
 def test_what_is_reported_is_what_a_bound_force_has(tuned: Path, small_data: Path) -> None:
