@@ -1,4 +1,4 @@
-"""Steps per second on a GPU, of every size, precision, number of frames and backend, with and without CUDA graphs.
+"""Steps per second on a GPU by size, precision, number of orientations and backend, with and without CUDA graphs.
 
 ``python benchmarks/gpu.py`` measures what is missing from the results of its device, most wanted first, writes them
 after every row, and prints a table; ``--minutes`` ends it early, and the next call goes on. ``--device cpu --quick``
@@ -43,7 +43,7 @@ from mdet_openmm.system.platform import choose_platform
 from mdet_openmm.units import ANGSTROM_PER_NM, BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
 RESULTS = Path(__file__).parent / "results"
-SIZES, FRAMES, PRECISIONS = (9, 21, 42, 84, 168, 300), (1, 12, 60), ("double", "mixed", "fp32")
+SIZES, ORIENTATIONS, PRECISIONS = (9, 21, 42, 84, 168, 300), (1, 12, 60), ("double", "mixed", "fp32")
 TIMESTEP_FS = 0.5
 """For ns/day. What is run has steps of 1e-6 ps and atoms of 1e6 dalton: forces of random weights lead nowhere."""
 WARM_UP = {"cuda": 15, "cpu": 1}
@@ -59,25 +59,25 @@ class Case:
     what: str
     n: int
     precision: str
-    frames: int = 1
+    orientations: int = 1
     graph: bool = False
 
     @property
     def key(self) -> str:
         """Its name in the results."""
-        return f"{self.what}{' graph' if self.graph else ''}, n {self.n}, {self.precision}, frames {self.frames}"
+        return f"{self.what}{' graph' if self.graph else ''}, n {self.n}, {self.precision}, frames {self.orientations}"
 
     @property
     def order(self) -> tuple[bool, bool, int, str, bool]:
         """Wanted ones first, then by their cost, captured before plain; those of one module together."""
-        wanted = (self.n, "double" if self.what == "textbook" else self.precision, self.frames) in WANTED
-        cost = self.frames * self.n**2 * (WIDTH + self.n)
+        wanted = (self.n, "double" if self.what == "textbook" else self.precision, self.orientations) in WANTED
+        cost = self.orientations * self.n**2 * (WIDTH + self.n)
         return not wanted, self.precision == "fp32" and not wanted, cost, self.precision, not self.graph
 
 
-def cases(sizes: list[int], frames: list[int]) -> list[Case]:
+def cases(sizes: list[int], orientations: list[int]) -> list[Case]:
     """All rows, in the order in which they are measured."""
-    options = itertools.product(("python", "torch"), sizes, PRECISIONS, frames, (True, False))
+    options = itertools.product(("python", "torch"), sizes, PRECISIONS, orientations, (True, False))
     stepped = [Case(*option) for option in options]
     return sorted(
         [*stepped, *(Case("textbook", n, p) for n in sizes for p in ("double", "fp32"))], key=lambda c: c.order
@@ -88,9 +88,9 @@ published = functools.cache(network)
 
 
 @functools.lru_cache(maxsize=1)
-def module_of(n: int, precision: str, frames: int) -> torch.jit.ScriptModule:
+def module_of(n: int, precision: str, orientations: int) -> torch.jit.ScriptModule:
     """The last one is kept: rows that differ in backend and graph follow each other."""
-    options = ForceOptions(precision=precision, frames=frames, offset="hashed")
+    options = ForceOptions(precision=precision, orientations=orientations, offset="hashed")
     return bind(published()[1], Species(np.full(n, 6)), options)
 
 
@@ -127,7 +127,7 @@ def stepper(case: Case, device: str) -> Callable[[int], object]:
         return Langevin(molecule, 1e-3 * units.fs, temperature_K=300, friction=0.001 / units.fs).run
     choice = choose_platform("CUDA" if device == "cuda" else "Reference", case.precision)
     system = make_system([1e6] * case.n)
-    add_force(system, module_of(case.n, case.precision, case.frames), case.what, device, case.graph)
+    add_force(system, module_of(case.n, case.precision, case.orientations), case.what, device, case.graph)
     integrator = openmm.LangevinMiddleIntegrator(300, 1, 1e-6)
     context = openmm.Context(system, integrator, choice.platform, choice.properties)
     context.setPositions(x)
@@ -175,7 +175,7 @@ def obstacle(case: Case, device: str) -> str:
     if case.what == "textbook":
         needed = TEXTBOOK_TENSORS * case.n**3 * WIDTH * (8 if case.precision == "double" else 4)
     else:
-        needed = peak_bytes(published()[1].network.config, case.n, case.frames, case.precision)
+        needed = peak_bytes(published()[1].network.config, case.n, case.orientations, case.precision)
         backend, why = choose_backend("auto", "CUDA" if device == "cuda" else "Reference")
         if case.what == "torch" and backend != "torch":
             return why
@@ -186,6 +186,7 @@ def obstacle(case: Case, device: str) -> str:
 def measure(case: Case, rates: Rates, device: str, budget: float) -> dict[str, Any]:
     """A row: seconds and bytes, or why there are none."""
     row: dict[str, Any] = asdict(case)
+    row["frames"] = row.pop("orientations")  # the name in files of results
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -199,7 +200,7 @@ def measure(case: Case, rates: Rates, device: str, budget: float) -> dict[str, A
             first, step = seconds_per_step(stepper(case, device), device, budget)
     except (RuntimeError, openmm.OpenMMException) as error:  # out of memory, or a capture that failed
         return {**row, "failed": " ".join(str(error).split())[:300]}
-    arithmetic, moved = floors(rates, case.n, case.frames, case.precision)
+    arithmetic, moved = floors(rates, case.n, case.orientations, case.precision)
     return {
         **row,
         "first_step_s": first,
@@ -229,19 +230,31 @@ def stored(path: Path, what: dict[str, Any]) -> dict[str, Any] | None:
 def table(measured: dict[str, Any]) -> str:
     """Markdown: steps per second, ratios of one run, and peak memory of the fastest way."""
     rows = list(measured["rows"].values())
-    head = ["n", "precision", "frames", *(f"{what}{graph}" for what in ("python", "torch") for graph in ("", " graph"))]
+    head = [
+        "n",
+        "precision",
+        "orientations",
+        *(f"{what}{graph}" for what in ("python", "torch") for graph in ("", " graph")),
+    ]
     head += ["ns/day", "textbook", "÷ textbook", "floor", "peak MB"]
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    for n, precision, frames in sorted({(r["n"], r["precision"], r["frames"]) for r in rows}):
+    for n, precision, orientations in sorted({(r["n"], r["precision"], r["frames"]) for r in rows}):
         here = {
-            (r["what"], r["graph"]): r for r in rows if (r["n"], r["precision"], r["frames"]) == (n, precision, frames)
+            (r["what"], r["graph"]): r
+            for r in rows
+            if (r["n"], r["precision"], r["frames"]) == (n, precision, orientations)
         }
         ways = [here.get((what, graph), {}) for what in ("python", "torch") for graph in (False, True)]
         best = max(ways, key=lambda r: r.get("steps_per_s", 0.0))
         if "step_s" not in best:
             continue
         theirs = measured["rows"].get(Case("textbook", n, "double" if precision == "double" else "fp32").key, {})
-        cells = [str(n), precision, str(frames), *(f"{r['steps_per_s']:.4g}" if "step_s" in r else "–" for r in ways)]
+        cells = [
+            str(n),
+            precision,
+            str(orientations),
+            *(f"{r['steps_per_s']:.4g}" if "step_s" in r else "–" for r in ways),
+        ]
         cells.append(f"{best['ns_per_day']:.3g}")
         ratio = best["steps_per_s"] / theirs["steps_per_s"] if "step_s" in theirs else None
         cells += [f"{theirs['steps_per_s']:.4g}", f"{ratio:.3g}"] if ratio else ["–", "–"]
@@ -259,22 +272,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="steps per second on a GPU")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--frames", type=int, nargs="+", default=list(FRAMES))
+    parser.add_argument("--orientations", "--frames", type=int, nargs="+", default=list(ORIENTATIONS))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each row, warming up not counted")
     parser.add_argument("--minutes", type=float, default=math.inf, help="no row is begun after this time")
-    parser.add_argument("--quick", action="store_true", help="two small sizes, 1 and 12 frames, 0.1 s for each row")
+    parser.add_argument("--quick", action="store_true", help="two small sizes, 1 and 12 orientations, 0.1 s a row")
     parser.add_argument("--retry", action="store_true", help="measure again what failed")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for DEVICE.json [benchmarks/results]")
     options = parser.parse_args()
     if options.quick:
-        options.sizes, options.frames, options.seconds = [9, 21], [1, 12], 0.1
+        options.sizes, options.orientations, options.seconds = [9, 21], [1, 12], 0.1
     end, what = time.monotonic() + 60 * options.minutes, about(options.device)
     path = options.output / f"{slug(what['device'])}.json"
     measured = stored(path, what) or stored(RESULTS / path.name, what) or {"about": what, "rows": {}}
     rates = Rates(**measured["rates"]) if "rates" in measured else measure_rates(options.device)
     measured["rates"] = asdict(rates)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for case in cases(options.sizes, options.frames):
+    for case in cases(options.sizes, options.orientations):
         done = measured["rows"].get(case.key, {})
         if done and not (options.retry and "failed" in done):
             continue

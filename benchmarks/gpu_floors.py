@@ -67,14 +67,14 @@ def measure_rates(device: str) -> Rates:
     )
 
 
-def floors(rates: Rates, n_atoms: int, frames: int, precision: str) -> tuple[float, float]:
+def floors(rates: Rates, n_atoms: int, orientations: int, precision: str) -> tuple[float, float]:
     """Seconds that the arithmetic and the bytes of one force call take.
 
     Linear layers have 9 n² e² multiply-adds per layer and the attention 3 n³ e; every tensor between the stages of a
     layer is written once and read once, the n³ scores never, and the weights are read once.
     """
     rate, itemsize = (rates.fp64, 8) if precision == "double" else (rates.fp32, 4)
-    pairs = frames * n_atoms**2
+    pairs = orientations * n_atoms**2
     operations = LAYERS * (9 * pairs * WIDTH**2 + 3 * pairs * n_atoms * WIDTH)
     numbers = LAYERS * (NUMBERS_PER_PAIR * pairs * WIDTH + 9 * WIDTH**2)
     return operations / rate, itemsize * numbers / rates.bandwidth

@@ -125,7 +125,7 @@ def textbook_call(other: TextbookNetwork, x: torch.Tensor, dtype: torch.dtype) -
     return call
 
 
-def measure(sizes: list[int], frames: list[int], threads: int, budget: float) -> dict[str, Any]:
+def measure(sizes: list[int], orientations: list[int], threads: int, budget: float) -> dict[str, Any]:
     """All figures, in seconds and bytes."""
     state, model = network()
     results: dict[str, Any] = {}
@@ -136,8 +136,8 @@ def measure(sizes: list[int], frames: list[int], threads: int, budget: float) ->
             if textbook_fits(n, dtype):
                 other = TextbookNetwork(state, PUBLISHED, dtype).eval()
                 entry["textbook"] = seconds(textbook_call(other, x, dtype), budget)
-            for count in frames:
-                options = ForceOptions(precision=precision, frames=count, offset="none")
+            for count in orientations:
+                options = ForceOptions(precision=precision, orientations=count, offset="none")
                 module = bind(model, Species(np.full(n, 6)), options)
                 entry[f"frames {count}"] = seconds(lambda m=module, y=x: m(y), budget)  # type: ignore[misc]
                 if count == 1:
@@ -155,8 +155,8 @@ def measure(sizes: list[int], frames: list[int], threads: int, budget: float) ->
 def table(results: dict[str, Any]) -> str:
     """The figures as Markdown; ms, MB, and ratios of one run."""
     lines = [
-        "| n | precision | floor | textbook | one frame | × floor | textbook fp64 ÷ this | 12 frames | TorchForce step "
-        "(first) | PythonForce step (first) | peak MB (textbook) |",
+        "| n | precision | floor | textbook | one orientation | × floor | textbook fp64 ÷ this | 12 orientations | "
+        "TorchForce step (first) | PythonForce step (first) | peak MB (textbook) |",
         "| --- " * 11 + "|",
     ]
     ms = lambda value: f"{1e3 * value:.1f}" if value is not None else "–"  # noqa: E731
@@ -209,7 +209,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description="speed of a force call")
     parser.add_argument("--sizes", type=int, nargs="+", default=[9, 21, 42, 84, 168])
-    parser.add_argument("--frames", type=int, nargs="+", default=[1, 12])
+    parser.add_argument("--orientations", "--frames", type=int, nargs="+", default=[1, 12])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=4.0, help="for each figure")
     parser.add_argument("--output", type=Path, help="JSON file to write")
@@ -219,7 +219,7 @@ def main() -> None:
         plot(json.loads(options.plot[0].read_text()), options.plot[1])
         return
     torch.set_num_threads(options.threads)
-    results = measure(options.sizes, options.frames, options.threads, options.seconds)
+    results = measure(options.sizes, options.orientations, options.threads, options.seconds)
     about = {"machine": platform.machine(), "processor": processor(), "threads": options.threads}
     about |= {"torch": torch.__version__, "openmm": openmm.Platform.getOpenMMVersion()}
     print(f"{about['processor']}, {options.threads} threads, torch {about['torch']}; ms\n")

@@ -125,21 +125,21 @@ def main() -> None:
     parser.add_argument("--bath", type=float, default=0.0, help="ps of Langevin dynamics of each M; 0: none")
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--cycles", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    parser.add_argument("--frames", type=int, default=1)
+    parser.add_argument("--orientations", type=int, default=1)
     parser.add_argument("--precision", default="double")
-    parser.add_argument("--reference", help="gfn2: whose energy judges, in place of the model's")
+    parser.add_argument("--teacher", help="gfn2: whose energy judges, in place of the model's")
     parser.add_argument("--folder", type=Path, default=Path("runs/conservative"))
     parser.add_argument("--output", type=Path, help="JSON file for all numbers")
     parser.add_argument("--figure", type=Path, help="PNG file, of the first system")
     args = parser.parse_args()
     torch.set_num_threads(1)
     common: dict[str, Any] = {
-        "model": args.model, "precision": args.precision, "frames": args.frames, "watch_equivariance": 0, "quiet": True,
+        "model": args.model, "precision": args.precision, "orientations": args.orientations, "watch_equivariance": 0, "quiet": True,
     }  # fmt: skip
     result: list[dict[str, Any]] = []
     for system in args.systems:
         molecule = read_molecule(system)
-        seconds = seconds_of_calls(args.model, system, ForceOptions(args.precision, args.frames))
+        seconds = seconds_of_calls(args.model, system, ForceOptions(args.precision, args.orientations))
         times = {name: shown(seconds[name] / seconds["direct"]) for name in ("gradient", "difference")}
         print(
             f"\n{system.stem}: a direct call takes {1e3 * seconds['direct']:.1f} ms, the gradient {times['gradient']} "
@@ -153,12 +153,14 @@ def main() -> None:
         for name, own in conditions(args.cycles).items():
             for start in range(args.starts):
                 folder = (
-                    args.folder / f"{system.stem}-{args.frames}" / f"{name.replace(' ', '').replace(',', '-')}-{start}"
+                    args.folder
+                    / f"{system.stem}-{args.orientations}"
+                    / f"{name.replace(' ', '').replace(',', '-')}-{start}"
                 )
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 runs.setdefault(name, []).append(folder)
                 settings = NveSettings(
-                    system, time=args.time, seed=start + 1, output=folder, reference=args.reference, **common, **own
+                    system, time=args.time, seed=start + 1, output=folder, teacher=args.teacher, **common, **own
                 )
                 summary = ended(settings)
                 row = {
@@ -181,7 +183,7 @@ def main() -> None:
             with drawing():
                 args.figure.write_bytes(as_png(draw(runs, costs, result, molecule.n_atoms)))
         for cycle in args.cycles if args.bath else []:
-            folder = args.folder / f"{system.stem}-{args.frames}" / f"bath-{cycle}"
+            folder = args.folder / f"{system.stem}-{args.orientations}" / f"bath-{cycle}"
             ended(NvtSettings(system, time=args.bath, seed=1, output=folder, multiple_time_steps=cycle, **common))
             log = read_table(folder / run_folder.LOG)
             symbols = [name.split("_")[1] for name in log if name.startswith("temperature_") and name.count("_") > 1]

@@ -1,7 +1,7 @@
 """From which drift on observables are wrong: NVE runs against the teacher's own dynamics (docs/observables.md).
 
 ``python experiments/drifting_observables.py TEACHER RUN...``: TEACHER is a folder of teacher_dynamics.py, each RUN one
-of NVE with ``--reference gfn2`` and the same time between frames. Runs are cut into windows of 2 ps, in which they have
+of NVE with ``--teacher gfn2`` and the same time between frames. Runs are cut into windows of 2 ps, in which they have
 not drifted far. Prints the errors of each window, and those of the teacher's own windows, as JSON; ``--figure`` draws
 them against the energy that the run has gained by then. Runs that are too short are left out.
 """
@@ -24,7 +24,7 @@ from mdet_openmm.measure.pair_distances import density_error, pair_density
 from mdet_openmm.measure.vibrations import vibrational_spectrum
 from mdet_openmm.simulation.conservation import EnergySource
 from mdet_openmm.simulation.ended_run import read_run
-from mdet_openmm.simulation.reference_energy import total_energy
+from mdet_openmm.simulation.teacher_energy import total_energy
 from mdet_openmm.units import KJ_PER_MOL_PER_EV
 
 if TYPE_CHECKING:

@@ -309,7 +309,7 @@ def estimate_of(cell: dict[str, Any]) -> Estimate:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
-    head = ["molecule", "", "steps", "force MAE, meV/Å", "12 frames", "target", "E_eq, kcal/mol/Å"]
+    head = ["molecule", "", "steps", "force MAE, meV/Å", "12 orientations", "target", "E_eq, kcal/mol/Å"]
     head += ["runs that kept their bonds", "stability, ps", "h(r) error", "T, K", "steps/s"]
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for row in rows:

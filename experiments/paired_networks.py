@@ -87,10 +87,10 @@ def settings(variant: str, seed: int, steps: int) -> TrainConfig:
     )
 
 
-FRAMES = (1, 12, 60)
+ORIENTATIONS = (1, 12, 60)
 HYDROGEN, TIMESTEP, FRICTION = 1.008, 5e-4, 1.0  # dalton, ps, 1/ps
 NVE = {"1 frame": 1, "12 frames": 12}
-"""NVE runs, by how many frames they average; mixed precision, random offsets."""
+"""NVE runs, by how many orientations they average; mixed precision, random offsets."""
 MEASURED = "measured.json"
 
 
@@ -105,19 +105,19 @@ def measure(model: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with torch.no_grad():
         offsets = random_rotations(len(chosen), generator)
-        for frames in FRAMES:
-            turns = torch.einsum("kij,bjl->kbil", rotation_group(frames), offsets)
+        for orientations in ORIENTATIONS:
+            turns = torch.einsum("kij,bjl->kbil", rotation_group(orientations), offsets)
             parts = [
                 remove_net_force_and_torque(part.positions, rotated_forces(double, part, turns[:, at]).mean(dim=0))
                 for at in torch.arange(len(chosen)).split(20)
                 for part in [Batch(*(t[at] for t in every))]
             ]
-            found[f"mae {frames}"] = MEV_PER_ANGSTROM * float((torch.cat(parts) - every.forces).abs().mean())
-            e_eq, noise = turned_error(double, few, frames, 32 if frames == 1 else 8, generator)
-            found[f"e_eq {frames}"] = KCAL_PER_MOL_ANGSTROM * e_eq
+            found[f"mae {orientations}"] = MEV_PER_ANGSTROM * float((torch.cat(parts) - every.forces).abs().mean())
+            e_eq, noise = turned_error(double, few, orientations, 32 if orientations == 1 else 8, generator)
+            found[f"e_eq {orientations}"] = KCAL_PER_MOL_ANGSTROM * e_eq
             # of one component of a hydrogen's force
             sigma = KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE * noise[few.atomic_numbers[0] == 1].square().mean().sqrt()
-            found[f"heating {frames}"] = langevin_heating(float(sigma), TIMESTEP, HYDROGEN, FRICTION)
+            found[f"heating {orientations}"] = langevin_heating(float(sigma), TIMESTEP, HYDROGEN, FRICTION)
         for name, other, dtype in (
             ("mixed", copy.deepcopy(network).to_mixed(), torch.float64),
             ("fp32", copy.deepcopy(network).float(), torch.float32),
@@ -133,10 +133,10 @@ def measure(model: str) -> dict[str, Any]:
 
 
 def turned_error(
-    network: EdgeTransformer, batch: Batch, frames: int, count: int, generator: torch.Generator
+    network: EdgeTransformer, batch: Batch, orientations: int, count: int, generator: torch.Generator
 ) -> tuple[float, Tensor]:
-    """E_eq over ``count`` uniform offsets of the frames, Ha/bohr, and the noise of each atom's components, (n,)."""
-    group, forces = rotation_group(frames), []
+    """E_eq over ``count`` uniform offsets of the group, Ha/bohr, and the noise of each atom's components, (n,)."""
+    group, forces = rotation_group(orientations), []
     for _ in range(max(count, 8)):
         offsets = random_rotations(len(batch.positions), generator)
         turns = torch.einsum("kij,bjl->kbil", group, offsets).to(batch.positions.dtype)
@@ -157,22 +157,22 @@ def change(network: EdgeTransformer, batch: Batch, angle: float) -> float:
     return float((forces[1] - forces[0]).norm(dim=-1).mean())
 
 
-def drift(model: str, frames: int) -> dict[str, Any]:
+def drift(model: str, orientations: int) -> dict[str, Any]:
     """NVE of ethanol from 300 K for 10 ps, judged by GFN2-xTB's energy."""
     from mdet_openmm.simulation.nve import run_nve
     from mdet_openmm.simulation.settings import NveSettings
 
-    folder = ROOT / "nve" / f"{model}-{frames}"
+    folder = ROOT / "nve" / f"{model}-{orientations}"
     settings = NveSettings(
         system=Path("simulations/systems/ethanol.pdb"),
         model=str(ROOT / "models" / model),
         time=10.0,
-        frames=frames,
+        orientations=orientations,
         offset="random",
         precision="mixed",
         seed=7,
         threads=1,
-        reference="gfn2",
+        teacher="gfn2",
         watch_equivariance=0,
         output=folder,
         restart=folder.exists(),
@@ -195,7 +195,7 @@ def job(task: tuple[str, int], steps: int) -> None:
     if not model.exists():
         run_training(config, model_folder=model, run_folder=folder, restart=folder.exists(), quiet=True)
     parts: dict[str, Callable[[], dict[str, Any]]] = {"errors": functools.partial(measure, config.name)}
-    parts |= {f"nve {label}": functools.partial(drift, config.name, frames) for label, frames in NVE.items()}
+    parts |= {f"nve {label}": functools.partial(drift, config.name, n) for label, n in NVE.items()}
     path = folder / MEASURED
     found = json.loads(path.read_text()) if path.exists() else {}
     for part, compute in parts.items():
@@ -216,11 +216,11 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
         "heating of H, K": ("errors", "heating 1"),
         "NVE: ps of 10": ("nve 1 frame", "time_ps"),
         "drift, meV/atom/ps": ("nve 1 frame", "energy_drift_meV_per_atom_ps"),
-        "12 frames: MAE": ("errors", "mae 12"),
+        "12 orientations: MAE": ("errors", "mae 12"),
         "E_eq": ("errors", "e_eq 12"),
-        "60 frames: MAE": ("errors", "mae 60"),
+        "60 orientations: MAE": ("errors", "mae 60"),
         "E_eq ": ("errors", "e_eq 60"),
-        "12 frames, NVE: ps of 10": ("nve 12 frames", "time_ps"),
+        "12 orientations, NVE: ps of 10": ("nve 12 frames", "time_ps"),
         "drift": ("nve 12 frames", "energy_drift_meV_per_atom_ps"),
     }
     lines = ["| network | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
@@ -242,8 +242,8 @@ def ratios(found: dict[str, list[dict[str, Any]]], base: str = "harmonics") -> s
         "λ": ("errors", "lambda"),
         "NVE, time": ("nve 1 frame", "time_ps"),
         "NVE, drift": ("nve 1 frame", "energy_drift_meV_per_atom_ps"),
-        "12 frames: NVE, time": ("nve 12 frames", "time_ps"),
-        "12 frames: NVE, drift": ("nve 12 frames", "energy_drift_meV_per_atom_ps"),
+        "12 orientations: NVE, time": ("nve 12 frames", "time_ps"),
+        "12 orientations: NVE, drift": ("nve 12 frames", "energy_drift_meV_per_atom_ps"),
     }
     lines = ["| network | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
     for variant, seeds in found.items():

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-FRAMES = 12
+ORIENTATIONS = 12
 TEMPERATURE = 500.0
 WELLS = (180.0, 65.0, -65.0)
 BINS: Array = np.linspace(0.0, 180.0, 19)
@@ -100,7 +100,9 @@ def scan_along(path: Array, angles: Array, molecule: Molecule, teacher: Teacher,
     """All curves of a path of geometries (k, n, 3)."""
     labels = [teacher(x) for x in path]
     energy = KCAL_PER_MOL_PER_EV * np.array([label.energy for label in labels])
-    module = bind(load_model(model), Species(molecule.atomic_numbers), ForceOptions(frames=FRAMES, offset="none"))
+    module = bind(
+        load_model(model), Species(molecule.atomic_numbers), ForceOptions(orientations=ORIENTATIONS, offset="none")
+    )
     own = np.array([forces(module, x)[1] for x in path])
     taught = np.array([label.forces for label in labels])
     return Scan(angles, energy - energy[0], work_of(path, taught), work_of(path, own))

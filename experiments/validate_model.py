@@ -86,7 +86,7 @@ def validate(job: Job, options: argparse.Namespace, root: Path) -> dict[str, Any
         time=job.time,
         seed=11,
         precision=options.precision,
-        frames=options.frames,
+        orientations=options.orientations,
         threads=1,
         output=run,
         restart=(run / "checkpoint.chk").exists(),
@@ -178,12 +178,13 @@ def write_card(jobs: list[Job], results: list[dict[str, Any]], options: argparse
     unseen = [r for job, r in zip(jobs, results, strict=True) if not job.seen]
     strangers = f"\n\nMolecules that it never saw:\n\n{table(unseen)}" if unseen else ""
     text = (
-        f"{HEADING}\n\nNVT at 300 K (Langevin 1/ps, 0.5 fs, {options.precision}, {options.frames} frame(s), hashed "
-        f"offset), {options.time:g} ps each ({options.unseen_time:g} ps for unseen molecules); bond lengths against "
+        f"{HEADING}\n\nNVT at 300 K (Langevin 1/ps, 0.5 fs, {options.precision}, "
+        f"{options.orientations} orientation(s), hashed offset), {options.time:g} ps each "
+        f"({options.unseen_time:g} ps for unseen molecules); bond lengths against "
         f"{options.teacher_time:g} ps of {NAMES[options.teacher]} dynamics. "
         f"{whole(known)} of {len(known)} of its own molecules ran to the end without a broken bond.\n\n"
         f"Command: `python experiments/validate_model.py models/{options.model.name} --precision {options.precision} "
-        f"--frames {options.frames}`\n\n"
+        f"--orientations {options.orientations}`\n\n"
         f"Its own molecules:\n\n{table(known)}{strangers}\n"
     )
     card.write_text(f"{before}\n\n{text}")
@@ -203,7 +204,7 @@ def run(options: argparse.Namespace) -> None:
         for name, smiles in molecules.items()
         if not options.only or name in options.only
     ]
-    root = Path("runs") / f"validate-{options.model.name}-{weights[:8]}-{options.precision}-{options.frames}"
+    root = Path("runs") / f"validate-{options.model.name}-{weights[:8]}-{options.precision}-{options.orientations}"
     results = run_side_by_side(
         functools.partial(validate, options=options, root=root),
         jobs,
@@ -226,7 +227,7 @@ def main() -> None:
     parser.add_argument("--teacher-time", type=float, default=10.0, help="ps of teacher dynamics per molecule")
     parser.add_argument("--teacher", choices=tuple(NAMES), default="gfn2", help="what the model was trained on")
     parser.add_argument("--precision", choices=("double", "mixed"), default="double")
-    parser.add_argument("--frames", type=int, choices=(1, 12, 24, 60), default=1)
+    parser.add_argument("--orientations", "--frames", type=int, choices=(1, 12, 24, 60), default=1)
     parser.add_argument("--workers", type=int, help="molecules at a time, one thread each [cores]")
     parser.add_argument("--only", nargs="*", help="names of molecules; nothing is written on the card then")
     parser.add_argument("--unseen", type=Path, help="SMILES, one a line, of molecules that the model never saw")

@@ -3,6 +3,7 @@
 import argparse
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from mdet_openmm import __version__
 from mdet_openmm.errors import InputError, exit_status
-from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS, ForceOptions
+from mdet_openmm.export.options import FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS, ForceOptions
 from mdet_openmm.published.settings import ImportSettings
 from mdet_openmm.settings import OneLineParser, add_flags, from_mapping, from_namespace, read_settings, read_yaml
 from mdet_openmm.walltime import HELP as WALLTIME_HELP
@@ -35,7 +36,16 @@ def _label(args: argparse.Namespace) -> None:
 
     config = read_config(args.config)
     output = args.output or Path("data") / (args.config.name.split(".")[0] + ".h5")
-    summary = run_label(config, output, workers=args.workers, restart=args.restart, max_walltime=args.max_walltime)
+    if args.workers is not None and args.scheduler is not None:
+        raise InputError("--workers is for this machine and --scheduler for a cluster; give only one")
+    summary = run_label(
+        config,
+        output,
+        workers=args.workers,
+        restart=args.restart,
+        max_walltime=args.max_walltime,
+        scheduler=args.scheduler,
+    )
     print(json.dumps(summary, indent=1))
 
 
@@ -44,6 +54,14 @@ def _collect(args: argparse.Namespace) -> None:
     from mdet_openmm.data.partial import collect
 
     print(json.dumps(collect(args.partial, args.output), indent=1))
+
+
+def _convert(args: argparse.Namespace) -> None:
+    _need("label", "h5py")
+    from mdet_openmm.conversion.convert import convert
+    from mdet_openmm.conversion.settings import ConvertSettings
+
+    print(json.dumps(convert(from_namespace(ConvertSettings, args)), indent=1))
 
 
 def _merge_data(args: argparse.Namespace) -> None:
@@ -130,10 +148,26 @@ def _predict(args: argparse.Namespace) -> None:
     print()
 
 
+def _evaluate(args: argparse.Namespace) -> None:
+    _need("label", "h5py")
+    from mdet_openmm.evaluation.evaluate import PAGE_NAME, evaluate, table
+    from mdet_openmm.evaluation.settings import EvaluateSettings
+
+    settings = from_namespace(EvaluateSettings, args)
+    print(table(evaluate(settings)))
+    print(f"report: {settings.folder / PAGE_NAME}")
+
+
 def _import(args: argparse.Namespace) -> None:
     from mdet_openmm.published.importing import import_model
 
     print(f"model written: {import_model(from_namespace(ImportSettings, args))}")
+
+
+def _push(args: argparse.Namespace) -> None:
+    from mdet_openmm.published.push import push
+
+    print(f"pushed: {push(args.model, args.repository, private=args.private, licence=args.licence)}")
 
 
 def _note(notes: Sequence[str]) -> None:
@@ -156,6 +190,20 @@ def _run_nve(args: argparse.Namespace) -> None:
     run(args, NveSettings)
 
 
+def _scan_torsion(args: argparse.Namespace) -> None:
+    from mdet_openmm.simulation.scan import run_scan
+    from mdet_openmm.simulation.torsion_settings import ScanSettings
+
+    run_scan(from_namespace(ScanSettings, args))
+
+
+def _metadynamics(args: argparse.Namespace) -> None:
+    from mdet_openmm.simulation.metadynamics import run_metadynamics
+    from mdet_openmm.simulation.torsion_settings import MetadynamicsSettings
+
+    run_metadynamics(from_namespace(MetadynamicsSettings, args))
+
+
 def _analyze(args: argparse.Namespace) -> None:
     from mdet_openmm.analysis.report import run_analysis
     from mdet_openmm.analysis.settings import AnalyzeSettings
@@ -173,6 +221,13 @@ def _study(args: argparse.Namespace, name: str) -> None:
     from mdet_openmm.studies.command import run
 
     run(args, name)
+
+
+def _pick(args: argparse.Namespace) -> None:
+    from mdet_openmm.studies.pick import pick
+    from mdet_openmm.studies.pick_settings import PickSettings
+
+    print(json.dumps(pick(from_namespace(PickSettings, args)), indent=1))
 
 
 def _learn_from_failures(args: argparse.Namespace) -> None:
@@ -217,18 +272,23 @@ def _add_molecule_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--charge", type=int, help="total charge, e (default: the file's, else 0)")
     parser.add_argument("--multiplicity", type=int, help="2S + 1 (default: the file's, else 1)")
     parser.add_argument("--precision", choices=PRECISIONS, default="double", help=PRECISION_HELP)
-    parser.add_argument("--frames", type=int, choices=FRAMES, default=1, help="rotations to average over")
+    for flag, shown in (("--orientations", "orientations to average over"), ("--frames", argparse.SUPPRESS)):
+        parser.add_argument(flag, dest="orientations", type=int, choices=ORIENTATIONS, default=1, help=shown)
     parser.add_argument("--forces", choices=FORCES, help="the network's own, or the gradient of its energy")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
     from mdet_openmm.analysis.settings import AnalyzeSettings
+    from mdet_openmm.conversion.settings import ConvertSettings
+    from mdet_openmm.evaluation.settings import EvaluateSettings
     from mdet_openmm.simulation.command import add_arguments as add_run_arguments
     from mdet_openmm.simulation.settings import NveSettings, NvtSettings
+    from mdet_openmm.simulation.torsion_settings import MetadynamicsSettings, ScanSettings
     from mdet_openmm.studies.command import STUDIES
     from mdet_openmm.studies.command import add_arguments as add_study_arguments
     from mdet_openmm.studies.failure_settings import FailureSettings
+    from mdet_openmm.studies.pick_settings import PickSettings
     from mdet_openmm.trust.command import add_arguments as add_diagnose_arguments
 
     parser = OneLineParser(prog="mdet", description="MD-ET force fields: label, train, export, run, analyse.")
@@ -245,12 +305,16 @@ def build_parser() -> argparse.ArgumentParser:
     label.add_argument("config", type=Path, help="YAML file, see docs/data-format.md")
     label.add_argument("--output", type=Path, help="HDF5 file [data/<name of the config>.h5]")
     label.add_argument("--workers", type=int, help="worker processes [all cores]")
+    label.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler, or local for one of this machine")
 
     collected = add(
         "collect", _collect, "Write what a running or interrupted mdet label has done so far as a data set."
     )
     collected.add_argument("partial", type=Path, help="the folder <output>.partial")
     collected.add_argument("--output", type=Path, required=True, help="HDF5 file to write")
+
+    converted = add("convert", _convert, "Make a data set of files of other formats, or extended XYZ of one.")
+    add_flags(converted, ConvertSettings, positional=("sources", "dest"))
 
     merge = add("merge-data", _merge_data, "Join data sets of one teacher into one file.")
     merge.add_argument("data", type=Path, help="HDF5 file whose frames stand first")
@@ -306,18 +370,35 @@ def build_parser() -> argparse.ArgumentParser:
 
     predict.add_argument("--raw", action="store_true", help="leave net force and torque in direct forces")
 
+    evaluated = add("evaluate", _evaluate, "Errors of a model, and of others beside it, on labelled data: a report.")
+    add_flags(evaluated, EvaluateSettings, positional=("model", "data"))
+
     imported = add("import", _import, "Make a model folder of weights from the authors' own code (MD-ET v1 or v2).")
     add_flags(imported, ImportSettings, positional=("source",))
+
+    pushed = add("push", _push, "Upload a model folder to the Hugging Face hub, with a card that it can read.")
+    pushed.add_argument("model", help="model folder or name")
+    pushed.add_argument("repository", help="OWNER/NAME; made if it is not there")
+    pushed.add_argument("--private", action="store_true", help="make it private")
+    pushed.add_argument("--licence", default="mit", help="as the hub writes licences [mit]")
 
     nvt = add("run-nvt", _run_nvt, "Constant-temperature dynamics, like simulations/run_nvt.py.")
     add_run_arguments(nvt, NvtSettings)
     nve = add("run-nve", _run_nve, "Constant-energy dynamics and its drift, like simulations/run_nve.py.")
     add_run_arguments(nve, NveSettings)
 
+    scan = add("scan-torsion", _scan_torsion, "A relaxed scan of a dihedral, like simulations/scan_torsion.py.")
+    add_flags(scan, ScanSettings, positional=("system", "dihedral"))
+    biased = add("metadynamics", _metadynamics, "Free energy of a dihedral, like simulations/metadynamics.py.")
+    add_flags(biased, MetadynamicsSettings, positional=("system", "dihedral"))
+
     add_diagnose_arguments(add("diagnose", _diagnose, "Can a model be trusted with a molecule? A report in a minute."))
 
     for name, study in STUDIES.items():
         add_study_arguments(add(name, functools.partial(_study, name=name), study.description), name)
+
+    picked = add("pick", _pick, "Of the frames of dynamics, those that are worth labelling: different, and unsure.")
+    add_flags(picked, PickSettings, positional=("trajectories",))
 
     failures = add("learn-from-failures", _learn_from_failures, "Run, label what went wrong, fine-tune, and run again.")
     add_flags(failures, FailureSettings, positional=("model",))
@@ -348,7 +429,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
 
     def command() -> None:
-        args = build_parser().parse_args(argv)
+        parser = build_parser()
+        if "_ARGCOMPLETE" in os.environ:  # the shell asks, having been told: register-python-argcomplete mdet
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
+        args = parser.parse_args(argv)
         args.run(args)
 
     return exit_status(command)

@@ -17,6 +17,7 @@ EXTRAS = {
     "teachers": ("so3krates_torch",),
     "dft": ("pyscf",),
     "dask": ("distributed",),
+    "qcml": ("array_record",),
     "openmm-ml": ("openmmml",),
 }
 """Modules that tell whether an extra is there."""

@@ -110,6 +110,7 @@ def _folder(path: Path) -> dict[str, Any]:
             "ensemble": settings.get("ensemble", "nvt"),
             "model": settings["model"]["name"],
             "atoms": len(settings["molecule"]["atomic_numbers"]),
+            "replicas": settings["settings"].get("replicas", 1),
             **{key: summary[key] for key in keys if key in summary},
             "path": str(path),
         }
@@ -198,7 +199,7 @@ def _configuration(path: Path) -> dict[str, Any] | None:
 
 
 def _structure(path: Path) -> dict[str, Any] | None:
-    from mdet_openmm.measure.coverage import hill_formula
+    from mdet_openmm.molecules.elements import hill_formula
     from mdet_openmm.molecules.readers import read_molecule
 
     molecule = read_molecule(path)

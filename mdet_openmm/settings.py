@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import difflib
 import math
 import numbers
 import operator
@@ -58,6 +59,7 @@ def option(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    formerly: str | None = None,
 ) -> Any:
     """A field of a `Checked` dataclass: the help text of its flag, and what values it may have.
 
@@ -73,6 +75,9 @@ def option(
         Words that stand for some of the values.
     at_least, above, at_most, below
         Bounds of a number.
+    formerly
+        The name that the field once had: still a flag, which the help does not show, and the key in files, which so
+        are as they were.
     """
     bounds = zip(_BOUNDS, (at_least, above, at_most, below), strict=True)
     metadata = {
@@ -80,6 +85,7 @@ def option(
         "choices": tuple(choices) if choices else None,
         "words": dict(words or {}),
         "bounds": {word: bound for word, bound in bounds if bound is not None},
+        "formerly": formerly,
     }
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -185,8 +191,8 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Checked], positional: S
     parser
         Receives the flags.
     cls
-        A frozen dataclass of plain fields (str, int, float, bool, Path, and optional ones). A bool becomes
-        ``--name/--no-name``.
+        A frozen dataclass of plain fields (str, int, float, bool, Path, optional ones, and tuples of one of them). A
+        bool becomes ``--name/--no-name``, a tuple takes one value or more.
     positional
         Names of fields that are positional arguments instead.
     """
@@ -195,9 +201,11 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Checked], positional: S
         kind, _ = _plain_type(hints[field.name])
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         text = str(field.metadata.get("help", "")).replace("%", "%%")
-        if not required and field.default is not None and field.default is not dataclasses.MISSING:
+        if not required and field.default not in (None, (), dataclasses.MISSING):
             text += f" [{field.default}]"
         extra: dict[str, Any] = {"help": text}
+        if typing.get_origin(kind) is tuple:
+            kind, extra["nargs"] = typing.get_args(kind)[0], "+"
         if kind is bool:
             extra["action"] = argparse.BooleanOptionalAction
         else:
@@ -210,9 +218,15 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Checked], positional: S
             continue
         if kind is not bool and not field.metadata.get("choices"):
             extra["metavar"] = getattr(kind, "__name__", "value").upper()
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"), dest=field.name, default=argparse.SUPPRESS, required=required, **extra
-        )
+        extra |= {"dest": field.name, "default": argparse.SUPPRESS}
+        parser.add_argument(flag_of(field.name), required=required, **extra)
+        if field.metadata.get("formerly"):
+            parser.add_argument(flag_of(field.metadata["formerly"]), **{**extra, "help": argparse.SUPPRESS})
+
+
+def flag_of(name: str) -> str:
+    """The flag of a field."""
+    return "--" + name.replace("_", "-")
 
 
 def _reader(kind: Any, words: Mapping[str, Any]) -> Any:
@@ -241,7 +255,24 @@ def from_namespace(cls: type[T], namespace: argparse.Namespace) -> T:
         return cls(**{k: v for k, v in given.items() if k in names})
     except OptionError as error:
         name, problem = error.args
-        raise InputError(f"--{name.replace('_', '-')} {problem}") from None
+        raise InputError(f"{flag_of(name)} {problem}") from None
+
+
+def as_stored(settings: Checked) -> dict[str, Any]:
+    """The fields by the keys that they have in files, values as `dataclasses.asdict` gives them."""
+    values = dataclasses.asdict(settings)
+    return {stored_name(field): values[field.name] for field in dataclasses.fields(settings)}
+
+
+def from_stored(cls: type[Checked], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What `as_stored` gave, by the names of the fields; keys that are none stay as they are."""
+    names = {stored_name(field): field.name for field in dataclasses.fields(cls)}
+    return {names.get(key, key): value for key, value in stored.items()}
+
+
+def stored_name(field: "dataclasses.Field[Any]") -> str:
+    """The key of a field in files."""
+    return field.metadata.get("formerly") or field.name
 
 
 def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
@@ -267,7 +298,9 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in mapping:
         if key not in fields:
-            raise InputError(f"{where}: unknown setting '{key}'; known are {', '.join(sorted(fields))}")
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.7)
+            known = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(fields))}"
+            raise InputError(f"{where}: unknown setting '{key}'; {known}")
     for name, field in fields.items():
         if name not in mapping and field.default is field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: setting '{name}' is missing")
@@ -302,7 +335,21 @@ def read_settings(path: Path, cls: type[T]) -> T:
     InputError
         If the file is missing, is not YAML, or does not fit the class.
     """
-    return from_mapping(cls, read_yaml(path), str(path))
+    return from_mapping(cls, read_mapping(path), str(path))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that is a mapping.
+
+    Raises
+    ------
+    InputError
+        If it is missing, is not YAML, or is something else.
+    """
+    mapping = read_yaml(path)
+    if not isinstance(mapping, dict):
+        raise InputError(f"{path}: expected a mapping of settings, got {type(mapping).__name__}")
+    return mapping
 
 
 def read_yaml(path: Path) -> Any:
@@ -315,11 +362,12 @@ def read_yaml(path: Path) -> Any:
     """
     import yaml
 
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the configuration {path}: {error}") from None
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of the 99th of some month
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None

@@ -79,7 +79,7 @@ def run_side_by_side(
     order = sorted(range(len(tasks)), key=lambda i: -cost(tasks[i]))
     ended: set[int] = set()
     results: dict[int, Result] = {}
-    found = contextlib.closing(_results(job, tasks, order, workers or available_cores(), scheduler))
+    found = contextlib.closing(as_they_come(job, tasks, order, workers or available_cores(), scheduler))
     with sigterm_interrupts(), _shown(tasks, ended, cost, done, title, quiet), found as stream:
         for index, result in stream:
             results[index] = result
@@ -104,9 +104,10 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _results(
-    job: Callable[[Task], Result], tasks: Sequence[Task], order: list[int], workers: int, scheduler: str | None
+def as_they_come(
+    job: Callable[[Task], Result], tasks: Sequence[Task], order: Sequence[int], workers: int, scheduler: str | None
 ) -> Generator[tuple[int, Result], None, None]:
+    """Results with the positions of their tasks; arguments as for `run_side_by_side` and `by_processes`."""
     if not tasks:
         return
     if scheduler is not None:

@@ -49,7 +49,7 @@ def ethanol(seed: int = 0) -> Atoms:
 
 
 @pytest.mark.parametrize("name", ["direct", "both", "conserving"])
-@pytest.mark.parametrize("options", [{}, {"offset": "none", "frames": 12}, {"precision": "mixed"}])
+@pytest.mark.parametrize("options", [{}, {"offset": "none", "orientations": 12}, {"precision": "mixed"}])
 def test_forces_and_energy_are_those_of_the_bound_force(models, name, options):
     atoms = ethanol()
     atoms.calc = MDETCalculator(models[name], **options)
@@ -109,8 +109,10 @@ def test_charge_and_spin_from_info_or_initial_charges_or_the_argument(models):
 
 def test_dipole(models):
     atoms = ethanol()
-    atoms.calc = MDETCalculator(models["direct"], frames=12)
-    expected = dipoles(models["direct"], Species(atoms.numbers), atoms.positions[None], ForceOptions(frames=12))[0]
+    atoms.calc = MDETCalculator(models["direct"], orientations=12)
+    expected = dipoles(models["direct"], Species(atoms.numbers), atoms.positions[None], ForceOptions(orientations=12))[
+        0
+    ]
     np.testing.assert_allclose(atoms.get_dipole_moment(), expected)
 
 

@@ -1,6 +1,7 @@
 """The mdet command, from labelling to analysis, and its errors."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,9 +53,12 @@ def test_predict(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     forces = np.array(answer["forces_eV_per_A"])
     assert forces.shape == (6, 3) and answer["energy_eV"] is None
     assert np.abs(forces.sum(axis=0)).max() < 1e-12 and np.abs(forces).max() > 1e-6
-    assert main(["predict", str(model), str(METHANOL), "--frames", "60", "--precision", "mixed"]) == 0
+    assert main(["predict", str(model), str(METHANOL), "--orientations", "60", "--precision", "mixed"]) == 0
     averaged = np.array(json.loads(capsys.readouterr().out)["forces_eV_per_A"])
     assert np.abs(averaged - forces).max() > 1e-9
+    # by the former name of the flag
+    assert main(["predict", str(model), str(METHANOL), "--frames", "60", "--precision", "mixed"]) == 0
+    np.testing.assert_array_equal(json.loads(capsys.readouterr().out)["forces_eV_per_A"], averaged)
 
 
 def test_export(model: Path, tmp_path: Path) -> None:
@@ -144,3 +148,22 @@ def test_predict_refuses_what_does_not_fit(
     monkeypatch.setattr("mdet_openmm.export.memory.available_memory", lambda: 10_000)
     assert main(["predict", str(model), str(METHANOL)]) == 2
     assert "memory" in capsys.readouterr().err
+
+
+def test_the_shell_completes_commands_and_flags(tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete", reason="needs the extra 'completion'")
+
+    def completed(line: str) -> set[str]:
+        found = tmp_path / "found"
+        asked = {
+            "_ARGCOMPLETE": "1",
+            "_ARGCOMPLETE_IFS": "\n",
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(found),
+            "COMP_LINE": line,
+            "COMP_POINT": str(len(line)),
+        }
+        subprocess.run([sys.executable, "-m", "mdet_openmm"], env={**os.environ, **asked}, check=True, timeout=60)
+        return {word.strip() for word in found.read_text().splitlines()}
+
+    assert completed("mdet run-n") == {"run-nvt", "run-nve"}
+    assert "--temperature" in completed("mdet run-nvt --temp")

@@ -44,7 +44,7 @@ def test_environment_yml_has_the_same_ranges() -> None:
         if name not in WIDER_ON_CONDA:
             assert there[conda_name] == bounds, f"{name}: pyproject {bounds}, environment.yml {there[conda_name]}"
     extra = set(there) - {CONDA_NAMES.get(n, n) for n in requirements()}
-    assert extra == {"python", "pip", "hatchling"}
+    assert extra == {"python", "pip"}
 
 
 @pytest.mark.parametrize("name", sorted(WIDER_ON_CONDA))

@@ -1,5 +1,6 @@
 """What the README shows works as it stands there."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from mdet_openmm.simulation.command import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -40,18 +43,23 @@ def test_links_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("name", ["ethanol.pdb", "ethanol.cif", "ethanol.xyz", "ethanol.sdf"])
-def test_run_and_analyse_as_shown(name: str, tmp_path: Path) -> None:
+def test_run_and_analyse_as_shown(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = [sys.executable, "simulations/run_nvt.py", f"simulations/systems/{name}", "--time", "0.05", "--seed", "1"]
+    run = [sys.executable, "simulations/run_nvt.py", "simulations/systems/ethanol.pdb", "--time", "0.05", "--seed", "1"]
     out = tmp_path / "my-run"
     flags = ["--equilibrate", "0.02", "--output", str(out), "--quiet"]
     done = subprocess.run([*run, *flags], cwd=ROOT, capture_output=True, text=True, env=environment, timeout=200)
     assert done.returncode == 0, done.stderr
     for file in ("trajectory.dcd", "topology.pdb", "log.csv", "checkpoint.chk", "state.xml", "summary.json"):
         assert (out / file).stat().st_size > 0
-    if name.endswith(".pdb"):
-        analyse = [sys.executable, "simulations/analyze.py", str(out)]
-        shown = subprocess.run(analyse, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=200)
-        assert shown.returncode == 0, shown.stderr
-        assert Path(shown.stdout.strip().splitlines()[-1].removeprefix("report: ")).is_file()
+    analyse = [sys.executable, "simulations/analyze.py", str(out)]
+    shown = subprocess.run(analyse, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=200)
+    assert shown.returncode == 0, shown.stderr
+    assert Path(shown.stdout.strip().splitlines()[-1].removeprefix("report: ")).is_file()
+
+
+@pytest.mark.parametrize("name", ["ethanol.cif", "ethanol.xyz", "ethanol.sdf"])
+def test_every_format_of_the_example_runs(name: str, tmp_path: Path) -> None:
+    flags = ["--steps", "10", "--equilibrate", "0", "--no-minimize", "--output", str(tmp_path / "out"), "--quiet"]
+    assert main([str(ROOT / "simulations/systems" / name), *flags]) == 0
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["steps"] == 10

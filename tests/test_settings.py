@@ -167,7 +167,7 @@ def test_optional_values_may_be_null(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("system: a.pdb\ntemprature: 300\n", "unknown setting 'temprature'; known are frames, network"),
+        ("system: a.pdb\ntemprature: 300\n", "unknown setting 'temprature'; did you mean 'temperature'"),
         ("system: a.pdb\nnetwork: {depth: 3}\n", "network: unknown setting 'depth'; known are kind, width"),
         ("temperature: 300\n", "setting 'system' is missing"),
         ("system: a.pdb\ntemperature: warm\n", "temperature must be float, not 'warm'"),

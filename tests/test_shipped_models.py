@@ -36,7 +36,9 @@ MINI, ALKANES = "mdet-gfn2-mini", "mdet-gfn2-alkanes"
 def test_forces_follow_the_teacher(name: str, smiles: str) -> None:
     molecule = molecule_from_smiles(smiles, seed=3)
     model = load_model(name)
-    module = bind(model, Species(molecule.atomic_numbers), ForceOptions(precision="mixed", frames=12, offset="none"))
+    module = bind(
+        model, Species(molecule.atomic_numbers), ForceOptions(precision="mixed", orientations=12, offset="none")
+    )
     rng = np.random.default_rng(0)
     errors, sizes = [], []
     for _ in range(5):
@@ -70,7 +72,7 @@ def test_the_energy_comes_with_the_same_forces_and_follows_the_teacher() -> None
         assert torch.equal(state[key], value), key
     molecule = molecule_from_smiles("CCCC", seed=3)
     module = bind(
-        with_energy, Species(molecule.atomic_numbers), ForceOptions(precision="mixed", frames=12, offset="none")
+        with_energy, Species(molecule.atomic_numbers), ForceOptions(precision="mixed", orientations=12, offset="none")
     )
     rng = np.random.default_rng(0)
     own, teacher = [], []
@@ -96,11 +98,11 @@ def test_alkanes_are_nearly_equivariant_and_nearly_conservative() -> None:
     generator = torch.Generator().manual_seed(0)
     errors = {}
     with torch.no_grad():
-        for frames, count in ((1, 16), (60, 4)):
-            turns = rotation_group(frames)[None] @ random_rotations(count, generator)[:, None]
+        for orientations, count in ((1, 16), (60, 4)):
+            turns = rotation_group(orientations)[None] @ random_rotations(count, generator)[:, None]
             averaged = [rotated_forces(network, batch, k[:, None]).mean(dim=0) for k in turns]
             spread = (count / (count - 1)) ** 0.5  # about their own mean few forces scatter less
-            errors[frames] = KCAL_PER_MOL_ANGSTROM * spread * float(equivariance_error(torch.stack(averaged)))
+            errors[orientations] = KCAL_PER_MOL_ANGSTROM * spread * float(equivariance_error(torch.stack(averaged)))
     assert errors[1] < 0.8
     assert errors[60] < 0.05
     assert float(antisymmetric_ratio(force_jacobian(network, batch))) < 0.01

@@ -11,7 +11,7 @@ import mdet_openmm
 from mdet_openmm.analysis.depiction import draw_molecule
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, Card, Page, Table, Verdict
 from mdet_openmm.analysis.plots import Drawing
-from mdet_openmm.analysis.study import Study
+from mdet_openmm.analysis.run_analysis import RunAnalysis
 from mdet_openmm.analysis.verdicts import BOND_TARGET
 from mdet_openmm.digits import shown
 from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
@@ -21,25 +21,25 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _STATES = {HOLDS: GOOD, BROKEN: BAD, UNDECIDED: NEUTRAL}
 
 
-def make_page(study: Study, drawings: Mapping[str, Drawing], verdicts: list[Verdict]) -> Page:
+def make_page(analysis: RunAnalysis, drawings: Mapping[str, Drawing], verdicts: list[Verdict]) -> Page:
     """Lay out the report of a run."""
-    run, summary = study.run, study.run.summary
+    run, summary = analysis.run, analysis.run.summary
     formula = formula_of(run.atomic_numbers, int(summary.get("charge") or 0))
     model = summary.get("model")
     model_name = str(model.get("name", "?")) if isinstance(model, dict) else str(model or "unknown")
-    tables = [t for t in (_bond_table(study), _element_table(study), _settings_table(summary)) if t is not None]
+    tables = [t for t in (_bond_table(analysis), _element_table(analysis), _settings_table(summary)) if t is not None]
     return Page(
         title=formula,
         subtitle=f"{run.times[-1]:g} ps of {_dynamics(summary)} with the model {model_name}",
         depiction=draw_molecule(
-            run.atomic_numbers, study.coordinates.bonds, run.positions[0], int(summary.get("charge") or 0)
+            run.atomic_numbers, analysis.coordinates.bonds, run.positions[0], int(summary.get("charge") or 0)
         ),
         facts=_facts(summary, len(run.atomic_numbers)),
         verdicts=verdicts,
-        cards=_cards(study),
+        cards=_cards(analysis),
         plots=[drawing.plot for drawing in drawings.values()],
         tables=tables,
-        notes=study.notes,
+        notes=analysis.notes,
         footer=f"{run.folder.resolve()} · mdet-openmm {mdet_openmm.__version__}, Python {platform.python_version()} · "
         "all numbers are in analysis.json, the plots as PNG files beside it",
     )
@@ -69,7 +69,7 @@ def _facts(summary: Mapping[str, Any], n_atoms: int) -> list[tuple[str, str]]:
         ("thermostat", "thermostat", "{}"),
         ("friction", "friction_per_ps", "{:g} /ps"),
         ("forces", "forces", "{}"),
-        ("frames", "frames", "{}"),
+        ("orientations", "frames", "{}"),
         ("offset", "offset", "{}"),
         ("precision", "precision", "{}"),
         ("backend", "backend", "{}"),
@@ -85,21 +85,21 @@ def _facts(summary: Mapping[str, Any], n_atoms: int) -> list[tuple[str, str]]:
             text = "0" if label == "charge" and value == 0 else form.format(value)
         except (ValueError, TypeError):
             text = str(value)
-        facts.append(("rotation frames" if key == "frames" else label, text))
+        facts.append((label, text))
     return facts
 
 
-def _cards(study: Study) -> list[Card]:
-    run, result = study.run, study.temperature
-    collapsed = study.stability.collapse_frame is not None
+def _cards(analysis: RunAnalysis) -> list[Card]:
+    run, result = analysis.run, analysis.temperature
+    collapsed = analysis.stability.collapse_frame is not None
     length = shown(float(run.times[-1]), 4)
     cards = [
         Card(
             "stable for",
-            shown(study.stable_ps, 4),
+            shown(analysis.stable_ps, 4),
             "ps",
             f"of {length} ps simulated" if collapsed else f"{len(run.positions)} frames, the whole run",
-            BAD if collapsed else GOOD if study.bonds else NEUTRAL,
+            BAD if collapsed else GOOD if analysis.bonds else NEUTRAL,
         )
     ]
     if result is not None:
@@ -124,26 +124,26 @@ def _cards(study: Study) -> list[Card]:
                     _STATES[result.equipartition_verdict],
                 )
             )
-    if study.energy is not None and study.energy.drift is not None:
+    if analysis.energy is not None and analysis.energy.drift is not None:
         cards.append(
             Card(
                 "energy drift",
-                shown(study.energy.drift, sign=True),
+                shown(analysis.energy.drift, sign=True),
                 "meV/atom/ps",
-                f"± {shown(study.energy.drift_error or 0.0, 2)}, {study.energy.source}",
-                _STATES[study.energy.verdict],
+                f"± {shown(analysis.energy.drift_error or 0.0, 2)}, {analysis.energy.source}",
+                _STATES[analysis.energy.verdict],
             )
         )
     cards.append(
-        Card("RMSD", shown(float(study.rmsd.mean())), "Å", f"mean; largest {shown(float(study.rmsd.max()))} Å")
+        Card("RMSD", shown(float(analysis.rmsd.mean())), "Å", f"mean; largest {shown(float(analysis.rmsd.max()))} Å")
     )
-    differences = [(abs(b.difference), b.difference_error) for b in study.bonds if b.difference is not None]
+    differences = [(abs(b.difference), b.difference_error) for b in analysis.bonds if b.difference is not None]
     if differences:
         largest, unsure = max(differences)
         state = GOOD if largest <= BOND_TARGET else BAD if largest > BOND_TARGET + 3 * unsure else NEUTRAL
         cards.append(Card("bond lengths", shown(largest), "Å", "largest difference of a mean", state))
-    if study.density_error is not None:
-        cards.append(Card("h(r) error", shown(study.density_error), "", "0 equal, 2 apart"))
+    if analysis.density_error is not None:
+        cards.append(Card("h(r) error", shown(analysis.density_error), "", "0 equal, 2 apart"))
     speed = run.summary.get("ns_per_day")
     if isinstance(speed, (int, float)):
         step = run.summary.get("ms_per_step")
@@ -156,15 +156,15 @@ def _number(value: float | None, form: str = ".4f") -> str:
     return "–" if value is None or not np.isfinite(value) else format(value, form)
 
 
-def _bond_table(study: Study) -> Table | None:
-    if not study.bonds:
+def _bond_table(analysis: RunAnalysis) -> Table | None:
+    if not analysis.bonds:
         return None
     header = ["bond", "mean / Å", "error / Å", "std / Å", "shortest / Å", "longest / Å"]
-    compared = study.reference is not None
+    compared = analysis.reference is not None
     if compared:
         header += ["reference / Å", "difference / Å"]
     rows = []
-    for b in study.bonds:
+    for b in analysis.bonds:
         numbers = [b.length.mean, b.length.error, b.length.std, b.shortest, b.longest]
         cells = [b.label, *map(_number, numbers)]
         if compared:
@@ -176,11 +176,11 @@ def _bond_table(study: Study) -> Table | None:
     return Table("Bonds", header, rows, caption, folded=len(rows) > 30)
 
 
-def _element_table(study: Study) -> Table | None:
-    if study.temperature is None or not study.temperature.elements:
+def _element_table(analysis: RunAnalysis) -> Table | None:
+    if analysis.temperature is None or not analysis.temperature.elements:
         return None
-    result = study.temperature
-    counts = dict(zip(*np.unique([a.element.symbol for a in study.run.topology.atoms], return_counts=True)))  # noqa: B905
+    result = analysis.temperature
+    counts = dict(zip(*np.unique([a.element.symbol for a in analysis.run.topology.atoms], return_counts=True)))  # noqa: B905
     rows = [
         [
             symbol,

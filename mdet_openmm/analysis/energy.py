@@ -11,8 +11,8 @@ from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
 from mdet_openmm.simulation.conservation import MEV_PER_KJ_MOL, EnergySource, energy_source
 from mdet_openmm.simulation.ended_run import Run
 from mdet_openmm.simulation.log_file import KINETIC, POTENTIAL, TEMPERATURE, TIME
-from mdet_openmm.simulation.reference_energy import total_energy
 from mdet_openmm.simulation.run_folder import LOG
+from mdet_openmm.simulation.teacher_energy import total_energy
 
 SIGMAS = 3.0
 
@@ -65,13 +65,13 @@ class EnergyResult:
         """The drift in words."""
         if self.drift is None or self.ratio is None:
             return (
-                "Nothing gives this run an energy, so its drift cannot be judged: run_nve.py --restart --reference "
-                "gfn2 evaluates one."
+                "Nothing gives this run an energy, so its drift cannot be judged: run_nve.py --restart --teacher "
+                "so3lr (or gfn2) evaluates one."
             )
         if self.source is EnergySource.HELD:
             return (
                 "The total energy of the energy head was held constant, which says nothing about the true one: "
-                "run_nve.py --restart --reference gfn2 evaluates that."
+                "run_nve.py --restart --teacher so3lr (or gfn2) evaluates that."
             )
         return (
             f"The total energy ({self.source}) drifts by {shown_with_error(self.drift, self.drift_error, sign=True)} "
@@ -79,7 +79,7 @@ class EnergyResult:
         )
 
 
-def study_energy(run: Run) -> EnergyResult | None:
+def analyze_energy(run: Run) -> EnergyResult | None:
     """Energies of a run; None for one that is not NVE, or has no rows.
 
     Raises
@@ -94,7 +94,7 @@ def study_energy(run: Run) -> EnergyResult | None:
         raise InputError(f"{run.folder / LOG} has no {KINETIC}; was it written by run_nve.py?")
     per_atom = MEV_PER_KJ_MOL / len(run.atomic_numbers)
     source = energy_source(summary)
-    known = source is EnergySource.GFN2 or POTENTIAL in log
+    known = (source is not None and source.is_teacher) or POTENTIAL in log
     times, total = (total_energy(run.folder, log, source) if known else None) or (np.zeros(0), np.zeros(0))
     finite = np.isfinite(total)
     times, total = times[finite], total[finite]

@@ -7,41 +7,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.study import Study
+from mdet_openmm.analysis.run_analysis import RunAnalysis
 from mdet_openmm.files import plain
 from mdet_openmm.measure import geometry
 from mdet_openmm.measure.pair_distances import BIN_WIDTH
 
 
-def numbers_of(study: Study) -> dict[str, Any]:
+def numbers_of(analysis: RunAnalysis) -> dict[str, Any]:
     """All results as plain JSON types; what is not known is null."""
-    run, temperature, stability = study.run, study.temperature, study.stability
-    coordinates = study.coordinates
-    bond = None if stability.bond is None else study.bonds[stability.bond].label
+    run, temperature, stability = analysis.run, analysis.temperature, analysis.stability
+    coordinates = analysis.coordinates
+    bond = None if stability.bond is None else analysis.bonds[stability.bond].label
     result: dict[str, Any] = {
         "format": "mdet-analysis 1",
         "frames": len(run.positions),
-        "stable_frames": study.stable,
+        "stable_frames": analysis.stable,
         "interval_fs": run.interval_fs,
         "time_ps": run.times[-1],
         "summary": run.summary,
         "stability": {
             "collapsed": stability.collapse_frame is not None,
             "collapse_frame": stability.collapse_frame,
-            "stable_ps": study.stable_ps,
+            "stable_ps": analysis.stable_ps,
             "bond": bond,
             "largest_deviation_A": stability.deviation.max(),
             "threshold_A": geometry.COLLAPSE_THRESHOLD,
-            "lengths_compared_with": "first frame" if study.reference is None else "mean of the reference",
+            "lengths_compared_with": "first frame" if analysis.reference is None else "mean of the reference",
         },
         "temperature": None if temperature is None else asdict(temperature),
-        "energy": None if study.energy is None else {
-            "source": study.energy.source,
-            "drift_meV_per_atom_ps": study.energy.drift,
-            "drift_error_meV_per_atom_ps": study.energy.drift_error,
-            "drift_ratio": study.energy.ratio,
-            "kinetic_std_meV_per_atom": study.energy.kinetic_std,
-            "verdict": study.energy.verdict,
+        "energy": None if analysis.energy is None else {
+            "source": analysis.energy.source,
+            "drift_meV_per_atom_ps": analysis.energy.drift,
+            "drift_error_meV_per_atom_ps": analysis.energy.drift_error,
+            "drift_ratio": analysis.energy.ratio,
+            "kinetic_std_meV_per_atom": analysis.energy.kinetic_std,
+            "verdict": analysis.energy.verdict,
         },
         "bonds": [
             {
@@ -58,24 +58,26 @@ def numbers_of(study: Study) -> dict[str, Any]:
                 "reference_error_A": None if b.reference is None else b.reference.error,
                 "difference_A": b.difference,
             }
-            for b in study.bonds
+            for b in analysis.bonds
         ],
-        "angles": _angle_numbers(coordinates, coordinates.angles, study.values.angles, circular=False),
-        "dihedrals": _angle_numbers(coordinates, coordinates.dihedrals, study.values.dihedrals, circular=True),
+        "angles": _angle_numbers(coordinates, coordinates.angles, analysis.values.angles, circular=False),
+        "dihedrals": _angle_numbers(coordinates, coordinates.dihedrals, analysis.values.dihedrals, circular=True),
         "pair_distances": {
             "bin_A": BIN_WIDTH,
-            "density_per_A": study.density,
-            "reference_density_per_A": study.reference_density,
-            "error": study.density_error,
+            "density_per_A": analysis.density,
+            "reference_density_per_A": analysis.reference_density,
+            "error": analysis.density_error,
         },
-        "rmsd": {"mean_A": study.rmsd.mean(), "max_A": study.rmsd.max(), "last_A": study.rmsd[-1]},
-        "vibrations": None if study.spectrum is None else asdict(study.spectrum) | {"modes": study.spectrum.modes},
-        "infrared": None if study.infrared is None else asdict(study.infrared),
-        "reference": None if study.reference is None else {
-            "path": str(study.reference.path),
-            "frames": len(study.reference.positions),
+        "rmsd": {"mean_A": analysis.rmsd.mean(), "max_A": analysis.rmsd.max(), "last_A": analysis.rmsd[-1]},
+        "vibrations": None if analysis.spectrum is None else {
+            **asdict(analysis.spectrum), "modes": analysis.spectrum.modes,
         },
-        "notes": study.notes,
+        "infrared": None if analysis.infrared is None else asdict(analysis.infrared),
+        "reference": None if analysis.reference is None else {
+            "path": str(analysis.reference.path),
+            "frames": len(analysis.reference.positions),
+        },
+        "notes": analysis.notes,
     }  # fmt: skip
     return {key: plain(value) for key, value in result.items()}
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mdet_openmm.analysis import figures
 from mdet_openmm.analysis.movie import COLOURS, frames_shown, movie
 from mdet_openmm.analysis.page import Plot, layout
-from mdet_openmm.analysis.study import Study
+from mdet_openmm.analysis.run_analysis import RunAnalysis
 from mdet_openmm.analysis.style import HALF, WIDE, as_inline_svg, as_png, drawing
 from mdet_openmm.digits import shown, shown_with_error
 from mdet_openmm.measure.geometry import COLLAPSE_THRESHOLD
@@ -44,7 +44,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedFigure:
     """A figure that is not drawn yet, because its place decides its width.
 
     Attributes
@@ -66,10 +66,10 @@ class Planned:
     wide: bool = False
 
 
-def draw(study: Study) -> dict[str, Drawing]:
+def draw(analysis: RunAnalysis) -> dict[str, Drawing]:
     """All plots by name, in the order of the page; the movie among them, which has no file."""
-    planned = list(_figures(study))
-    moving = _movie(study)
+    planned = list(_figures(analysis))
+    moving = _movie(analysis)
     drawings = {"movie": Drawing(moving, b"")}
     with drawing():
         for each, wide in zip(planned, layout([moving.wide, *(each.wide for each in planned)])[1:], strict=True):
@@ -80,28 +80,28 @@ def draw(study: Study) -> dict[str, Drawing]:
     return drawings
 
 
-def _movie(study: Study) -> Plot:
-    run = study.run
+def _movie(analysis: RunAnalysis) -> Plot:
+    run = analysis.run
     chosen = len(frames_shown(len(run.positions)))
     named = [f"{chemical_symbols[z]} {COLOURS[z]}" for z in sorted(set(run.atomic_numbers.tolist())) if z in COLOURS]
     caption = f"{chosen} of {len(run.positions)} frames, superposed. Drag to turn, scroll to zoom. {', '.join(named)}."
     return Plot("The run", caption, movie(run.atomic_numbers, run.positions, run.times))
 
 
-def _figures(study: Study) -> Iterator[Planned]:
-    run, result = study.run, study.temperature
-    yield _stretch(study)
+def _figures(analysis: RunAnalysis) -> Iterator[PlannedFigure]:
+    run, result = analysis.run, analysis.temperature
+    yield _stretch(analysis)
     if result is not None:
-        yield Planned(
+        yield PlannedFigure(
             "temperature",
             "Temperature",
             _temperature_caption(result),
-            lambda width: figures.temperature_figure(study.temperature_times, study.temperature_series, result),
+            lambda width: figures.temperature_figure(analysis.temperature_times, analysis.temperature_series, result),
             wide=True,
         )
-    if study.energy is not None:
-        energy = study.energy
-        yield Planned(
+    if analysis.energy is not None:
+        energy = analysis.energy
+        yield PlannedFigure(
             "energy",
             "Energy",
             f"{energy.sentence} Total and kinetic energy less their means; band: one standard deviation of the kinetic "
@@ -110,35 +110,37 @@ def _figures(study: Study) -> Iterator[Planned]:
             wide=True,
         )
     if result is not None and result.elements:
-        yield Planned(
+        yield PlannedFigure(
             "equipartition",
             "Temperature by element",
             _equipartition_caption(result),
             lambda width: figures.equipartition_figure(result, width),
         )
-    yield Planned(
+    yield PlannedFigure(
         "rmsd",
         "RMSD",
-        f"Of all atoms from the first frame, superposed: {shown(float(study.rmsd.mean()))} Å in the mean, at most "
-        f"{shown(float(study.rmsd.max()))} Å.",
-        lambda width: figures.rmsd_figure(run.times, study.rmsd, width),
+        f"Of all atoms from the first frame, superposed: {shown(float(analysis.rmsd.mean()))} Å in the mean, at most "
+        f"{shown(float(analysis.rmsd.max()))} Å.",
+        lambda width: figures.rmsd_figure(run.times, analysis.rmsd, width),
     )
-    yield Planned(
+    yield PlannedFigure(
         "pair_distances",
         "All interatomic distances, h(r)",
         "Density of the distances of all pairs of atoms, bins of 0.02 Å, area 1."
-        + ("" if study.density_error is None else f" Error against the reference: {shown(study.density_error)}."),
-        (lambda width: figures.pair_figure(study.density, study.reference_density)) if study.density.any() else None,
+        + ("" if analysis.density_error is None else f" Error against the reference: {shown(analysis.density_error)}."),
+        (lambda width: figures.pair_figure(analysis.density, analysis.reference_density))
+        if analysis.density.any()
+        else None,
         wide=True,
     )
-    yield _bonds(study)
-    yield _angles(study)
-    if len(study.coordinates.dihedrals):
-        yield _dihedrals(study)
-    yield _vibrations(study)
-    if study.infrared is not None:
-        infrared = study.infrared
-        yield Planned(
+    yield _bonds(analysis)
+    yield _angles(analysis)
+    if len(analysis.coordinates.dihedrals):
+        yield _dihedrals(analysis)
+    yield _vibrations(analysis)
+    if analysis.infrared is not None:
+        infrared = analysis.infrared
+        yield PlannedFigure(
             "infrared",
             "Infrared spectrum",
             f"{_peaks(infrared.peaks)}Power spectrum of the change of the model's dipole, in axes that turn with the "
@@ -149,22 +151,22 @@ def _figures(study: Study) -> Iterator[Planned]:
         )
 
 
-def _stretch(study: Study) -> Planned:
-    deviation, frame = study.stability.deviation, study.stability.collapse_frame
-    origin = "its length in the first frame" if study.reference is None else "its mean length in the reference"
-    largest = f"at most {shown(float(deviation.max()))} Å" if study.bonds else ""
+def _stretch(analysis: RunAnalysis) -> PlannedFigure:
+    deviation, frame = analysis.stability.deviation, analysis.stability.collapse_frame
+    origin = "its length in the first frame" if analysis.reference is None else "its mean length in the reference"
+    largest = f"at most {shown(float(deviation.max()))} Å" if analysis.bonds else ""
     seen = (
         f"No bond leaves {origin} by more than {COLLAPSE_THRESHOLD:g} Å: {largest}."
         if frame is None
-        else f"At {shown(study.stable_ps, 4)} ps a bond is more than {COLLAPSE_THRESHOLD:g} Å off {origin}; "
+        else f"At {shown(analysis.stable_ps, 4)} ps a bond is more than {COLLAPSE_THRESHOLD:g} Å off {origin}; "
         "distributions below count only the frames before."
     )
-    return Planned(
+    return PlannedFigure(
         "stretch",
         "Largest bond deviation",
-        seen if study.bonds else "There are no bonds.",
-        (lambda width: figures.stretch_figure(study.run.times, deviation, COLLAPSE_THRESHOLD, width))
-        if study.bonds
+        seen if analysis.bonds else "There are no bonds.",
+        (lambda width: figures.stretch_figure(analysis.run.times, deviation, COLLAPSE_THRESHOLD, width))
+        if analysis.bonds
         else None,
     )
 
@@ -195,10 +197,14 @@ def _peaks(peaks: Sequence[float]) -> str:
 
 
 def _rows(
-    study: Study, atoms: NDArray[np.int64], values: NDArray[np.float64], other: NDArray[np.float64] | None, unit: str
+    analysis: RunAnalysis,
+    atoms: NDArray[np.int64],
+    values: NDArray[np.float64],
+    other: NDArray[np.float64] | None,
+    unit: str,
 ) -> list[figures.Row]:
     rows = []
-    for kind, columns in study.coordinates.by_type(atoms).items():
+    for kind, columns in analysis.coordinates.by_type(atoms).items():
         own = values[:, columns].ravel()
         if unit == "°circular":
             text = f"{len(columns)} ×"
@@ -228,8 +234,8 @@ def _distributions(
     xlabel: str,
     limits: tuple[float, float],
     ticks: Sequence[float] | None = None,
-) -> Planned:
-    return Planned(
+) -> PlannedFigure:
+    return PlannedFigure(
         name,
         title,
         caption + _left_out(rows),
@@ -237,18 +243,18 @@ def _distributions(
     )
 
 
-def _bonds(study: Study) -> Planned:
-    other = None if study.reference_values is None else study.reference_values.bonds
-    rows = _rows(study, study.coordinates.bonds, study.values.bonds, other, "Å")
+def _bonds(analysis: RunAnalysis) -> PlannedFigure:
+    other = None if analysis.reference_values is None else analysis.reference_values.bonds
+    rows = _rows(analysis, analysis.coordinates.bonds, analysis.values.bonds, other, "Å")
     low, high = _limits(rows) if rows else (0.0, 1.0)
     margin = max(0.03, 0.04 * (high - low))
     caption = "By elements: mean ± standard deviation, each scaled to its own height. Single bonds: table below."
     return _distributions("bonds", "Bond lengths", caption, rows, "bond length / Å", (low - margin, high + margin))
 
 
-def _angles(study: Study) -> Planned:
-    other = None if study.reference_values is None else study.reference_values.angles
-    rows = _rows(study, study.coordinates.angles, study.values.angles, other, "°")
+def _angles(analysis: RunAnalysis) -> PlannedFigure:
+    other = None if analysis.reference_values is None else analysis.reference_values.angles
+    rows = _rows(analysis, analysis.coordinates.angles, analysis.values.angles, other, "°")
     low, high = _limits(rows) if rows else (0.0, 180.0)
     caption = "By elements along the angle: mean ± standard deviation."
     return _distributions(
@@ -256,33 +262,33 @@ def _angles(study: Study) -> Planned:
     )
 
 
-def _dihedrals(study: Study) -> Planned:
-    other = None if study.reference_values is None else study.reference_values.dihedrals
-    rows = _rows(study, study.coordinates.dihedrals, study.values.dihedrals, other, "°circular")
+def _dihedrals(analysis: RunAnalysis) -> PlannedFigure:
+    other = None if analysis.reference_values is None else analysis.reference_values.dihedrals
+    rows = _rows(analysis, analysis.coordinates.dihedrals, analysis.values.dihedrals, other, "°circular")
     caption = "By elements along the dihedral; 0° is cis. At the right: how many of the kind there are."
     return _distributions(
         "dihedrals", "Dihedral angles", caption, rows, "dihedral / °", (-180.0, 180.0), range(-180, 181, 60)
     )
 
 
-def _vibrations(study: Study) -> Planned:
-    spectrum = study.spectrum
+def _vibrations(analysis: RunAnalysis) -> PlannedFigure:
+    spectrum = analysis.spectrum
     title = "Vibrational density of states"
     if spectrum is None:
-        return Planned(
+        return PlannedFigure(
             "vibrations", title, "It takes at least 33 frames before any collapse, and two atoms.", None, wide=True
         )
     windows = "one window" if spectrum.windows == 1 else f"{spectrum.windows} windows"
     caption = (
         f"{_peaks(spectrum.peaks)}The area is {spectrum.modes:.1f} modes: the kinetic energy of the vibrations over "
         f"k_B T/2. From positions, mass-weighted, without translation and rotation; {windows}, resolution "
-        f"{spectrum.resolution:.0f} cm⁻¹; frames every {study.run.interval_fs:g} fs resolve up to "
+        f"{spectrum.resolution:.0f} cm⁻¹; frames every {analysis.run.interval_fs:g} fs resolve up to "
         f"{spectrum.nyquist:.0f} cm⁻¹."
     )
-    return Planned(
+    return PlannedFigure(
         "vibrations",
         title,
         caption,
-        lambda width: figures.spectrum_figure(spectrum, study.reference_spectrum),
+        lambda width: figures.spectrum_figure(spectrum, analysis.reference_spectrum),
         wide=True,
     )

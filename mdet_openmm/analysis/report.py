@@ -17,7 +17,7 @@ def analyze(folder: Path, reference: Path | None = None, output: Path | None = N
     Parameters
     ----------
     folder
-        Output folder of run_nvt.py or run_nve.py.
+        Output folder of run_nvt.py or run_nve.py, or of one of its replicas.
     reference
         Run folder or trajectory of the same atoms to compare with.
     output
@@ -34,31 +34,14 @@ def analyze(folder: Path, reference: Path | None = None, output: Path | None = N
     InputError
         If the run or the reference cannot be read, or the output folder holds something that is no analysis.
     """
-    from mdet_openmm.analysis.reference import read_reference
-    from mdet_openmm.simulation.ended_run import read_run
+    from mdet_openmm.analysis.plots import NAMES
+    from mdet_openmm.analysis.replica_study import is_run_of_replicas
 
     folder = Path(folder)
-    run = read_run(folder)
     target = folder / "analysis" if output is None else Path(output)
-    _check_output(target)
-    compared = None if reference is None else read_reference(Path(reference), run)
-
-    from mdet_openmm.analysis.contents import make_page
-    from mdet_openmm.analysis.numbers import numbers_of
-    from mdet_openmm.analysis.page import render
-    from mdet_openmm.analysis.plots import NAMES, draw
-    from mdet_openmm.analysis.study import study_run
-    from mdet_openmm.analysis.verdicts import judge
-
-    study = study_run(run, compared)
-    verdicts = judge(study)
-    drawings = draw(study)
-    numbers = numbers_of(study) | {"verdicts": [dataclasses.asdict(verdict) for verdict in verdicts]}
-    files: dict[str, bytes] = {
-        JSON_NAME: (json.dumps(numbers, indent=1, allow_nan=False) + "\n").encode(),
-        **{f"{name}.png": drawing.png for name, drawing in drawings.items() if drawing.png},
-        PAGE_NAME: render(make_page(study, drawings, verdicts)).encode(),
-    }
+    files = (
+        _of_replicas(folder, reference, target) if is_run_of_replicas(folder) else _of_run(folder, reference, target)
+    )
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -69,6 +52,43 @@ def analyze(folder: Path, reference: Path | None = None, output: Path | None = N
         if f"{name}.png" not in files:
             (target / f"{name}.png").unlink(missing_ok=True)
     return target / PAGE_NAME
+
+
+def _of_run(folder: Path, reference: Path | None, target: Path) -> dict[str, bytes]:
+    from mdet_openmm.analysis.reference import read_reference
+    from mdet_openmm.simulation.ended_run import read_run
+
+    run = read_run(folder)
+    _check_output(target)
+    compared = None if reference is None else read_reference(Path(reference), run)
+
+    from mdet_openmm.analysis.contents import make_page
+    from mdet_openmm.analysis.numbers import numbers_of
+    from mdet_openmm.analysis.page import render
+    from mdet_openmm.analysis.plots import draw
+    from mdet_openmm.analysis.run_analysis import analyze_run
+    from mdet_openmm.analysis.verdicts import judge
+
+    found = analyze_run(run, compared)
+    verdicts = judge(found)
+    drawings = draw(found)
+    numbers = numbers_of(found) | {"verdicts": [dataclasses.asdict(verdict) for verdict in verdicts]}
+    return {
+        JSON_NAME: (json.dumps(numbers, indent=1, allow_nan=False) + "\n").encode(),
+        **{f"{name}.png": drawing.png for name, drawing in drawings.items() if drawing.png},
+        PAGE_NAME: render(make_page(found, drawings, verdicts)).encode(),
+    }
+
+
+def _of_replicas(folder: Path, reference: Path | None, target: Path) -> dict[str, bytes]:
+    from mdet_openmm.analysis.replica_report import report_files
+    from mdet_openmm.analysis.replica_study import study_replicas
+
+    if reference is not None:
+        raise InputError(f"{folder} is a run of replicas; compare one of them: mdet analyze {folder}/replica-00")
+    study = study_replicas(folder)
+    _check_output(target)
+    return report_files(study, JSON_NAME, PAGE_NAME)
 
 
 def _check_output(target: Path) -> None:

@@ -19,7 +19,7 @@ MOST_FRAMES = 10_000
 class RunDipoles:
     """Dipoles (f, 3) in e Å along the first frames of a run, and those frames, (f, n, 3) in Å.
 
-    The frames are superposed, and centred on the centre of mass: the network is asked in the frame of the molecule,
+    The frames are superposed, and centred on the centre of mass: the network is asked in the axes of the molecule,
     where the error that depends on the orientation does not change with its rotation.
     """
 

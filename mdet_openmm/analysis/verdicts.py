@@ -1,7 +1,7 @@
 """The judgements at the head of the report."""
 
 from mdet_openmm.analysis.page import BAD, GOOD, NEUTRAL, WARN, Verdict
-from mdet_openmm.analysis.study import Study
+from mdet_openmm.analysis.run_analysis import RunAnalysis
 from mdet_openmm.measure.temperature import BROKEN, HOLDS, UNDECIDED
 from mdet_openmm.simulation.judgement import equivariance_problem
 
@@ -12,45 +12,47 @@ COMPLETED = "completed"
 _STATES = {HOLDS: GOOD, BROKEN: BAD, UNDECIDED: NEUTRAL}
 
 
-def judge(study: Study) -> list[Verdict]:
+def judge(analysis: RunAnalysis) -> list[Verdict]:
     """Stability, end of the run, temperature, energy, and agreement with the reference, in this order."""
-    verdicts = [_stability(study)]
-    reason = str(study.run.summary.get("exit_reason", "")).strip()
-    message = str(study.run.summary.get("message") or "").rstrip(".")
+    verdicts = [_stability(analysis)]
+    reason = str(analysis.run.summary.get("exit_reason", "")).strip()
+    message = str(analysis.run.summary.get("message") or "").rstrip(".")
     if reason and reason != COMPLETED:
         verdicts.append(
             Verdict(
                 WARN, f"The run ended early, {reason}: {message}." if message else f"The run ended early: {reason}."
             )
         )
-    verdicts += _temperature(study)
-    equivariance = equivariance_problem(study.run.summary)
+    verdicts += _temperature(analysis)
+    equivariance = equivariance_problem(analysis.run.summary)
     if equivariance is not None:
         text, far = equivariance
         verdicts.append(Verdict(BAD if far else WARN, f"{text[0].upper()}{text[1:]}."))
-    if study.energy is not None:
-        verdicts.append(Verdict(_STATES[study.energy.verdict], study.energy.sentence))
-    if study.reference is not None:
-        verdicts += _reference(study)
+    if analysis.energy is not None:
+        verdicts.append(Verdict(_STATES[analysis.energy.verdict], analysis.energy.sentence))
+    if analysis.reference is not None:
+        verdicts += _reference(analysis)
     return verdicts
 
 
-def _stability(study: Study) -> Verdict:
-    frame = study.stability.collapse_frame
-    if not study.bonds:
+def _stability(analysis: RunAnalysis) -> Verdict:
+    frame = analysis.stability.collapse_frame
+    if not analysis.bonds:
         return Verdict(NEUTRAL, "There are no bonds whose stability could be judged.")
-    if frame is None or study.stability.bond is None:
-        largest = study.stability.deviation.max()
-        return Verdict(GOOD, f"Stable for all {study.run.times[-1]:g} ps: no bond strayed more than {largest:.2f} Å.")
-    bond = study.bonds[study.stability.bond].label
-    deviation = study.stability.deviation[frame]
+    if frame is None or analysis.stability.bond is None:
+        largest = analysis.stability.deviation.max()
+        return Verdict(
+            GOOD, f"Stable for all {analysis.run.times[-1]:g} ps: no bond strayed more than {largest:.2f} Å."
+        )
+    bond = analysis.bonds[analysis.stability.bond].label
+    deviation = analysis.stability.deviation[frame]
     return Verdict(
-        BAD, f"Collapsed at {study.stable_ps:g} ps (frame {frame}): bond {bond} is {deviation:.2f} Å off its length."
+        BAD, f"Collapsed at {analysis.stable_ps:g} ps (frame {frame}): bond {bond} is {deviation:.2f} Å off its length."
     )
 
 
-def _temperature(study: Study) -> list[Verdict]:
-    result = study.temperature
+def _temperature(analysis: RunAnalysis) -> list[Verdict]:
+    result = analysis.temperature
     if result is None:
         return [Verdict(NEUTRAL, "There are no temperatures to judge.")]
     if not result.canonical:
@@ -69,9 +71,9 @@ def _temperature(study: Study) -> list[Verdict]:
     return lines
 
 
-def _reference(study: Study) -> list[Verdict]:
+def _reference(analysis: RunAnalysis) -> list[Verdict]:
     lines = []
-    differences = [(abs(b.difference), b) for b in study.bonds if b.difference is not None]
+    differences = [(abs(b.difference), b) for b in analysis.bonds if b.difference is not None]
     if differences:
         size, worst = max(differences, key=lambda pair: pair[0])
         text = f"the largest difference of a mean bond length is {size:.4f} Å ({worst.label})"

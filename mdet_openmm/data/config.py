@@ -104,6 +104,9 @@ class HeldOutConfig(Checked):
     val: int = option(10, "frames per training molecule for choosing models", at_least=0)
     test: int = option(30, "frames per training molecule for the final evaluation", at_least=0)
     unseen: int = option(40, "frames per held-out molecule", at_least=0)
+    given: float = option(
+        0.0, "part of the frames of a given trajectory for val, and as much for test", at_least=0, at_most=0.4
+    )
     share: float = option(1.0, "part of the training molecules that has frames for val and test", at_least=0, at_most=1)
     frames: int = option(10, "frames per trajectory", at_least=1)
     timestep: float = option(0.5, "fs", above=0)

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mdet_openmm.cores import available_cores
+from mdet_openmm.dask_cluster import check_scheduler, results_by_dask
 from mdet_openmm.data.config import LabelConfig
 from mdet_openmm.data.labels import TeacherFailure
 from mdet_openmm.data.layout import hdf5, write_dataset
@@ -27,6 +28,7 @@ from mdet_openmm.files import plain, put
 from mdet_openmm.side_by_side import by_processes, one_thread_each, sigterm_interrupts
 from mdet_openmm.walltime import Deadline
 
+_DIED = "killed, out of memory, or a crash of the teacher"
 _ENTRIES = 100
 """Molecules whose start structures a worker makes at a time."""
 
@@ -37,6 +39,7 @@ def run_label(
     workers: int | None = None,
     restart: bool = False,
     max_walltime: float | None = None,
+    scheduler: str | None = None,
 ) -> dict[str, Any]:
     """Make and label the conformations of a data set.
 
@@ -57,6 +60,9 @@ def run_label(
         Go on with an interrupted run. Without it, what an interrupted run left is not touched.
     max_walltime
         Stop before so many hours have passed.
+    scheduler
+        Address of a Dask scheduler whose workers, instead of processes here, do the tasks; they see the same files.
+        "local": a cluster of this machine.
 
     Returns
     -------
@@ -67,7 +73,8 @@ def run_label(
     Raises
     ------
     InputError
-        For unusable molecules or teacher, an output that exists, or an interrupted run of another configuration.
+        For unusable molecules or teacher, a scheduler that does not answer, an output that exists, or an interrupted
+        run of another configuration.
     RunStopped
         If not one frame could be labelled, or a worker process died.
     KeyboardInterrupt
@@ -81,6 +88,7 @@ def run_label(
     partial = output.with_name(output.name + ".partial")
     hdf5()
     _check_output(output, partial, restart)
+    check_scheduler(scheduler)
     with Deadline(max_walltime).kept(), sigterm_interrupts(), one_thread_each():
         sources = _read_sources(config, workers)
         tasks = plan(config, sources)
@@ -91,7 +99,7 @@ def run_label(
         with partial_run(partial, provenance):
             summary = None
             if not output.exists():  # now that nobody else can be at work
-                summary = _make(config, sources, tasks, provenance, partial, output, workers)
+                summary = _make(config, sources, tasks, provenance, partial, output, workers, scheduler)
         if summary is None:
             return _finished(output, partial, provenance)
         shutil.rmtree(partial, ignore_errors=True)
@@ -124,11 +132,12 @@ def _make(
     partial: Path,
     output: Path,
     workers: int,
+    scheduler: str | None,
 ) -> dict[str, Any]:
     """Do what is left of the tasks and make the data set of all; its counts."""
     rows = [source.row for source in sources]
     save_molecules(partial, rows)
-    _work(config, sources, tasks, partial, workers)
+    _work(config, sources, tasks, partial.absolute(), workers, scheduler)
     blocks = (load_block(block_path(partial, task.index)) for task in tasks)
     assembled = partial / "assembled.h5"
     summary = write_dataset(assembled, rows, blocks, provenance, compact=config.compact)
@@ -225,7 +234,9 @@ def _try_teacher(config: LabelConfig, sources: list[Source]) -> None:
             raise InputError(f"label: the teacher fails on the start structure of {row.name}: {failure}") from None
 
 
-def _work(config: LabelConfig, sources: list[Source], tasks: list[Task], partial: Path, workers: int) -> None:
+def _work(
+    config: LabelConfig, sources: list[Source], tasks: list[Task], partial: Path, workers: int, scheduler: str | None
+) -> None:
     """Do the tasks that are not done yet."""
     # What is done together is done anew together, so that a label does not depend on where a run was interrupted.
     together = bundles(config, tasks)
@@ -243,6 +254,8 @@ def _work(config: LabelConfig, sources: list[Source], tasks: list[Task], partial
         left.sort(key=lambda b: -work[b[0].index])
     frames = sum(t.expected for t in tasks) - sum(t.expected for b in left for t in b)
     often = sys.stderr.isatty()
+    job = functools.partial(_do, config=config)
+    jobs = [(b, [sources[t.molecule] for t in b], [block_path(partial, t.index) for t in b]) for b in left]
     with (
         tqdm(
             total=total,
@@ -253,13 +266,9 @@ def _work(config: LabelConfig, sources: list[Source], tasks: list[Task], partial
             maxinterval=1.0 if often else 30.0,
         ) as bar,
         contextlib.closing(
-            by_processes(
-                functools.partial(_do, config=config),
-                [(b, [sources[t.molecule] for t in b], [block_path(partial, t.index) for t in b]) for b in left],
-                range(len(left)),
-                min(workers, len(left)),
-                died="killed, out of memory, or a crash of the teacher",
-            )
+            results_by_dask(job, jobs, range(len(jobs)), scheduler)
+            if scheduler is not None
+            else by_processes(job, jobs, range(len(jobs)), min(workers, len(jobs)), died=_DIED)
         ) as results,
     ):
         for index, _ in results:

@@ -1,5 +1,6 @@
 """The layout of a data set in HDF5: names, units, and how one is written. See docs/data-format.md."""
 
+import array
 import atexit
 import contextlib
 import json
@@ -35,12 +36,12 @@ _PACKED_CHUNK = 65536
 """Rows that are compressed together. More pack better, and so many of 12 bytes still fit HDF5's cache of 1 MiB, so that
 whoever reads or appends one frame after the other does not unpack a chunk again and again."""
 
-_ATOMS: dict[str, tuple[str, tuple[int, ...], str]] = {
+ATOM_COLUMNS: dict[str, tuple[str, tuple[int, ...], str]] = {
     "atomic_numbers": ("u1", (), "1"),
     "positions": ("f4", (3,), "Å"),
     "forces": ("f4", (3,), "eV/Å"),
 }
-_FRAMES: dict[str, tuple[str, tuple[int, ...], str]] = {
+FRAME_COLUMNS: dict[str, tuple[str, tuple[int, ...], str]] = {
     "energy": ("f8", (), "eV"),
     "dipole": ("f4", (3,), "e·Å"),
     "temperature": ("f4", (), "K"),
@@ -142,7 +143,7 @@ def write_dataset(
     path
         File to create.
     molecules
-        The molecule table.
+        The molecule table; read when all blocks are written, so that who makes the blocks may add to it.
     blocks
         In the order in which the frames shall stand.
     provenance
@@ -155,7 +156,8 @@ def write_dataset(
     dict
         Counts: frames, frames of each split, skipped frames for each reason, and the first message of the teacher.
     """
-    failures = np.zeros((len(molecules), len(FAILURES)), dtype=np.int64)
+    none = np.zeros(len(FAILURES), dtype=np.int64)
+    failed: dict[int, NDArray[np.int64]] = {}
     splits = np.zeros(len(SPLITS), dtype=np.int64)
     message = ""
     packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 6, "shuffle": True} if compact else {}
@@ -169,37 +171,41 @@ def write_dataset(
         frames.attrs["splits"] = list(SPLITS)
         frames.attrs["kinds"] = list(KINDS)
         atoms = file.create_group("atoms")
-        columns = {}
-        for group, table, chunk in ((atoms, _ATOMS, atom_chunk), (frames, _FRAMES, frame_chunk)):
+        columns: dict[str, _Column] = {}
+        for group, table, chunk in ((atoms, ATOM_COLUMNS, atom_chunk), (frames, FRAME_COLUMNS, frame_chunk)):
             for name, (dtype, shape, unit) in table.items():
-                columns[name] = group.create_dataset(
+                made = group.create_dataset(
                     name, (0, *shape), dtype=dtype, maxshape=(None, *shape), chunks=(chunk, *shape), **packed
                 )
-                columns[name].attrs["unit"] = unit
-        sizes: list[NDArray[np.int64]] = []
+                made.attrs["unit"] = unit
+                columns[name] = _Column(made, chunk)
+        sizes = array.array("q")
         for block in blocks:
             count, n = len(block), len(block.atomic_numbers)
-            failures[block.molecule] += block.failures
+            failed[block.molecule] = failed.get(block.molecule, none) + block.failures
             message = message or block.message
             if not count:
                 continue
             splits[block.split] += count
-            sizes.append(np.full(count, n, dtype=np.int64))
-            _append(columns["atomic_numbers"], np.tile(block.atomic_numbers, count))
-            _append(columns["positions"], block.positions.reshape(-1, 3))
+            sizes.extend([n] * count)
+            columns["atomic_numbers"].append(np.tile(block.atomic_numbers, count))
+            columns["positions"].append(block.positions.reshape(-1, 3))
             forces, dipole = block.forces.reshape(-1, 3), block.dipole
-            _append(columns["forces"], _few_bits(forces) if compact else forces)
-            _append(columns["dipole"], _few_bits(dipole) if compact else dipole)
+            columns["forces"].append(_few_bits(forces) if compact else forces)
+            columns["dipole"].append(_few_bits(dipole) if compact else dipole)
             for name in ("energy", "temperature", "kind"):
-                _append(columns[name], getattr(block, name))
+                columns[name].append(getattr(block, name))
             for name in ("molecule", "task", "split"):
-                _append(columns[name], np.full(count, getattr(block, name)))
+                columns[name].append(np.full(count, getattr(block, name)))
+        for column in columns.values():
+            column.flush()
         total = int(splits.sum())
-        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.concatenate([*sizes, np.zeros(0, int)]))])
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.asarray(sizes, dtype=np.int64))])
         stored = frames.create_dataset(
             "offsets", data=offsets, dtype="i8", chunks=(frame_chunk,), maxshape=(None,), **packed
         )
         stored.attrs["unit"] = "rows of atoms; frame i is offsets[i]:offsets[i + 1]"
+        failures = np.array([failed.get(i, none) for i in range(len(molecules))]).reshape(-1, len(FAILURES))
         _write_molecules(file.create_group("molecules"), molecules, failures)
         skipped = {name: int(n) for name, n in zip(FAILURES, failures.sum(axis=0), strict=True)}
         file.attrs["n_frames"] = total
@@ -248,10 +254,26 @@ def _few_bits(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return rounded
 
 
-def _append(column: Any, rows: NDArray[Any]) -> None:
-    start = column.shape[0]
-    column.resize(start + len(rows), axis=0)
-    column[start:] = rows
+class _Column:
+    """A table that grows: rows wait until they fill a chunk, because HDF5 takes as long for one as for thousands."""
+
+    def __init__(self, table: Any, chunk: int) -> None:
+        self._table, self._chunk = table, chunk
+        self._waiting: list[NDArray[Any]] = []
+        self._rows = 0
+
+    def append(self, rows: NDArray[Any]) -> None:
+        self._waiting.append(rows)
+        self._rows += len(rows)
+        if self._rows >= self._chunk:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._rows:
+            start = self._table.shape[0]
+            self._table.resize(start + self._rows, axis=0)
+            self._table[start:] = np.concatenate(self._waiting)
+            self._waiting, self._rows = [], 0
 
 
 def _write_molecules(group: Any, molecules: list[MoleculeRow], failures: NDArray[np.int64]) -> None:

@@ -5,7 +5,6 @@ import dataclasses
 import errno
 import io
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,8 +41,14 @@ def load_block(path: Path) -> FrameBlock:
 
 
 def is_done(path: Path) -> bool:
-    """Whether a task was kept; a file that a power cut left damaged does not count."""
-    return path.is_file() and zipfile.is_zipfile(path)
+    """Whether a task was kept; a file that a power cut left damaged does not count, by the checksums in it."""
+    if not path.is_file():
+        return False
+    try:
+        load_block(path)
+    except Exception:  # whatever a damaged file raises
+        return False
+    return True
 
 
 def save_molecules(folder: Path, molecules: list[MoleculeRow]) -> None:
@@ -75,8 +80,9 @@ def collect(folder: Path, output: Path) -> dict[str, Any]:
         raise InputError(f"{output} exists; remove it or choose another output")
     try:
         provenance = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-        rows = json.loads((folder / "molecules.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        rows = [MoleculeRow(**row) for row in json.loads((folder / "molecules.json").read_text(encoding="utf-8"))]
+        compact = bool(provenance["config"]["compact"])
+    except (OSError, ValueError, TypeError, KeyError):
         raise InputError(f"{folder} holds no run of mdet label; name the folder <output>.partial of one") from None
     paths = [path for path in sorted(folder.glob("task-*.npz")) if is_done(path)]
     if not paths:
@@ -84,10 +90,10 @@ def collect(folder: Path, output: Path) -> dict[str, Any]:
     with unfinished(output) as made:
         summary = write_dataset(
             made,
-            [MoleculeRow(**row) for row in rows],
+            rows,
             (load_block(path) for path in paths),
             {**provenance, "tasks_done": len(paths)},
-            compact=provenance["config"]["compact"],
+            compact=compact,
         )
     return {"output": str(output), "tasks": len(paths), **summary}
 

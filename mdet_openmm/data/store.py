@@ -1,5 +1,6 @@
 """Reading a labelled data set lazily."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mdet_openmm.data.layout import FORMAT, FORMAT_VERSION, MoleculeRow, hdf5
+from mdet_openmm.data.layout import ATOM_COLUMNS, FORMAT, FORMAT_VERSION, FRAME_COLUMNS, MoleculeRow, hdf5
 from mdet_openmm.errors import InputError
 from mdet_openmm.files import check_version
 
@@ -41,6 +42,11 @@ class LabelledFrames(NamedTuple):
     dipole: NDArray[np.float64]
     """(b, 3) in e·Å about the origin of the positions; NaN where unknown."""
 
+    def taken(self, rows: ArrayLike) -> "LabelledFrames":
+        """Some of them, in the order of ``rows``, which may repeat."""
+        chosen = np.asarray(rows, dtype=np.int64).reshape(-1)
+        return LabelledFrames._make(each[chosen] for each in self)
+
 
 class Store:
     """A labelled data set, opened for reading; frames are read when they are asked for.
@@ -67,20 +73,28 @@ class Store:
         if not self.path.is_file():
             raise InputError(f"the data set {self.path} does not exist; make it with: mdet label CONFIG")
         file = self._file()
-        form = file.attrs.get("format")
+        with self._readable():
+            form, version = (file.attrs.get(name) for name in ("format", "format_version"))
         if form != FORMAT:
             raise InputError(f"{self.path} is HDF5 but not a data set of mdet label (its format attribute is {form!r})")
-        check_version(file.attrs.get("format_version"), FORMAT_VERSION, self.path)
-        try:
+        check_version(version, FORMAT_VERSION, self.path)
+        with self._readable():
             self.split_names: tuple[str, ...] = tuple(file["frames"].attrs["splits"])
             self.kind_names: tuple[str, ...] = tuple(file["frames"].attrs["kinds"])
             self.molecules: tuple[MoleculeRow, ...] = _molecule_table(file["molecules"])
-            rows, count = file["atoms/positions"].shape[0], file["frames/energy"].shape[0]
-            whole = file["frames/offsets"].shape[0] == count + 1 and int(file["frames/offsets"][-1]) == rows
-        except (KeyError, OSError, InputError) as error:
-            raise InputError(f"{self.path} is damaged: {error}") from None
-        if not whole:
-            raise InputError(f"{self.path} is damaged: its tables do not have the same number of frames")
+            lengths = {file[f"atoms/{name}"].shape[0] for name in ATOM_COLUMNS}
+            counts = {file[f"frames/{name}"].shape[0] for name in FRAME_COLUMNS}
+            counts.add(file["frames/offsets"].shape[0] - 1)
+            if len(counts) != 1 or lengths != {int(file["frames/offsets"][-1])}:
+                raise ValueError("its tables do not have the same number of frames")
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What HDF5 and what stands in a damaged file lead to is an InputError."""
+        try:
+            yield
+        except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{self.path} is damaged: {' '.join(str(error).split())[:200]}") from None
 
     def _file(self) -> Any:
         """The open file; opened anew in each process, because HDF5 handles do not survive a fork."""
@@ -121,22 +135,37 @@ class Store:
         return {**self.__dict__, "_open_file": None, "_open_atoms": {}}
 
     def _column(self, name: str) -> NDArray[Any]:
-        values: NDArray[Any] = self._file()[f"frames/{name}"][:]
+        with self._readable():
+            values: NDArray[Any] = self._file()[f"frames/{name}"][:]
+        return values
+
+    def _indices(self, name: str, count: int) -> NDArray[Any]:
+        """A column of indices into something of that length."""
+        values = self._column(name)
+        with self._readable():
+            if len(values) and not 0 <= values.min() <= values.max() < count:
+                raise ValueError(f"a frame has no {name} that there is")
         return values
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """Provenance: teacher, versions, seed, configuration, what was skipped."""
         found: dict[str, Any] = {}
-        for name, value in self._file().attrs.items():
-            value = value.item() if isinstance(value, np.generic) else value
-            found[name] = json.loads(value) if name in ("config", "skipped") else value
+        with self._readable():
+            for name, value in self._file().attrs.items():
+                value = value.item() if isinstance(value, np.generic) else value
+                found[name] = json.loads(value) if name in ("config", "skipped") else value
         return found
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """(frames + 1,) first row of each frame in the tables of atoms."""
-        return self._column("offsets")
+        offsets = self._column("offsets")
+        n_atoms = np.array([m.n_atoms for m in self.molecules], dtype=np.int64)
+        with self._readable():
+            if offsets[0] != 0 or not np.array_equal(np.diff(offsets), n_atoms[self.molecule]):
+                raise ValueError("a frame has not as many atoms as its molecule")
+        return offsets
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
@@ -146,17 +175,17 @@ class Store:
     @cached_property
     def molecule(self) -> NDArray[np.int64]:
         """(frames,) index into ``molecules``."""
-        return self._column("molecule").astype(np.int64)
+        return self._indices("molecule", len(self.molecules)).astype(np.int64)
 
     @cached_property
     def splits(self) -> NDArray[np.uint8]:
         """(frames,) index into ``split_names``."""
-        return self._column("split")
+        return self._indices("split", len(self.split_names))
 
     @cached_property
     def kinds(self) -> NDArray[np.uint8]:
         """(frames,) index into ``kind_names``."""
-        return self._column("kind")
+        return self._indices("kind", len(self.kind_names))
 
     @cached_property
     def temperatures(self) -> NDArray[np.float32]:
@@ -167,8 +196,10 @@ class Store:
     def elements(self) -> tuple[int, ...]:
         """Atomic numbers that occur."""
         first = np.unique(self.molecule, return_index=True)[1]
-        rows = self._atoms("atomic_numbers")
-        return tuple(sorted({int(z) for i in first for z in rows[self.offsets[i] : self.offsets[i + 1]]}))
+        offsets = self.offsets
+        with self._readable():
+            rows = self._atoms("atomic_numbers")
+            return tuple(sorted({int(z) for i in first for z in rows[offsets[i] : offsets[i + 1]]}))
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -209,9 +240,10 @@ class Store:
         for begin, end in self._runs(unique):
             first, last = self.offsets[unique[begin]], self.offsets[unique[end - 1]] + n
             rows = (self.offsets[unique[begin:end]] - first)[:, None] + np.arange(n)
-            numbers[begin:end] = self._atoms("atomic_numbers")[first:last][rows]
-            positions[begin:end] = self._atoms("positions")[first:last][rows]
-            forces[begin:end] = self._atoms("forces")[first:last][rows]
+            with self._readable():
+                numbers[begin:end] = self._atoms("atomic_numbers")[first:last][rows]
+                positions[begin:end] = self._atoms("positions")[first:last][rows]
+                forces[begin:end] = self._atoms("forces")[first:last][rows]
         molecule = self.molecule[wanted]
         charges = np.array([m.charge for m in self.molecules], dtype=np.int64)
         multiplicities = np.array([m.multiplicity for m in self.molecules], dtype=np.int64)
@@ -219,7 +251,7 @@ class Store:
             numbers[back],
             positions[back],
             forces[back],
-            self._energy[wanted],
+            self.energies[wanted],
             charges[molecule],
             multiplicities[molecule],
             molecule,
@@ -232,7 +264,8 @@ class Store:
         return self._column("dipole").astype(np.float64)
 
     @cached_property
-    def _energy(self) -> NDArray[np.float64]:
+    def energies(self) -> NDArray[np.float64]:
+        """(frames,) in eV."""
         return self._column("energy")
 
     def _runs(self, frames: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -81,11 +81,14 @@ def plan(config: LabelConfig, sources: list[Source]) -> list[Task]:
             tasks.append(Task(index=len(tasks), seed=seed, **what))
 
         if source.frames is not None:
-            split = "unseen" if source.row.split == "test" else "train"
-            for number, start in enumerate(range(0, len(source.frames), config.task_frames)):
-                part = source.frames[start : start + config.task_frames].copy()
-                add("trajectory", number, molecule=molecule, split=split, frames=len(part), displaced=0,
-                    temperature=float("nan"), positions=part)  # fmt: skip
+            parts = {"unseen": source.frames} if source.row.split == "test" else _given(source.frames, config.held_out)
+            number = 0
+            for split, frames in parts.items():
+                for start in range(0, len(frames), config.task_frames):
+                    part = frames[start : start + config.task_frames].copy()
+                    add("trajectory", number, molecule=molecule, split=split, frames=len(part), displaced=0,
+                        temperature=float("nan"), positions=part)  # fmt: skip
+                    number += 1
             continue
         if source.row.split == "train":
             for run in config.sampling.runs:
@@ -106,6 +109,16 @@ def plan(config: LabelConfig, sources: list[Source]) -> list[Task]:
                     displaced=0, temperature=config.held_out.temperature,
                     positions=source.starts[number % len(source.starts)])  # fmt: skip
     return tasks
+
+
+def _given(frames: Array, held_out: HeldOutConfig) -> dict[str, Array]:
+    """Frames of a given trajectory by split: for val and test every so many, so that they are spread over all."""
+    if not held_out.given:
+        return {"train": frames}
+    every = round(1.0 / held_out.given)
+    place = np.arange(len(frames)) % every
+    val, test = place == every // 2, place == every - 1
+    return {"train": frames[~val & ~test], "val": frames[val], "test": frames[test]}
 
 
 def cost(task: Task, config: LabelConfig) -> int:

@@ -1,7 +1,7 @@
 """Teachers: energies, forces and dipoles of geometries, always computed afresh."""
 
 import importlib
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from mdet_openmm.units import (
 
 BATCHED = ("so3lr",)
 """Kinds that compute many structures at a time."""
+
+
+NAMES: Final = {"gfn2": "GFN2-xTB", "so3lr": "SO3LR (PBE0+MBD)"}
+"""Of the teachers without settings of their own, as data sets and models name them."""
 
 
 def make_teacher(config: TeacherConfig, molecule: Species | Molecule) -> Teacher:
@@ -108,23 +112,23 @@ def teacher_version(config: TeacherConfig) -> tuple[str, str]:
     """Name and version of the teacher, for the provenance of a data set."""
     if config.kind == "gfn2":
         library = _import("tblite.library")
-        return "GFN2-xTB", "tblite " + ".".join(str(n) for n in library.get_version())
+        return NAMES["gfn2"], "tblite " + ".".join(str(n) for n in library.get_version())
     if config.kind == "so3lr":
         from mdet_openmm.data.so3lr import so3lr_version
 
-        return "SO3LR (PBE0+MBD)", so3lr_version()
+        return NAMES["so3lr"], so3lr_version()
     if config.kind == "pyscf":
         from mdet_openmm.data.pyscf_teacher import pyscf_version
 
         return pyscf_version(config)
     assert config.ase is not None
-    module = importlib.import_module(config.ase.partition(":")[0].partition(".")[0])
+    module = _import(config.ase.partition(":")[0].partition(".")[0])
     return config.ase, f"{module.__name__} {getattr(module, '__version__', 'unknown')}"
 
 
 def teacher_of_name(name: str) -> TeacherConfig | None:
     """The teacher that a data set or a model names as `teacher_version` does; None for one with settings of its own."""
-    kinds = {"GFN2-xTB": "gfn2", "SO3LR (PBE0+MBD)": "so3lr"}
+    kinds = {known: kind for kind, known in NAMES.items()}
     return TeacherConfig(kind=kinds[name]) if name in kinds else None
 
 

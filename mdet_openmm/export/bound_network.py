@@ -28,7 +28,7 @@ class BoundNetwork(nn.Module):
 
     pairs: Tensor
     types: Tensor | None
-    reference: Tensor
+    reference_energy: Tensor
 
     def __init__(
         self,
@@ -46,10 +46,10 @@ class BoundNetwork(nn.Module):
         with torch.no_grad():
             pairs = network.node_pairs(numbers, torch.tensor([charge]), torch.tensor([multiplicity]))
             # fp64, because it is a large number beside what the network adds
-            reference = network.reference_energy(numbers).double()
+            energy = network.reference_energy(numbers).double()
         self.register_buffer("pairs", pairs.detach().clone())
         self.register_buffer("types", network.pair_types(numbers))
-        self.register_buffer("reference", reference.detach().clone())
+        self.register_buffer("reference_energy", energy.detach().clone())
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Energies (f,) in Ha and direct forces (f, n, 3) in Ha/bohr at positions (f, n, 3) in bohr, fp64.
@@ -59,4 +59,4 @@ class BoundNetwork(nn.Module):
         if self.rounded:
             positions = positions.to(torch.float32)
         energies, forces = self.network.from_pairs(self.pairs, positions, self.types)
-        return energies + self.reference, forces
+        return energies + self.reference_energy, forces

@@ -23,7 +23,7 @@ def dipoles(
     model: Model,
     molecule: Species | Molecule,
     positions: NDArray[np.float64],
-    options: ForceOptions = ForceOptions(precision="mixed", frames=12),
+    options: ForceOptions = ForceOptions(precision="mixed", orientations=12),
 ) -> NDArray[np.float64]:
     """Dipoles along a trajectory, averaged over a rotation group.
 
@@ -36,7 +36,7 @@ def dipoles(
     positions
         (f, n, 3) in Å. Of a charged molecule the dipole is about their origin.
     options
-        Of which precision and frames count.
+        Of which precision and orientations count.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def dipoles(
     InputError
         For a model without a dipole head.
     """
-    precision, frames, charge = options.precision, options.frames, molecule.charge
+    precision, orientations, charge = options.precision, options.orientations, molecule.charge
     if not model.network.has_dipole:
         raise InputError(f"the model {model.name} has no dipole head")
     network = copy.deepcopy(model.network).requires_grad_(False).eval()
@@ -62,17 +62,17 @@ def dipoles(
     compile_attention(network)
     for part in (network.layers, network.radial, network.dipole_head):
         use_onednn(part)
-    group = rotation_group(frames)
+    group = rotation_group(orientations)
     with torch.inference_mode():
         pairs = network.node_pairs(numbers, torch.tensor([charge]), torch.tensor([molecule.multiplicity]))
         types = network.pair_types(numbers)
         found = []
         given = torch.as_tensor(np.asarray(positions, dtype=np.float64))
-        for part_of in given.split(max(1, PAIRS_AT_ONCE // (frames * numbers.shape[1] ** 2))):
+        for part_of in given.split(max(1, PAIRS_AT_ONCE // (orientations * numbers.shape[1] ** 2))):
             centroid = part_of.mean(dim=1, keepdim=True)
             x = (part_of - centroid) * BOHR_PER_ANGSTROM
             turned = torch.einsum("fni,kij->kfnj", x, group).flatten(0, 1).to(geometry)
             seen = network.dipole_readout(network.trunk(pairs, turned, types), turned).double()
-            back = torch.einsum("kfj,kij->fi", seen.view(frames, -1, 3), group) / frames
+            back = torch.einsum("kfj,kij->fi", seen.view(orientations, -1, 3), group) / orientations
             found.append(back * ANGSTROM_PER_BOHR + charge * centroid[:, 0])
     return torch.cat(found).numpy()

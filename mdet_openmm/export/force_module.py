@@ -1,10 +1,11 @@
 """One molecule's force as a TorchScript module: positions in nm to energy and forces in OpenMM's units.
 
-Per call: positions -> fp64, centred, bohr -> frames (a rotation group times an offset) -> the network on all frames as
-one batch -> rotated back and averaged in fp64 -> net force and torque removed -> kJ/mol/nm.
+Per call: positions -> fp64, centred, bohr -> orientations (a rotation group times an offset) -> the network on all
+of them as one batch -> rotated back and averaged in fp64 -> net force and torque removed -> kJ/mol/nm.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.fast_linear import use_onednn
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.options import DIFFERENCE, FORCES, OFFSETS, ForceOptions
+from mdet_openmm.export.replicas import ReplicaForces
 from mdet_openmm.export.rotations import hashed_rotation, random_rotation, rotation_group
 from mdet_openmm.export.torchscript import MAKING, run_plainly, script
 from mdet_openmm.molecules.molecule import Molecule, Species
@@ -47,21 +49,21 @@ class ForceModule(nn.Module):
     network
         Any scriptable module: (f, n, 3) float64 positions in bohr -> (f,) energies in Ha, (f, n, 3) forces in
         Ha/bohr. It need not be invariant to translations, for it always sees positions about their centroid.
-    frames
+    orientations
         1, 12, 24 or 60: structures per call, one for each element of a rotation group.
     offset
-        "none"; "random": all frames are turned by a fresh uniform rotation at each call (seed it with
+        "none"; "random": all orientations are turned by a fresh uniform rotation at each call (seed it with
         ``torch.manual_seed``); "hashed": by a rotation that is a function of the positions and the seed. With "none"
-        and one frame, the network is called as it is.
+        and one orientation, the network is called as it is.
     seed
         For the hashed offset.
     has_energy
         False: the energy is 0.
     forces
-        "direct": the network's own. "conservative": minus the gradient of the energy (averaged over the frames, at the
-        rotation of this call), and the network's own are ignored. They have no net force; a net torque stays, for
-        without it they would be the gradient of nothing. "difference": the second less the first, from one pass, with
-        an energy of 0: what is to be added to direct forces and their energy for conservative ones.
+        "direct": the network's own. "conservative": minus the gradient of the energy (averaged over the orientations,
+        at the rotation of this call), and the network's own are ignored. They have no net force; a net torque stays,
+        for without it they would be the gradient of nothing. "difference": the second less the first, from one pass,
+        with an energy of 0: what is to be added to direct forces and their energy for conservative ones.
     raw
         Direct forces as the network gives them: net force and torque stay.
     """
@@ -71,7 +73,7 @@ class ForceModule(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        frames: int = 1,
+        orientations: int = 1,
         offset: str = "none",
         seed: int = 0,
         has_energy: bool = False,
@@ -83,8 +85,8 @@ class ForceModule(nn.Module):
         one_of("forces", forces, (*FORCES, DIFFERENCE))
         self.network = network
         self.n_atoms = int(getattr(network, "n_atoms", 0))  # 0: a network of any number of them
-        self.register_buffer("rotations", rotation_group(frames))
-        self.turned = frames > 1 or offset != "none"
+        self.register_buffer("rotations", rotation_group(orientations))
+        self.turned = orientations > 1 or offset != "none"
         self.offset = offset
         self.seed = seed
         self.has_energy = has_energy and forces != DIFFERENCE
@@ -140,24 +142,24 @@ class ForceModule(nn.Module):
         return energy, mean
 
     def _direct(self, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Energy in Ha and forces (n, 3) in Ha/bohr of the network's force head, averaged over the frames."""
+        """Energy in Ha and forces (n, 3) in Ha/bohr of the network's force head, averaged over the orientations."""
         x = r.unsqueeze(0)
         energies, forces = self.network(x @ turns if self.turned else x)
         return energies.to(torch.float64).mean(), self._averaged(forces, r, turns)
 
     def _averaged(self, forces: Tensor, r: Tensor, turns: Tensor) -> Tensor:
-        """The force head's answer in every frame (f, n, 3), turned back and averaged: (n, 3)."""
+        """The force head's answer in every orientation (f, n, 3), turned back and averaged: (n, 3)."""
         forces = forces.to(torch.float64)
         if self.turned:
             forces = forces @ turns.transpose(1, 2)
         mean = forces.mean(dim=0)
         if not self.raw:
-            # The removal is linear and does not depend on the frame, so that once after the average does it.
+            # The removal is linear and does not depend on the orientation, so that once after the average does it.
             mean = remove_net_force_and_torque(r.unsqueeze(0), mean.unsqueeze(0))[0]
         return mean
 
     def _gradient(self, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Energy in Ha, averaged over the frames, and minus its gradient (n, 3) in Ha/bohr, less the direct forces."""
+        """Energy in Ha, averaged over orientations, and minus its gradient (n, 3) in Ha/bohr, less direct forces."""
         x = r.unsqueeze(0)
         energies, own = self.network(x @ turns if self.turned else x)
         energy = energies.to(torch.float64).mean()
@@ -170,9 +172,12 @@ class ForceModule(nn.Module):
 
 
 def bind(
-    model: "Model", molecule: Species | Molecule, options: ForceOptions = ForceOptions()
+    model: "Model",
+    molecule: Species | Molecule,
+    options: ForceOptions = ForceOptions(),
+    seeds: Sequence[int] | None = None,
 ) -> torch.jit.ScriptModule:
-    """Make the force of one molecule from a model.
+    """Make the force of one molecule from a model, or of many copies of it.
 
     The module is scripted and in eval mode, but not frozen: freezing turns weights into constants that stay on the
     device where they are, and OpenMM moves the module to its own device before it freezes it itself. TorchScript's
@@ -186,11 +191,14 @@ def bind(
         Elements in the order of the atoms of the System, charge and multiplicity; a geometry is not used.
     options
         How the force is computed.
+    seeds
+        Of R copies of the molecule, in place of the options' seed; None: it is one.
 
     Returns
     -------
     torch.jit.ScriptModule
-        Positions (n, 3) in nm -> (energy in kJ/mol, forces (n, 3) in kJ/mol/nm).
+        Positions (n, 3) in nm -> (energy in kJ/mol, forces (n, 3) in kJ/mol/nm); with R copies (R n, 3), one copy
+        behind the other, and the sum of their energies (see `mdet_openmm.export.replicas.ReplicaForces`).
 
     Raises
     ------
@@ -227,17 +235,10 @@ def bind(
                     use_onednn(part)
         run_plainly()
         assert options.offset is not None and options.forces is not None
-        return script(
-            ForceModule(
-                bound,
-                options.frames,
-                options.offset,
-                options.seed,
-                model.has_energy,
-                options.forces,
-                options.raw,
-            )
-        )
+        kind = (model.has_energy, options.forces, options.raw)
+        if seeds is not None:
+            return script(ReplicaForces(bound, seeds, options.orientations, options.offset, *kind))
+        return script(ForceModule(bound, options.orientations, options.offset, options.seed, *kind))
 
 
 def forces(module: torch.jit.ScriptModule, positions: NDArray[np.float64]) -> tuple[float | None, NDArray[np.float64]]:

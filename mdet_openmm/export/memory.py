@@ -15,7 +15,7 @@ from mdet_openmm.settings import one_of
 def peak_bytes(
     shape: NetworkConfig,
     n_atoms: int,
-    frames: int,
+    orientations: int,
     precision: str,
     *,
     differentiated: bool = False,
@@ -23,17 +23,17 @@ def peak_bytes(
 ) -> int:
     """Estimate of the peak memory of one call.
 
-    The compiled attention has nothing that grows with n³: 20 n² e numbers per frame in all. The other one has 40 n² e
-    and four times the scores (n³ H, or as many as it holds at a time), their softmax and the copies between. The
-    factors were fitted to peaks measured on a CPU (30 to 120 atoms), which they meet from above within a factor of two
-    and fall short of by at most 5 %. A gradient keeps, of every layer, n³ (e + 2 H) for the attention and 30 n² e for
-    the rest.
+    The compiled attention has nothing that grows with n³: 20 n² e numbers per orientation in all. The other one has
+    40 n² e and four times the scores (n³ H, or as many as it holds at a time), their softmax and the copies between.
+    The factors were fitted to peaks measured on a CPU (30 to 120 atoms), which they meet from above within a factor of
+    two and fall short of by at most 5 %. A gradient keeps, of every layer, n³ (e + 2 H) for the attention and 30 n² e
+    for the rest.
 
     Parameters
     ----------
     shape
         Of the network.
-    n_atoms, frames, precision
+    n_atoms, orientations, precision
         As for `mdet_openmm.export.force_module.bind`. The trunk's numbers have 8 bytes in "double",
         4 in "mixed" and "fp32".
     differentiated
@@ -51,14 +51,16 @@ def peak_bytes(
     itemsize = 8 if precision == "double" else 4
     if differentiated:
         kept = shape.n_layers * (n**3 * (e + 2 * heads) + 30 * n**2 * e)
-        return frames * itemsize * (4 * n**3 * heads + 40 * n**2 * e + kept)
+        return orientations * itemsize * (4 * n**3 * heads + 40 * n**2 * e + kept)
     if compiled:
-        return frames * itemsize * 20 * n**2 * e
-    scores = min(frames * n**3 * heads, max(MOST_SCORES, frames * n**2 * heads))
-    return itemsize * (4 * scores + frames * 40 * n**2 * e)
+        return orientations * itemsize * 20 * n**2 * e
+    scores = min(orientations * n**3 * heads, max(MOST_SCORES, orientations * n**2 * heads))
+    return itemsize * (4 * scores + orientations * 40 * n**2 * e)
 
 
-def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: int | None = None) -> None:
+def check_memory(
+    model: Model, n_atoms: int, options: ForceOptions, available: int | None = None, replicas: int = 1
+) -> None:
     """Refuse, before anything is computed, what would not fit.
 
     Parameters
@@ -69,6 +71,8 @@ def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: i
         Of the molecule.
     available
         Bytes; by default the main memory that is free (give a GPU's there).
+    replicas
+        Copies of the molecule in one call.
 
     Raises
     ------
@@ -76,27 +80,33 @@ def check_memory(model: Model, n_atoms: int, options: ForceOptions, available: i
         With the numbers and what to reduce.
     """
     options = options.resolved(model)
-    frames, precision = options.frames, options.precision
+    orientations, precision = options.orientations, options.precision
     used = options.compiled and not options.differentiated and available is None and not kernel_problem()
     free = available_memory() if available is None else available
 
-    def bytes_for(frames: int, precision: str) -> int:
+    def bytes_for(orientations: int, precision: str) -> int:
         shape = model.network.config
-        return peak_bytes(shape, n_atoms, frames, precision, differentiated=options.differentiated, compiled=used)
+        return peak_bytes(
+            shape, n_atoms, orientations * replicas, precision, differentiated=options.differentiated, compiled=used
+        )
 
-    needed = bytes_for(frames, precision)
+    needed = bytes_for(orientations, precision)
     if needed <= free:
         return
     smaller = {
-        "--frames 1": bytes_for(1, precision),
-        "--precision mixed": bytes_for(frames, "mixed"),
-        "--frames 1 --precision mixed": bytes_for(1, "mixed"),
+        "--orientations 1": bytes_for(1, precision),
+        "--precision mixed": bytes_for(orientations, "mixed"),
+        "--orientations 1 --precision mixed": bytes_for(1, "mixed"),
     }
     advice = [flags for flags, bytes_then in smaller.items() if bytes_then <= free][:1]
+    if replicas > 1:
+        advice.insert(0, f"--replicas {max(1, int(replicas * free / needed))}")
     advice += ["a smaller molecule", "a machine with more memory"]
+    copies = f" and {replicas} replicas" if replicas > 1 else ""
     raise InputError(
-        f"{n_atoms} atoms with {frames} frame{'s' if frames > 1 else ''} in {precision} precision need more memory "
-        f"than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB; use {' or '.join(advice)}"
+        f"{n_atoms} atoms with {orientations} orientation{'s' if orientations > 1 else ''} in {precision} precision"
+        f"{copies} need more memory than there is: about {needed / 1e9:,.1f} GB of {free / 1e9:,.1f} GB; "
+        f"use {' or '.join(advice)}"
     )
 
 

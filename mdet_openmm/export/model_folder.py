@@ -68,6 +68,11 @@ class Model:
     sha256: str
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def teacher(self) -> str:
+        """Name of the teacher whose labels it learnt from; '' if it does not tell."""
+        return str((self.metadata.get("training") or {}).get("teacher") or "")
+
     def trained_on(self, what: str) -> tuple[int, ...]:
         """Values of ``"charge"`` or ``"multiplicity"`` among its training molecules; empty if they are not known."""
         seen = self.metadata.get("training", {}).get("trained_on", {}).get(what, ())
@@ -162,6 +167,9 @@ def load_model(name_or_path: str | Path) -> Model:
             contents[name] = content
     config = _mapping(contents["config.yaml"], folder / "config.yaml")
     metrics = _mapping(contents["metrics.json"], folder / "metrics.json")
+    training = config.get("training", {})
+    if not isinstance(training, dict) or not isinstance(training.get("trained_on", {}), dict):
+        raise InputError(f"{folder / 'config.yaml'}: 'training' and its 'trained_on' must be mappings")
     network = _build(config.get("network"), contents["weights.safetensors"], folder)
     return Model(
         name=folder.name,
@@ -171,7 +179,7 @@ def load_model(name_or_path: str | Path) -> Model:
         has_energy=bool(network.has_energy),
         sha256=manifest["files"]["weights.safetensors"],
         metadata={
-            "training": config.get("training", {}),
+            "training": training,
             "metrics": metrics,
             "package_version": manifest.get("package_version"),
         },

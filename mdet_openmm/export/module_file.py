@@ -63,7 +63,7 @@ def export(model: Model, molecule: Molecule, path: Path, options: ForceOptions =
         "charge": molecule.charge,
         "multiplicity": molecule.multiplicity,
         "precision": options.precision,
-        "frames": options.frames,
+        "frames": options.orientations,
         "offset": options.offset,
         "seed": options.seed,
     }

@@ -13,8 +13,8 @@ def remove_net_force_and_torque(positions: Tensor, forces: Tensor) -> Tensor:
 
     With r_i from the centroid and equal weights, F_i <- F_i - mean F; then M mu = -tau with
     M = sum r_i r_i^T - (sum |r_i|^2) 1 and tau = sum r_i x F_i, and F_i <- F_i + r_i x mu (as in the authors' code).
-    That is the orthogonal projection of the forces, so that the mean over frames of projections is the projection of
-    the mean.
+    That is the orthogonal projection of the forces, so that the mean over orientations of projections is the
+    projection of the mean.
 
     For linear molecules M is singular. Its pseudo-inverse is what is meant there, and it jumps when a linear molecule
     bends by however little. Here the inverse is damped instead, -M/T + 1e-10 with T = sum |r_i|^2, and the damping

@@ -9,12 +9,14 @@ from mdet_openmm.settings import Checked, option
 if TYPE_CHECKING:
     from mdet_openmm.export.model_folder import Model
 
+DEFAULT_MODEL: Final = "mdet-so3lr-small"
+"""What programs take where no model is named."""
 PRECISIONS: Final = ("double", "mixed", "fp32")
 PRECISION_HELP: Final = (
     "double; mixed: the network's trunk in fp32, its geometry in double; fp32: everything in single, for ablations "
     "only, not recommended"
 )
-FRAMES: Final = (1, 12, 24, 60)
+ORIENTATIONS: Final = (1, 12, 24, 60)
 OFFSETS: Final = ("none", "random", "hashed")
 FORCES: Final = ("direct", "conservative")
 """What may drive dynamics by itself."""
@@ -31,10 +33,10 @@ class ForceOptions(Checked):
         "double": everything in fp64. "mixed": the trunk of the network in fp32; positions, geometry, the sum over
         pairs and what follows it, rotations and the accumulation of forces stay in fp64. "fp32": network and geometry
         in fp32, as the authors' code has it; centring, rotations and accumulation in fp64. For ablations only.
-    frames
+    orientations
         Orientations of a rotation group that are averaged over at each call.
     offset
-        "none"; "random": all frames are turned by a fresh uniform rotation at each call (seed it with
+        "none"; "random": all orientations are turned by a fresh uniform rotation at each call (seed it with
         ``torch.manual_seed``); "hashed": by a rotation that is a function of the positions and the seed. None:
         "hashed" for direct forces, which turns their dependence on the orientation into noise that a bath takes up;
         "none" for conservative ones, whose energy would jump with it.
@@ -51,7 +53,7 @@ class ForceOptions(Checked):
     """
 
     precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
-    frames: int = option(1, "rotations to average over", choices=FRAMES)
+    orientations: int = option(1, "orientations to average over", choices=ORIENTATIONS)
     offset: str | None = option(None, "rotation offset [hashed; none for conservative forces]", choices=OFFSETS)
     seed: int = option(0, "of the hashed offset", at_least=-(2**63), below=2**63)
     forces: str | None = option(None, "the network's own, or the gradient of its energy", choices=(*FORCES, DIFFERENCE))
@@ -63,8 +65,8 @@ class ForceOptions(Checked):
         if self.forces == DIFFERENCE and self.offset in ("random", "hashed"):
             raise InputError(
                 f"with offset {self.offset} direct forces are turned at each call and differ by a noise that no later "
-                "step takes away from what corrects them; multiple time steps need offset none (with more frames, if "
-                "the orientation is to count less)"
+                "step takes away from what corrects them; multiple time steps need offset none (with more "
+                "orientations, if a single one is to count less)"
             )
 
     def split(self) -> tuple["ForceOptions", "ForceOptions"]:

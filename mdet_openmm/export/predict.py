@@ -67,7 +67,7 @@ def predict(
         "charge": molecule.charge,
         "multiplicity": molecule.multiplicity,
         "precision": options.precision,
-        "frames": options.frames,
+        "frames": options.orientations,
         "forces": options.forces,
         "raw": options.raw,
         "atomic_numbers": [int(z) for z in molecule.atomic_numbers],

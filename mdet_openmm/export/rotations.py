@@ -1,4 +1,4 @@
-"""Rotations that frames are made of: the three rotation groups, uniform random ones, and ones keyed on positions.
+"""Rotations that give orientations: the three rotation groups, uniform random ones, and ones keyed on positions.
 
 Every function that a force module calls in the MD loop is TorchScript-able and keeps to the device of its input:
 no ``.item()`` and no host synchronisation, so that a CUDA graph can capture it.
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-GROUP_OF_FRAMES: Final = {12: "T", 24: "O", 60: "I"}
+GROUP_OF_ORDER: Final = {12: "T", 24: "O", 60: "I"}
 """Rotation group with this number of elements."""
 
 
@@ -51,7 +51,7 @@ def _groups() -> dict[str, NDArray[np.float64]]:
 _GROUPS: Final = _groups()
 
 
-def rotation_group(frames: int) -> Tensor:
+def rotation_group(order: int) -> Tensor:
     """Rotation matrices of the group with this many elements.
 
     Averaging a force over a rotation group removes every error component of a degree l for which the group has no
@@ -60,24 +60,26 @@ def rotation_group(frames: int) -> Tensor:
 
     Parameters
     ----------
-    frames
+    order
         1 (the identity alone), 12 (T, tetrahedron), 24 (O, cube) or 60 (I, icosahedron).
 
     Returns
     -------
     Tensor
-        (frames, 3, 3) float64, the identity first.
+        (order, 3, 3) float64, the identity first.
 
     Raises
     ------
     ValueError
         For any other number.
     """
-    if frames == 1:
+    if order == 1:
         return torch.eye(3, dtype=torch.float64).unsqueeze(0)
-    if frames not in GROUP_OF_FRAMES:
-        raise ValueError(f"frames must be 1, 12, 24 or 60, not {frames}: only rotation groups cancel orders exactly")
-    return torch.tensor(_GROUPS[GROUP_OF_FRAMES[frames]], dtype=torch.float64)
+    if order not in GROUP_OF_ORDER:
+        raise ValueError(
+            f"orientations must be 1, 12, 24 or 60, not {order}: only rotation groups cancel degrees of error exactly"
+        )
+    return torch.tensor(_GROUPS[GROUP_OF_ORDER[order]], dtype=torch.float64)
 
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
@@ -121,7 +123,7 @@ def random_rotation(positions: Tensor) -> Tensor:
 def random_rotations(count: int, positions: Tensor) -> Tensor:
     """So many of `random_rotation`: (count, 3, 3)."""
     quaternions = torch.randn([count, 4], dtype=torch.float64, device=positions.device)
-    return quaternion_to_matrix(quaternions / quaternions.norm(dim=1, keepdim=True))
+    return quaternion_to_matrix(quaternions / torch.linalg.vector_norm(quaternions, dim=1, keepdim=True))
 
 
 def _mix(z: Tensor) -> Tensor:
@@ -153,17 +155,18 @@ def hashed_rotation(positions: Tensor, seed: int) -> Tensor:
     Tensor
         (3, 3) float64.
     """
-    return hashed_rotations(positions.unsqueeze(0), seed)[0]
+    seeds = torch.zeros([1], dtype=torch.int64, device=positions.device) + seed
+    return hashed_rotations(positions.unsqueeze(0), seeds)[0]
 
 
-def hashed_rotations(positions: Tensor, seed: int) -> Tensor:
-    """`hashed_rotation` of each of many structures (f, n, 3): (f, 3, 3)."""
+def hashed_rotations(positions: Tensor, seeds: Tensor) -> Tensor:
+    """`hashed_rotation` of each of many structures (f, n, 3), each with its seed (f,) int64: (f, 3, 3)."""
     flat = positions.to(torch.float64).flatten(1)
     scaled = torch.nan_to_num(flat * 1099511627776.0, nan=0.0).clamp(-9.0e18, 9.0e18)
     keys = torch.round(scaled).to(torch.int64)
     # Weyl steps of the golden ratio tell the coordinates (and below the streams) apart: order matters.
     steps = torch.arange(1, flat.shape[1] + 1, device=positions.device) * -7046029254386353131
-    seeded = _mix(torch.zeros_like(steps[:1]) + seed)
+    seeded = _mix(seeds).unsqueeze(1)
     # Two rounds each: the integer sum may then be taken in any order and still depends on which value stands where.
     total = _mix(_mix(keys + seeded) + steps).sum(dim=1, keepdim=True)
     streams = torch.arange(1, 4, device=positions.device) * -7046029254386353131

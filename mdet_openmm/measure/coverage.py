@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from ase.formula import Formula
 from numpy.typing import NDArray
 
 from mdet_openmm.data.store import Store
 from mdet_openmm.digits import shown
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model
+from mdet_openmm.molecules.elements import hill_formula
 from mdet_openmm.molecules.environments import SeenEnvironments, geometry_graph, smiles_graph
 from mdet_openmm.settings import Checked, from_mapping
 
@@ -103,11 +103,6 @@ def training_e_eq(model: Model) -> float | None:
     return coverage.e_eq if coverage and coverage.e_eq else held_out_e_eq(model.metadata.get("metrics"))
 
 
-def hill_formula(atomic_numbers: NDArray[np.int64]) -> str:
-    """Such as C2H6O."""
-    return str(Formula.from_list([chemical_symbols[z] for z in atomic_numbers]).format("hill"))
-
-
 def shortest_distances(
     atomic_numbers: NDArray[np.int64], positions: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
@@ -159,18 +154,18 @@ def coverage_of(store: Store, metrics: Any = None) -> Coverage:
     largest = 0.0
     for frames in groups.values():
         for chunk in np.array_split(frames, -(-len(frames) // AT_ONCE)):
-            batch = store.load(chunk)
-            largest = max(largest, float(np.square(batch.forces).mean(axis=(1, 2)).max()) ** 0.5)
-            for owner in np.unique(batch.molecule):
-                of_owner = batch.molecule == owner
-                numbers = batch.atomic_numbers[of_owner][0]
+            loaded = store.load(chunk)
+            largest = max(largest, float(np.square(loaded.forces).mean(axis=(1, 2)).max()) ** 0.5)
+            for owner in np.unique(loaded.molecule):
+                of_owner = loaded.molecule == owner
+                numbers = loaded.atomic_numbers[of_owner][0]
                 formulas.add(hill_formula(numbers))
                 if owner not in known:
                     known.add(owner)
                     smiles = store.molecules[owner].smiles
-                    graph = smiles_graph(smiles) if smiles else geometry_graph(numbers, batch.positions[of_owner][0])
+                    graph = smiles_graph(smiles) if smiles else geometry_graph(numbers, loaded.positions[of_owner][0])
                     seen.add(*graph)
-                for pair, shortest in shortest_distances(numbers, batch.positions[of_owner]).items():
+                for pair, shortest in shortest_distances(numbers, loaded.positions[of_owner]).items():
                     distances[pair].append(shortest)
     closest = {pair: np.concatenate(parts) for pair, parts in sorted(distances.items())}
     return Coverage(

@@ -81,7 +81,7 @@ class Field:
         return torch.cat(found)
 
     def turned_back(self, positions: Tensor, rotations: Tensor) -> Tensor:
-        """Raw forces of one structure in other orientations, in the frame of the structure.
+        """Raw forces of one structure in other orientations, turned back onto it.
 
         Parameters
         ----------

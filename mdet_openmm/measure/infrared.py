@@ -50,7 +50,7 @@ def infrared_spectrum(
     interval_fs: float,
     charge: int = 0,
 ) -> InfraredSpectrum | None:
-    """Power spectrum of the time derivative of the dipole in the frame of the molecule.
+    """Power spectrum of the time derivative of the dipole in the axes of the molecule.
 
     The absorption of classical nuclei goes as the Fourier transform of <dμ/dt(0) · dμ/dt(t)>: an autocorrelation of
     vectors, that is the sum of the power spectra of the three components. Nothing is multiplied in: no quantum
@@ -58,7 +58,7 @@ def infrared_spectrum(
     scaling of wavenumbers, and no absolute intensity.
 
     The dipole is turned with the superposition of each frame on the mean structure that
-    `mdet_openmm.measure.vibrations` uses. In the laboratory's frame the turning of the permanent dipole, which
+    `mdet_openmm.measure.vibrations` uses. In the laboratory's axes the turning of the permanent dipole, which
     vibrations change by a few percent, would be a band of its own at low wavenumbers and split every line
     into branches; both depend on the rotation of the run, which a Langevin thermostat damps and NVE keeps at
     whatever it was. Derivatives are differences of neighbouring frames, whose power is divided by sinc², and windows
@@ -69,7 +69,7 @@ def infrared_spectrum(
     positions
         (f, n, 3) in Å at equal intervals.
     dipoles
-        (f, 3) in any unit, in the same frame of reference as the positions; of a charged molecule, in e Å about their
+        (f, 3) in any unit, in the same axes as the positions; of a charged molecule, in e Å about their
         origin.
     masses
         (n,) in g/mol.

@@ -1,4 +1,4 @@
-"""How forces depend on the orientation: E_eq with one frame and with groups of them, noise, net force, 600-cell."""
+"""How forces depend on the orientation: E_eq with one and with groups of them, noise, net force, 600-cell."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mdet_openmm.export.options import FRAMES
+from mdet_openmm.export.options import ORIENTATIONS
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure.definitions import equivariance_error
 from mdet_openmm.measure.field import Field, uniform_rotations
@@ -15,7 +15,7 @@ from mdet_openmm.measure.field import Field, uniform_rotations
 
 @dataclass(frozen=True)
 class OrientationNoise:
-    """What is left of the dependence on the orientation with one number of frames, on one structure.
+    """What is left of the dependence on the orientation with one number of orientations, on one structure.
 
     Attributes
     ----------
@@ -36,14 +36,14 @@ class OrientationNoise:
     variance: Tensor
 
 
-def averaged_frames(field: Field, positions: Tensor, frames: int, offsets: Tensor) -> Tensor:
+def averaged_over_group(field: Field, positions: Tensor, orientations: int, offsets: Tensor) -> Tensor:
     """Raw forces of a structure (n, 3) in nm, averaged over a rotation group at each offset: (M, n, 3) in kJ/mol/nm.
 
-    The frames at an offset Q (M, 3, 3) are R_k Q, as in `mdet_openmm.export.force_module`.
+    The orientations at an offset Q (M, 3, 3) are R_k Q, as in `mdet_openmm.export.force_module`.
     """
-    turns = torch.einsum("kab,mbc->mkac", rotation_group(frames), offsets).reshape(-1, 3, 3)
+    turns = torch.einsum("kab,mbc->mkac", rotation_group(orientations), offsets).reshape(-1, 3, 3)
     turned = field.turned_back(positions, turns)
-    return turned.view(len(offsets), frames, *turned.shape[1:]).mean(dim=1)
+    return turned.view(len(offsets), orientations, *turned.shape[1:]).mean(dim=1)
 
 
 def orientation_noise(field: Field, positions: Tensor, turned: Tensor) -> OrientationNoise:
@@ -143,10 +143,10 @@ def symmetry_test(fields: Mapping[str, Field], positions: Tensor) -> dict[str, S
     return results
 
 
-def noise_by_frames(
+def noise_by_orientations(
     field: Field, positions: Tensor, *, rotations: int, offsets: int, generator: torch.Generator
 ) -> tuple[dict[int, OrientationNoise], tuple[float, float], float]:
-    """Noise with 1, 12, 24 and 60 frames, net force and torque, and the rms force, of one structure.
+    """Noise with 1, 12, 24 and 60 orientations, net force and torque, and the rms force, of one structure.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def noise_by_frames(
     positions
         (n, 3) in nm.
     rotations
-        K for one frame.
+        K for one orientation.
     offsets
         Uniform offsets of each group.
     generator
@@ -164,13 +164,13 @@ def noise_by_frames(
     Returns
     -------
     tuple
-        Noise by frames; rms net force (kJ/mol/nm) and torque (kJ/mol) before their removal; rms of a component of
+        Noise by orientations; rms net force (kJ/mol/nm) and torque (kJ/mol) before their removal; rms of a component of
         the mean force as used, kJ/mol/nm.
     """
     single = field.turned_back(positions, uniform_rotations(rotations, generator))
     found = {1: orientation_noise(field, positions, single)}
-    for frames in FRAMES[1:]:
-        turned = averaged_frames(field, positions, frames, uniform_rotations(offsets, generator))
-        found[frames] = orientation_noise(field, positions, turned)
+    for orientations in ORIENTATIONS[1:]:
+        turned = averaged_over_group(field, positions, orientations, uniform_rotations(offsets, generator))
+        found[orientations] = orientation_noise(field, positions, turned)
     mean = field.as_used(positions[None], single.mean(dim=0)[None])
     return found, net_force_and_torque(positions, single), float(mean.square().mean().sqrt())

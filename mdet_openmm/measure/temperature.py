@@ -126,7 +126,7 @@ def judge_mean(mean: BlockedMean, target: float) -> str:
     return UNDECIDED if bound > TOO_WIDE * target or not mean.converged else HOLDS
 
 
-def study_temperature(
+def analyze_temperature(
     temperature: NDArray[np.float64],
     by_element: Mapping[str, NDArray[np.float64]],
     target: float,

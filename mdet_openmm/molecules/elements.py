@@ -17,6 +17,14 @@ NAMES_OF_ATOMS = ("CA", "CD", "CE", "HE", "HG", "HO", "ND", "NE", "PA", "PB", "S
 _MISALIGNED = ("CL", "BR", "SI", "SE")
 
 
+def hill_formula(atomic_numbers: NDArray[np.integer]) -> str:
+    """Such as C2H6O."""
+    from ase.data import chemical_symbols
+    from ase.formula import Formula
+
+    return str(Formula.from_list([chemical_symbols[z] for z in atomic_numbers]).format("hill"))
+
+
 def atomic_number(symbol: str, where: str) -> int:
     """Atomic number of an element symbol in any case, or of a number written instead.
 

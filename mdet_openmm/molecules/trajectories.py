@@ -17,6 +17,7 @@ from mdet_openmm.molecules.bonds import find_bonds
 from mdet_openmm.molecules.checks import check_geometry
 from mdet_openmm.molecules.dcd import read_dcd
 from mdet_openmm.molecules.files import read_text, structure_format
+from mdet_openmm.molecules.gromacs_frames import check_frames
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.pdb import parse_pdb
 from mdet_openmm.molecules.readers import read_structure
@@ -256,6 +257,8 @@ def _by_mdtraj(path: Path, numbers: NDArray[np.int64] | None) -> tuple[NDArray[n
     import mdtraj
 
     given = {} if numbers is None else {"top": _topology(numbers)}
+    if numbers is not None and path.suffix.lower() in (".trr", ".xtc"):
+        check_frames(path, len(numbers))
     try:
         with warnings.catch_warnings(action="ignore"):  # on packages that would make it faster
             loaded = mdtraj.load(str(path), **given)

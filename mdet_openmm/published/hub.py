@@ -59,7 +59,7 @@ def download(source: str, checkpoint: str | None = None) -> HubFolder:
     try:
         info = HfApi().model_info(repository, revision=revision, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
     except Exception as error:
-        explained = _explain(error, repository, options, started=False)
+        explained = explain(error, repository, options, started=False)
         if isinstance(error, errors.HfHubHTTPError) and error.response.status_code < 500:
             raise explained from None  # the hub was reached, and said no
         try:  # without patterns the library has nothing to miss: what has to be there is for _choose to say
@@ -75,7 +75,7 @@ def download(source: str, checkpoint: str | None = None) -> HubFolder:
         try:
             folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
         except Exception as error:
-            raise _explain(error, repository, options, started=True) from None
+            raise explain(error, repository, options, started=True) from None
     return HubFolder(folder / subfolder, repository, subfolder, folder.name)
 
 
@@ -94,8 +94,8 @@ def _choose(names: list[str], source: str, subfolder: str, checkpoint: str | Non
     return [*configs, chosen or next(iter(there.values()))]
 
 
-def _explain(error: Exception, repository: str, options: str, started: bool) -> InputError:
-    """One line on why the hub did not give what was asked for, and what to do."""
+def explain(error: Exception, repository: str, options: str, started: bool, upload: bool = False) -> InputError:
+    """One line on why the hub did not do what was asked of it, and what to do."""
     from huggingface_hub import constants, errors
 
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
@@ -109,6 +109,8 @@ def _explain(error: Exception, repository: str, options: str, started: bool) -> 
         text = f"{repository} has no such revision; name a branch, tag or commit that is on {page}"
     elif isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403, 404):
         text = f"no access to {page}: it is not there or private, or the token is invalid; check the name, then {login}"
+    elif upload:
+        text = f"{page} was not written; run the same command again ({detail})"
     elif isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError):
         text = f"cannot write to {cache} ({error.strerror}); make room there, or set HF_HOME to a folder elsewhere"
     elif started:

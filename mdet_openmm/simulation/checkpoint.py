@@ -51,12 +51,12 @@ def load_checkpoint(context: Any, folder: Path) -> int:
 
 
 def check_counted(folder: Path, schedule: Schedule, step: int, n_atoms: int) -> None:
-    """Refuse to go on from a checkpoint that counts more frames or rows than the folder holds.
+    """Refuse to go on from a checkpoint that counts more frames or rows than a folder holds.
 
     Parameters
     ----------
     folder
-        Of the run; nothing in it is touched.
+        Of the run or of one of its replicas; nothing in it is touched.
     schedule
         When frames and rows are due.
     step

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.data.teacher import NAMES
 from mdet_openmm.digits import shown, shown_with_error
 from mdet_openmm.errors import InputError
 from mdet_openmm.measure.drift import linear_drift
@@ -21,7 +22,13 @@ class EnergySource(StrEnum):
     HEAD = "energy head"
     HELD = "energy head, which was held"
     """Scaling held this total energy constant: that it did not drift says nothing about the forces."""
-    GFN2 = "GFN2-xTB"
+    GFN2 = NAMES["gfn2"]
+    SO3LR = NAMES["so3lr"]
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether the energies stand in ``reference.csv``."""
+        return self in (EnergySource.GFN2, EnergySource.SO3LR)
 
 
 def energy_source(summary: dict[str, Any]) -> EnergySource | None:
@@ -108,7 +115,7 @@ def sentences(summary: dict[str, Any]) -> list[str]:
             f"{shown(summary['drift_ratio'])}"
         )
     else:
-        lines.append("total energy: not known; the model has none, and --reference gfn2 was not evaluated")
+        lines.append("total energy: not known; the model has none, and no teacher was asked (--teacher)")
     if summary["added_energy_meV_per_atom_ps"] is not None:
         lines.append(
             f"energy added to hold it: {_measured(summary, 'added_energy', 'meV_per_atom_ps')} meV/atom/ps; what the "

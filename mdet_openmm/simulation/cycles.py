@@ -133,7 +133,7 @@ def choose_cycle(
     temperature, timestep
         K, fs.
     options
-        Precision and frames of the run.
+        Precision and orientations of the run.
     dividing
         Only cycles that divide this number of steps; 0: all.
     seed

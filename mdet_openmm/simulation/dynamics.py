@@ -7,21 +7,21 @@ checkpoint alone says where a run stands: in the equilibration or after it, and 
 import contextlib
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mdet_openmm.digits import shown
 from mdet_openmm.interrupt import Interrupt
-from mdet_openmm.molecules.dcd import DcdFile
-from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.checkpoint import save_checkpoint
 from mdet_openmm.simulation.equivariance import EquivarianceWatch
-from mdet_openmm.simulation.log_file import LogFile
 from mdet_openmm.simulation.monitor import Monitor, Problem
 from mdet_openmm.simulation.motion import make_motion
+from mdet_openmm.simulation.replicas import Failure, Replicas
 from mdet_openmm.simulation.schedule import Schedule
 from mdet_openmm.simulation.settings import RunSettings
 from mdet_openmm.simulation.state import potential_energy, read_phase
@@ -32,12 +32,27 @@ CHECKPOINT_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the loop ended: exit reason, its problem if any, last step (of all), and seconds per step."""
+    """How the loop ended.
+
+    Attributes
+    ----------
+    exit_reason
+        "completed", "interrupted", or that of the problem.
+    problem
+        What ended the run; of replicas, that of the last of them, when all had failed.
+    step
+        The last, of all.
+    seconds_per_step
+        Its pace; None if there was no step.
+    failures
+        Of replicas, by their index.
+    """
 
     exit_reason: str
     problem: Problem | None
     step: int
     seconds_per_step: float | None
+    failures: Mapping[int, Failure] = field(default_factory=dict)
 
 
 def run_dynamics(
@@ -49,8 +64,9 @@ def run_dynamics(
     interrupt: Interrupt,
     has_energy: bool = False,
     watch: EquivarianceWatch | None = None,
+    energies: Callable[[NDArray[np.float64]], Sequence[float]] | None = None,
 ) -> Outcome:
-    """Run from the context's step to the last one, or until something goes wrong or is asked to stop.
+    """Run from the context's step to the last one, until nothing is left that is sound, or until asked to stop.
 
     Parameters
     ----------
@@ -70,37 +86,25 @@ def run_dynamics(
         Log the potential energy too, which costs one more call of the network at each report.
     watch
         What measures the equivariance error where the schedule says so; None: nothing does.
+    energies
+        Potential energies of the replicas in kJ/mol from (R n, 3) positions in nm; None: the context knows that of one.
     """
-    integrator, folder = context.getIntegrator(), settings.folder
+    integrator = context.getIntegrator()
     motion = make_motion(context, settings, monitor)
-    thermometer, timestep = monitor.thermometer, 1e-3 * settings.timestep
+    timestep = 1e-3 * settings.timestep
     step = int(context.getStepCount())
-    counted = step - schedule.equilibrate
-    trajectory = DcdFile(
-        folder / run_folder.TRAJECTORY, len(thermometer.masses), timestep, schedule.report, schedule.frames(step)
-    )
-    is_nve = settings.ensemble == "nve"
-    log = LogFile(
-        folder / run_folder.LOG, tuple(thermometer.elements), counted, has_energy, is_nve, motion.added() is not None
-    )
-    files: list[Any] = [trajectory, log]
-    if watch is not None:
-        watch.open(folder / run_folder.EQUIVARIANCE, counted)
-        files.append(watch)
-    good, problem, clock = read_phase(context), None, _Clock()
+    replicas = Replicas(settings, schedule, monitor, topology, watch, step, motion.added() is not None, has_energy)
+    good, clock = read_phase(context), _Clock()
     pause = 0.5 if sys.stderr.isatty() else 30.0  # in a log file each update is a line
     bar = tqdm(total=schedule.total, initial=step, unit="step", disable=settings.quiet, mininterval=pause, leave=False)
     saved = time.monotonic()
 
     def save() -> None:
-        for file in files:
-            file.sync()
-        save_checkpoint(context, folder)
+        replicas.sync()
+        save_checkpoint(context, settings.folder)
 
-    with contextlib.ExitStack() as opened:
-        for each in (*files, bar):
-            opened.callback(each.close)
-        while step < schedule.total and not interrupt.asked:
+    with contextlib.closing(replicas), contextlib.closing(bar):
+        while step < schedule.total and replicas.alive and not interrupt.asked:
             equilibrating = step < schedule.equilibrate
             motion.enter(equilibrating)
             stop = schedule.next_stop(step)
@@ -111,45 +115,44 @@ def run_dynamics(
                 before, step = read_phase(context), stop - 1
             failure = failure or _advance(integrator, stop - step)
             clock.tick(stop - start)
+            if failure and settings.replicas > 1:  # the others go on from where the call that failed left them
+                stop = int(context.getStepCount())
             step, now = stop, read_phase(context)
             watching = motion.monitor(equilibrating)
-            problem = watching.problem(now.positions, now.velocities)
-            if failure and not problem:
-                problem = Problem("nan", failure, 0)
+            found = replicas.problems(now, watching)
+            new = {k: problem for k, problem in found.items() if k in replicas.alive}
+            if failure and not new:
+                new = dict.fromkeys(replicas.alive, Problem("nan", failure, 0))
             counted = step - schedule.equilibrate
-            if watch is not None and not problem and schedule.measures_equivariance(step):
-                problem = watch.measure(now.positions, counted, counted * timestep)
-            if problem:
-                break
+            if schedule.measures_equivariance(step) and len(new) < len(replicas.alive):
+                new = {**replicas.measure(now.positions, counted, counted * timestep), **new}
+            if new:
+                replicas.bury(new, step, good)
+                if not replicas.alive:
+                    break
+            if new or found:
+                now = replicas.put_back([*new, *found], context, now, motion)
             good = now
-            temperature, by_element = watching.thermometer.read(now.velocities)
             if schedule.reports(step):
-                force = np.linalg.norm(motion.force(before, now), axis=1).max()
-                energy = potential_energy(context) if has_energy else None
-                trajectory.write(now.positions)
-                log.write(
-                    counted,
-                    counted * timestep,
-                    temperature,
-                    by_element,
-                    float(force),
-                    monitor.largest_stretch(now.positions),
-                    energy,
-                    motion.energies(now),
-                    motion.added(),
-                )
+                potential: Sequence[float] | None = None
+                if has_energy:
+                    potential = energies(now.positions) if energies is not None else [potential_energy(context)]
+                force = motion.force(before, now)
+                row = (counted, counted * timestep, now, watching, force, potential)
+                replicas.report(*row, motion.energies(now), motion.added())
             if equilibrating and step == schedule.equilibrate:
                 motion.begin()
             if schedule.checkpoints(step) or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save()
                 saved = time.monotonic()
-            _show(bar, step, equilibrating, temperature, clock, settings.timestep)
-        if problem:
-            run_folder.replace_pdb(folder / run_folder.LAST_GOOD, topology, good.positions)
-        elif step < schedule.total:
+            _show(bar, step, equilibrating, replicas.temperature(now, watching), clock, settings)
+        if replicas.alive and step < schedule.total:
             save()
-    reason = problem.exit_reason if problem else ("completed" if step == schedule.total else "interrupted")
-    return Outcome(reason, problem, step, clock.seconds_per_step)
+    reason, problem = "completed" if step == schedule.total else "interrupted", None
+    if not replicas.alive:
+        problem = max(replicas.failures.values(), key=lambda failure: failure.step).problem
+        reason = problem.exit_reason
+    return Outcome(reason, problem, step, clock.seconds_per_step, replicas.failures)
 
 
 def _advance(integrator: Any, steps: int) -> str:
@@ -193,8 +196,8 @@ def nanoseconds_per_day(seconds_per_step: float | None, timestep_fs: float) -> f
     return 86400.0 / seconds_per_step * timestep_fs * 1e-6 if seconds_per_step else None
 
 
-def _show(bar: Any, step: int, equilibrating: bool, temperature: float, clock: _Clock, timestep: float) -> None:
-    pace = nanoseconds_per_day(clock.seconds_per_step, timestep) or 0.0
+def _show(bar: Any, step: int, equilibrating: bool, temperature: float, clock: _Clock, settings: RunSettings) -> None:
+    pace = settings.replicas * (nanoseconds_per_day(clock.seconds_per_step, settings.timestep) or 0.0)
     bar.set_description("equilibrating" if equilibrating else "running", refresh=False)
     bar.set_postfix_str(f"{temperature:.0f} K, {shown(pace)} ns/day", refresh=False)
     bar.update(step - bar.n)

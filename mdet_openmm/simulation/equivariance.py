@@ -1,15 +1,15 @@
 """How far the forces of a run are from turning with the molecule, measured while it runs.
 
 E_eq (arXiv 2503.01431): turn the present structure by K uniform rotations, turn the forces back, and average their
-distance from their mean over rotations and atoms. The module is that of the run, frames included, without its offset:
-an offset is itself a rotation, and would be drawn by other positions than the run's.
+distance from their mean over rotations and atoms. The module is that of the run, orientations included, without its
+offset: an offset is itself a rotation, and would be drawn by other positions than the run's.
 
 A measurement draws its rotations from the run's seed and the step, and calls a module of its own. It so takes nothing
 from the run, whose bytes are the same with it and without it, and a restarted run measures the same.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,9 @@ class Inequivariance:
 
 
 def measure_inequivariance(
-    force: ForceFunction, positions: NDArray[np.float64], rotations: NDArray[np.float64]
-) -> Inequivariance:
-    """Measure one structure, at one force call per rotation.
+    force: ForceFunction, positions: NDArray[np.float64], rotations: NDArray[np.float64], replicas: int = 1
+) -> list[Inequivariance]:
+    """Measure structures, at one force call per rotation.
 
     Both numbers are taken times √(K/(K − 1)): K forces scatter less about their own mean than about that of all
     rotations, so that few rotations would give less than the 512 of the paper do.
@@ -63,16 +63,24 @@ def measure_inequivariance(
     Parameters
     ----------
     force
-        Positions (n, 3) in nm to energy and forces in kJ/mol/nm; without a random or hashed offset.
+        Positions (R n, 3) in nm to energy and forces in kJ/mol/nm; without a random or hashed offset.
     positions
-        (n, 3) in nm.
+        (R n, 3) in nm.
     rotations
         (K, 3, 3), two or more.
+    replicas
+        R, how many structures these are.
     """
-    centred = positions - positions.mean(axis=0)
+    each = positions.reshape(replicas, -1, 3)
+    centred = (each - each.mean(axis=1, keepdims=True)).reshape(-1, 3)
     forces = np.stack([force(centred @ turn)[1] @ turn.T for turn in rotations])
-    forces = forces / KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
-    few = len(rotations) / (len(rotations) - 1.0)
+    forces = forces.reshape(len(rotations), replicas, -1, 3) / KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
+    return [_inequivariance(forces[:, k]) for k in range(replicas)]
+
+
+def _inequivariance(forces: NDArray[np.float64]) -> Inequivariance:
+    """Of one structure, from its forces (K, n, 3) in eV/Å turned back."""
+    few = len(forces) / (len(forces) - 1.0)
     error = float(equivariance_error(torch.from_numpy(forces).unsqueeze(1))[0])
     deviation = forces - forces.mean(axis=0)
     return Inequivariance(
@@ -83,12 +91,12 @@ def measure_inequivariance(
 
 
 class EquivarianceWatch:
-    """Measures now and then, keeps ``equivariance.csv``, and says when the error is too large.
+    """Measures now and then, keeps ``equivariance.csv`` of each replica, and says when the error is too large.
 
     Parameters
     ----------
     settings
-        Resolved: number of rotations, seed, limit, and what a larger error does.
+        Resolved: number of replicas and of rotations, seed, limit, and what a larger error does.
     force
         See `measure_inequivariance`.
     name_of
@@ -98,27 +106,31 @@ class EquivarianceWatch:
     def __init__(self, settings: RunSettings, force: ForceFunction, name_of: Callable[[int], str]) -> None:
         self._settings, self._force, self._name_of = settings, force, name_of
         self._warned = False
-        self._table: Any = None
+        self._tables: dict[int, CsvFile] = {}
 
-    def open(self, path: Path, last_step: int) -> None:
-        """Begin the table, or go on with it after this step."""
-        self._table = CsvFile(path, COLUMNS, last_step)
+    def open(self, paths: Mapping[int, Path], last_step: int) -> None:
+        """Begin the tables of these replicas, or go on with them after this step."""
+        self._tables = {k: CsvFile(path, COLUMNS, last_step) for k, path in paths.items()}
 
-    def measure(self, positions: NDArray[np.float64], step: int, time: float) -> Problem | None:
-        """Append a row for (n, 3) positions in nm; a problem if the error ends the run.
+    def measure(self, positions: NDArray[np.float64], step: int, time: float) -> dict[int, Problem]:
+        """Append a row for each open replica; the problems of those whose error ends them.
 
         Parameters
         ----------
         positions
-            (n, 3) in nm.
+            (R n, 3) in nm.
         step, time
             Since the end of the equilibration; time in ps.
         """
         rng = np.random.default_rng([self._settings.seed or 0, step])
         quaternions = torch.from_numpy(rng.standard_normal((self._settings.equivariance_rotations, 4)))
         rotations = quaternion_to_matrix(quaternions / quaternions.norm(dim=1, keepdim=True)).numpy()
-        found = measure_inequivariance(self._force, positions, rotations)
-        self._table.write([str(step), f"{time:.10g}", f"{found.error:.6g}", f"{found.noise:.6g}"])
+        measured = measure_inequivariance(self._force, positions, rotations, self._settings.replicas)
+        problems = {k: self._record(table, measured[k], step, time) for k, table in self._tables.items()}
+        return {k: problem for k, problem in problems.items() if problem is not None}
+
+    def _record(self, table: CsvFile, found: Inequivariance, step: int, time: float) -> Problem | None:
+        table.write([str(step), f"{time:.10g}", f"{found.error:.6g}", f"{found.noise:.6g}"])
         limit = self._settings.largest_equivariance_error
         if limit is None or found.error <= limit:
             return None
@@ -133,13 +145,21 @@ class EquivarianceWatch:
         self._warned = True
         return None
 
+    def drop(self, replica: int) -> None:
+        """Measure a replica no more."""
+        table = self._tables.pop(replica, None)
+        if table is not None:
+            table.close()
+
     def sync(self) -> None:
-        """Bring the table onto the disk."""
-        self._table.sync()
+        """Bring the tables onto the disk."""
+        for table in self._tables.values():
+            table.sync()
 
     def close(self) -> None:
-        """Close the table."""
-        self._table.close()
+        """Close the tables."""
+        for table in self._tables.values():
+            table.close()
 
 
 def summarize_equivariance(path: Path, limit: float | None) -> dict[str, Any]:

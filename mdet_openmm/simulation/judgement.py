@@ -27,7 +27,7 @@ def equivariance_problem(summary: Mapping[str, Any]) -> tuple[str, bool] | None:
     own, training = (
         summary.get(k) for k in ("equivariance_error_mean_kcal_mol_A", "training_equivariance_error_kcal_mol_A")
     )
-    # with more frames the error is smaller than the training's, which was measured with one
+    # with more orientations the error is smaller than the training's, which was measured with one
     if own is None or not training or summary.get("frames") != 1:
         return None
     state = familiarity(float(own), float(training))

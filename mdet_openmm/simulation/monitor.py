@@ -109,7 +109,7 @@ def runaway_temperature(temperature: float, degrees_of_freedom: int) -> float:
     degrees_of_freedom
         f.
     """
-    from scipy.special import chdtri  # type: ignore[import-untyped]
+    from scipy.special import chdtri
 
     return temperature * max(
         RUNAWAY_FACTOR, float(chdtri(degrees_of_freedom, RUNAWAY_PROBABILITY)) / degrees_of_freedom

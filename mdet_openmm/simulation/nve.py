@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+from mdet_openmm.data.teacher import NAMES
 from mdet_openmm.digits import shown
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.simulation import run_folder
@@ -11,10 +12,10 @@ from mdet_openmm.simulation.conservation import EnergySource, conservation, inte
 from mdet_openmm.simulation.dynamics import Outcome
 from mdet_openmm.simulation.log_file import ADDED, POTENTIAL, read_table
 from mdet_openmm.simulation.protocol import SOFT_LIMIT
-from mdet_openmm.simulation.reference_energy import evaluate, largest_position_error, total_energy
-from mdet_openmm.simulation.run import Say, run
+from mdet_openmm.simulation.run import run
 from mdet_openmm.simulation.settings import NveSettings
-from mdet_openmm.simulation.setup import Setup
+from mdet_openmm.simulation.setup import Say, Setup
+from mdet_openmm.simulation.teacher_energy import evaluate, largest_position_error, total_energy
 
 
 def run_nve(settings: NveSettings, given: Collection[str] | None = None) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def _measure(setup: Setup, outcome: Outcome, interrupt: Interrupt, say: Say) -> 
         if interrupt.asked or not evaluate(folder, setup.teacher, n_atoms, log, interrupt, setup.settings.quiet):
             outcome = outcome if outcome.problem else replace(outcome, exit_reason="interrupted")
         else:
-            source, error = EnergySource.GFN2, largest_position_error(folder, n_atoms)
+            assert isinstance(setup.settings, NveSettings) and setup.settings.teacher is not None
+            source, error = EnergySource(NAMES[setup.settings.teacher]), largest_position_error(folder, n_atoms)
     elif POTENTIAL in log:
         source = EnergySource.HELD if ADDED in log else EnergySource.HEAD
     measured = {

@@ -1,6 +1,6 @@
 """From a molecule and a model to a trajectory: everything is checked, then relaxed, then run."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mdet_openmm.digits import shown
 from mdet_openmm.errors import InputError, RunStopped
+from mdet_openmm.export.force_module import bind
 from mdet_openmm.files import locked, write_json
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.simulation import run_folder
@@ -19,19 +20,17 @@ from mdet_openmm.simulation.equivariance import EquivarianceWatch
 from mdet_openmm.simulation.judgement import problems
 from mdet_openmm.simulation.monitor import Problem
 from mdet_openmm.simulation.motion import make_motion
-from mdet_openmm.simulation.reference_energy import cut_back
 from mdet_openmm.simulation.relax import FMAX_EV_A, force_function, relax
-from mdet_openmm.simulation.settings import RunSettings, changed_from_default, continued, resolved, stored
-from mdet_openmm.simulation.setup import Setup, check_same_run, prepare, started_from
+from mdet_openmm.simulation.replica_summary import Measure, finish_replicas, potential_energies
+from mdet_openmm.simulation.replicas import read_failures, write_failures
+from mdet_openmm.simulation.settings import NveSettings, RunSettings, changed_from_default, continued, resolved, stored
+from mdet_openmm.simulation.setup import Say, Setup, check_same_run, prepare, started_from
 from mdet_openmm.simulation.summary import summarize
-from mdet_openmm.simulation.thermostat import starting_velocities
+from mdet_openmm.simulation.teacher_energy import cut_back, forget_another
+from mdet_openmm.simulation.thermostat import replica_seeds, starting_velocities
 from mdet_openmm.system.force import original_errors
 from mdet_openmm.units import NM_PER_ANGSTROM
 from mdet_openmm.walltime import Deadline
-
-Say = Callable[[str], None]
-Measure = Callable[[Setup, Outcome, Interrupt, Say], tuple[Outcome, dict[str, Any]]]
-"""What an ensemble makes of the files of a run that has ended: how it ended now, and more entries of the summary."""
 
 
 def nothing_more(setup: Setup, outcome: Outcome, interrupt: Interrupt, say: Say) -> tuple[Outcome, dict[str, Any]]:
@@ -93,6 +92,9 @@ def _run(
         step = None
         if _has_checkpoint(setup, before):
             setup, step = _loaded(setup)
+        if before is not None and isinstance(setup.settings, NveSettings):
+            for folder in setup.settings.folders:
+                forget_another(folder, before["settings"], setup.settings)
         write_json(
             setup.settings.folder / run_folder.SETTINGS,
             {"ensemble": settings.ensemble, "settings": stored(setup.settings), **setup.identity},
@@ -110,7 +112,10 @@ def _run(
                     interrupt,
                     setup.model.has_energy,
                     _watch(setup, say),
+                    potential_energies(setup.module, setup.choice.device) if setup.settings.replicas > 1 else None,
                 )
+            if setup.settings.replicas > 1:
+                return finish_replicas(setup, outcome, interrupt, measure, say)
             outcome, measured = measure(setup, outcome, interrupt, say)
         return _finish(setup, outcome, measured, say)
 
@@ -125,12 +130,17 @@ def _start(setup: Setup, say: Say) -> Setup:
     positions = _relaxed(setup, say) if settings.minimize else molecule.positions
     run_folder.write_start(folder / run_folder.START, molecule.atomic_numbers, positions)
     setup, positions = _with_start(setup)
-    run_folder.replace_pdb(folder / run_folder.TOPOLOGY, setup.topology, positions)
+    for each in settings.folders:
+        each.mkdir(exist_ok=True)
+        run_folder.replace_pdb(each / run_folder.TOPOLOGY, setup.topology, positions)
     zero_momentum = getattr(settings, "thermostat", None) == "nose-hoover"
-    setup.context.setPositions(positions)
-    setup.context.setVelocities(
-        starting_velocities(setup.monitor.thermometer.masses, settings.temperature, settings.seed or 0, zero_momentum)
-    )
+    setup.context.setPositions(np.tile(positions, (settings.replicas, 1)))
+    masses = setup.monitor.thermometer.masses
+    velocities = [
+        starting_velocities(masses, settings.temperature, seed, zero_momentum)
+        for seed in replica_seeds(settings.seed or 0, settings.replicas)
+    ]
+    setup.context.setVelocities(np.concatenate(velocities))
     if setup.schedule.equilibrate == 0:
         make_motion(setup.context, settings, setup.monitor).begin()
     save_checkpoint(setup.context, folder)
@@ -165,7 +175,10 @@ def _loaded(setup: Setup) -> tuple[Setup, int]:
     setup, _ = _with_start(setup)
     folder = setup.settings.folder
     step = load_checkpoint(setup.context, folder)
-    check_counted(folder, setup.schedule, step, setup.molecule.n_atoms)
+    failures = read_failures(folder, step) if setup.settings.replicas > 1 else {}
+    for k, each in enumerate(setup.settings.folders):
+        until = failures[k].step - 1 if k in failures else step
+        check_counted(each, setup.schedule, until, setup.molecule.n_atoms)
     return setup, step
 
 
@@ -173,9 +186,14 @@ def _go_on(setup: Setup, step: int, say: Say) -> Setup:
     """Cut the files back to the checkpoint's step."""
     folder = setup.settings.folder
     if step < setup.schedule.total:  # what was said of the shorter run would be wrong should this one be killed
-        for name in (run_folder.SUMMARY, run_folder.LAST_GOOD):
-            (folder / name).unlink(missing_ok=True)
-        cut_back(folder, step - setup.schedule.equilibrate)
+        failed = read_failures(folder, step) if setup.settings.replicas > 1 else {}
+        if (folder / run_folder.FAILURES).exists():
+            write_failures(folder, failed)
+        sound = [each for k, each in enumerate(setup.settings.folders) if k not in failed]
+        for each in {folder, *sound}:
+            for name in (run_folder.SUMMARY, run_folder.LAST_GOOD):
+                (each / name).unlink(missing_ok=True)
+            cut_back(each, step - setup.schedule.equilibrate)
     equilibrated = step >= setup.schedule.equilibrate
     say(
         f"going on after step {step - setup.schedule.equilibrate} of {setup.settings.steps}"
@@ -201,8 +219,11 @@ def _watch(setup: Setup, say: Say) -> EquivarianceWatch | None:
         f"equivariance error every {interval} steps, {rotations} rotations: {shown(100.0 * rotations / interval)} % "
         f"more force calls{of}"
     )
-    force = force_function(setup.steady, setup.choice.device)
-    return EquivarianceWatch(setup.settings, force, setup.monitor.name_of)
+    module = setup.steady
+    if setup.settings.replicas > 1:
+        options = replace(setup.settings.force_options, offset="none")
+        module = bind(setup.model, setup.molecule, options, [0] * setup.settings.replicas)
+    return EquivarianceWatch(setup.settings, force_function(module, setup.choice.device), setup.monitor.name_of)
 
 
 def _finish(setup: Setup, outcome: Outcome, measured: dict[str, Any], say: Say) -> dict[str, Any]:

@@ -30,7 +30,8 @@ SETTINGS = "settings.json"
 START = "start.xyz"
 LAST_GOOD = "last_good.pdb"
 EQUIVARIANCE = "equivariance.csv"
-REFERENCE = "reference.csv"
+TEACHER_ENERGY = "reference.csv"
+FAILURES = "failures.json"
 
 
 def check_new_folder(folder: Path) -> None:
@@ -90,7 +91,8 @@ def read_stored(folder: Path, ensemble: str | None = None) -> dict[str, Any]:
     value = read_settings(folder)
     if ensemble not in (None, value.setdefault("ensemble", "nvt")):
         raise InputError(f"the run in {folder} is no {ensemble} run; go on with run_{value['ensemble']}.py")
-    if (folder / TRAJECTORY).exists() and not (folder / CHECKPOINT).exists():
+    frames = [folder / TRAJECTORY, *folder.glob(f"replica-*/{TRAJECTORY}")]
+    if any(path.exists() for path in frames) and not (folder / CHECKPOINT).exists():
         raise InputError(f"nothing to restart from: {folder} holds no {CHECKPOINT}; start anew in another folder")
     return value
 

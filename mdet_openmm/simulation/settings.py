@@ -8,16 +8,24 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS, ForceOptions
-from mdet_openmm.settings import Checked, OptionError, option
+from mdet_openmm.export.options import (
+    DEFAULT_MODEL,
+    FORCES,
+    OFFSETS,
+    ORIENTATIONS,
+    PRECISION_HELP,
+    PRECISIONS,
+    ForceOptions,
+)
+from mdet_openmm.settings import Checked, OptionError, as_stored, flag_of, from_stored, option
 from mdet_openmm.simulation.protocol import ML_PEG_NVE, MLIPAUDIT_STABILITY, fixed
 from mdet_openmm.walltime import HELP, Walltime
 
 DEFAULT_TIME_PS = 5.0
 DEFAULT_FRICTION = {"langevin": 1.0, "nose-hoover": 10.0}
 LARGEST_TIMESTEP_FS = 5.0
-AUTO_FRAMES = 0
-"""The number of frames that stands for "auto"; it is measured before the run."""
+AUTO_ORIENTATIONS = 0
+"""The number of orientations that stands for "auto"; it is measured before the run."""
 AUTO_CYCLE = 0
 """The same for multiple time steps."""
 CYCLES = (16, 8, 4, 2, 1)
@@ -35,12 +43,14 @@ UNITS = {
     "checkpoint_interval": "picosecond",
     "hold_energy": "picosecond",
 }
+NO_TEACHER = "none"
+TEACHERS = ("so3lr", "gfn2", NO_TEACHER)
 NOT_STORED = ("system", "output", "restart", "max_walltime", "quiet", "time", "largest_drift")
 """Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps, and what a
 drift allows as multiple time steps)."""
-NOT_IN_OLD_RUNS = {"watch_equivariance": 0, "multiple_time_steps": None, "protocol": None}
+NOT_IN_OLD_RUNS = {"watch_equivariance": 0, "replicas": 1, "multiple_time_steps": None, "protocol": None}
 """What a run of a version without these settings goes on with."""
-MAY_CHANGE = frozenset({"steps", "model", "threads", "reference", "cuda_graph"})
+MAY_CHANGE = frozenset({"steps", "model", "threads", "teacher", "cuda_graph"})
 """Fields that a restart may give anew (the model is compared by its hash)."""
 
 
@@ -55,7 +65,7 @@ class RunSettings(Checked):
     ensemble: ClassVar[str]
 
     system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
-    model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
+    model: str = option(DEFAULT_MODEL, "name of a shipped model, or a model folder")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
     multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1", at_least=1)
     temperature: float = option(
@@ -66,6 +76,9 @@ class RunSettings(Checked):
     )
     steps: int | None = option(None, "number of steps after the equilibration; or give --time", at_least=1)
     time: float | None = option(None, f"length of the run after the equilibration in ps [{DEFAULT_TIME_PS}]", above=0)
+    replicas: int = option(
+        1, "independent copies of the molecule, in one call of the network; each has a folder in the output", at_least=1
+    )
     equilibrate: float = option(1.0, "length of the equilibration in ps, not reported", at_least=0)
     backend: str = option("auto", "what calls the network", choices=("auto", "torch", "python"))
     platform: str | None = option(None, "OpenMM platform; default: CUDA where it works, else Reference")
@@ -76,14 +89,15 @@ class RunSettings(Checked):
     threads: int | None = option(
         None, "CPU threads of the network; default: OMP_NUM_THREADS, else 1 if small", at_least=1, at_most=1024
     )
-    frames: int = option(
+    orientations: int = option(
         1,
         "orientations averaged at each force call; auto: the fewest whose noise adds at most 1 % to the temperature",
-        choices=(AUTO_FRAMES, *FRAMES),
-        words={"auto": AUTO_FRAMES},
+        choices=(AUTO_ORIENTATIONS, *ORIENTATIONS),
+        words={"auto": AUTO_ORIENTATIONS},
+        formerly="frames",
     )
     offset: str | None = option(
-        None, "rotation of these frames at each call [hashed; none for conservative forces]", choices=OFFSETS
+        None, "rotation of these orientations at each call [hashed; none for conservative forces]", choices=OFFSETS
     )
     forces: str | None = option(
         None, "straight from the network, or the gradient of its energy [what the model gives]", choices=FORCES
@@ -151,9 +165,17 @@ class RunSettings(Checked):
         return Path(self.output or "")
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the files of each replica go: a run of one molecule has no folder below its own."""
+        if self.replicas == 1:
+            return (self.folder,)
+        digits = max(2, len(str(self.replicas - 1)))
+        return tuple(self.folder / f"replica-{k:0{digits}}" for k in range(self.replicas))
+
+    @property
     def force_options(self) -> ForceOptions:
-        """How the force is computed, once the number of frames is known."""
-        return ForceOptions(self.precision, self.frames, self.offset, self.seed or 0, self.forces)
+        """How the force is computed, once the number of orientations is known."""
+        return ForceOptions(self.precision, self.orientations, self.offset, self.seed or 0, self.forces)
 
 
 @dataclass(frozen=True)
@@ -177,8 +199,12 @@ class NveSettings(RunSettings):
     """Settings of an NVE run; see `RunSettings`."""
 
     ensemble: ClassVar[str] = "nve"
-    reference: str | None = option(
-        None, "whose energy is judged, on at most 500 frames after the run: gfn2 [the model's own]", choices=("gfn2",)
+    teacher: str | None = option(
+        None,
+        "whose energy is judged, on at most 500 frames after the run [the one that the model learnt from, where it is "
+        "installed]",
+        choices=TEACHERS,
+        formerly="reference",
     )
     hold_energy: float | None = option(
         None,
@@ -216,6 +242,8 @@ def resolved(settings: S) -> S:
     s = settings
     if isinstance(s, NveSettings) and s.hold_energy is not None and 1000.0 * s.hold_energy < 10.0 * s.timestep:
         raise InputError(f"--hold-energy {s.hold_energy} ps is shorter than ten time steps of {s.timestep} fs")
+    if isinstance(s, NveSettings) and s.hold_energy is not None and s.replicas > 1:
+        raise InputError("--hold-energy holds the energy of one molecule; use it without --replicas")
     if s.steps is not None and s.time is not None:
         raise InputError("--steps and --time both say how long to run; give only one")
     steps = s.steps if s.steps is not None else round((s.time or DEFAULT_TIME_PS) * 1000.0 / s.timestep)
@@ -242,6 +270,8 @@ def _whole_cycles(s: RunSettings, steps: int) -> int:
     """Steps of a run with multiple time steps, once nothing speaks against them."""
     cycle = s.multiple_time_steps or CYCLES[0]
     ForceOptions(offset=s.offset).split()
+    if s.replicas > 1:
+        raise InputError("--multiple-time-steps is for one molecule; use it without --replicas")
     if s.forces == "direct":
         raise InputError("--multiple-time-steps makes the forces conservative; leave out --forces direct")
     if getattr(s, "thermostat", "langevin") != "langevin":
@@ -257,13 +287,9 @@ def _whole_cycles(s: RunSettings, steps: int) -> int:
     return steps
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def stored(settings: RunSettings) -> dict[str, Any]:
     """What of resolved settings belongs into the run's folder, as plain values."""
-    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in NOT_STORED}
+    values = {k: v for k, v in as_stored(settings).items() if k not in NOT_STORED}
     model = Path(settings.model)
     values["model"] = str(model.resolve()) if model.is_dir() else settings.model
     return values
@@ -293,12 +319,13 @@ def continued(settings: S, before: dict[str, Any], given: Collection[str]) -> S:
         Naming the first setting that differs from the stored run's.
     """
     try:
-        old = dataclasses.replace(settings, time=None, largest_drift=None, **{**NOT_IN_OLD_RUNS, **before})
+        kept = {**NOT_IN_OLD_RUNS, **from_stored(type(settings), before)}
+        old = dataclasses.replace(settings, time=None, largest_drift=None, **kept)
     except (TypeError, OptionError) as error:
         raise InputError(f"the settings stored in {settings.folder} are not of this version ({error})") from None
     asked = {name: getattr(settings, name) for name in given if name not in NOT_STORED}
-    for name in ("backend", "platform", "frames", "multiple_time_steps"):  # these leave the choice to us
-        if asked.get(name) in ("auto", None, AUTO_FRAMES, AUTO_CYCLE):
+    for name in ("backend", "platform", "orientations", "multiple_time_steps"):  # these leave the choice to us
+        if asked.get(name) in ("auto", None, AUTO_ORIENTATIONS, AUTO_CYCLE):
             asked.pop(name, None)
     new = resolved(dataclasses.replace(old, **{**asked, "model": old.model}))
     if settings.time is not None:
@@ -306,8 +333,8 @@ def continued(settings: S, before: dict[str, Any], given: Collection[str]) -> S:
     for name in sorted(set(asked) - MAY_CHANGE):
         if getattr(new, name) != getattr(old, name):
             raise InputError(
-                f"{_flag(name)} {getattr(new, name)} differs from the stored run's {getattr(old, name)}; leave it out "
-                "to go on, or start a new run in another folder"
+                f"{flag_of(name)} {getattr(new, name)} differs from the stored run's {getattr(old, name)}; leave it "
+                "out to go on, or start a new run in another folder"
             )
     if (new.steps or 0) < (old.steps or 0):
         raise InputError(f"the stored run has {old.steps} steps; --restart can make it longer, not shorter")

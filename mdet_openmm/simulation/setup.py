@@ -13,8 +13,7 @@ import openmm.app
 from numpy.typing import NDArray
 
 from mdet_openmm.cores import available_cores, threads_asked_for
-from mdet_openmm.data.config import TeacherConfig
-from mdet_openmm.data.teacher import Teacher, make_teacher
+from mdet_openmm.data.teacher import Teacher
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import check_memory
@@ -29,8 +28,20 @@ from mdet_openmm.molecules.topology import made_topology
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
 from mdet_openmm.simulation.schedule import Schedule, make_schedule
-from mdet_openmm.simulation.settings import AUTO_CYCLE, AUTO_FRAMES, DEFAULT_LARGEST_DRIFT, NveSettings, RunSettings
-from mdet_openmm.simulation.thermostat import make_integrator, make_internal_thermometer, make_thermometer
+from mdet_openmm.simulation.settings import (
+    AUTO_CYCLE,
+    AUTO_ORIENTATIONS,
+    DEFAULT_LARGEST_DRIFT,
+    NveSettings,
+    RunSettings,
+)
+from mdet_openmm.simulation.teacher_energy import teacher_for
+from mdet_openmm.simulation.thermostat import (
+    make_integrator,
+    make_internal_thermometer,
+    make_thermometer,
+    replica_seeds,
+)
 from mdet_openmm.simulation.verlet import FAST, SLOW
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.guards import check_system
@@ -39,8 +50,12 @@ from mdet_openmm.units import NM_PER_ANGSTROM
 
 LONG_TIMESTEP_FS = 1.0
 SMALL = 4000
-"""Frames times atoms squared up to which one thread is fastest (measured: 9 atoms take 2.9 ms with one thread, and
-several hundred with four on a machine that is also busy with something else)."""
+"""Structures times atoms squared up to which one thread is fastest (measured: 9 atoms take 2.9 ms with one thread,
+and several hundred with four on a machine that is also busy with something else)."""
+
+
+Say = Callable[[str], None]
+"""Takes lines for the user."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,9 @@ class Setup:
     context, forces
         OpenMM's; the forces are the model's, two with multiple time steps.
     steady
-        The model's force without an offset, unfrozen; for the relaxation and for measuring the equivariance error.
+        The model's force on one molecule without an offset, unfrozen; for the relaxation.
+    module
+        The model's force as it runs, unfrozen; of multiple time steps the direct one.
     monitor
         With the bond lengths of the input structure.
     teacher
@@ -78,12 +95,13 @@ class Setup:
     context: Any
     forces: tuple[Any, ...]
     steady: torch.jit.ScriptModule
+    module: torch.jit.ScriptModule
     monitor: Monitor
     teacher: Teacher | None
     identity: dict[str, Any]
 
 
-def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
+def prepare(settings: RunSettings, say: Say) -> Setup:
     """Read, check and build everything, without writing anything.
 
     Parameters
@@ -102,15 +120,15 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     if molecule.n_atoms == 1 and getattr(settings, "thermostat", "") != "langevin":
         kept = "nose-hoover keeps; use langevin" if settings.ensemble == "nvt" else "NVE keeps; use run_nvt.py"
         raise InputError(f"a single atom has no motion besides its momentum, which {kept}")
-    teacher = None
-    if isinstance(settings, NveSettings) and settings.reference:
-        config = TeacherConfig(kind=settings.reference)
-        teacher = make_teacher(config, molecule)
     model = load_model(settings.model)
+    teacher = None
+    if isinstance(settings, NveSettings):
+        kind, teacher = teacher_for(settings.teacher, model, molecule, say)
+        settings = replace(settings, teacher=kind)
     check_elements(molecule, model.elements, model.name)
     topology = made_topology(molecule)
     schedule = make_schedule(settings)
-    run_folder.check_free_space(settings.folder, _bytes_to_write(schedule, molecule))
+    run_folder.check_free_space(settings.folder, settings.replicas * _bytes_to_write(schedule, molecule))
     choice = choose_platform(settings.platform, settings.precision)
     chosen = ForceOptions(forces=settings.forces, offset=settings.offset)
     if settings.multiple_time_steps is not None:
@@ -119,13 +137,13 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     settings = replace(settings, forces=chosen.forces, offset=chosen.offset)
     if isinstance(settings, NveSettings) and settings.hold_energy is not None:
         check_held(model, chosen)
-    if settings.frames == AUTO_FRAMES:
-        settings = _with_frames(settings, model, molecule, say)
+    if settings.orientations == AUTO_ORIENTATIONS:
+        settings = _with_orientations(settings, model, molecule, say)
     if settings.multiple_time_steps == AUTO_CYCLE:
         settings = _with_cycle(settings, model, molecule, say)
         schedule = make_schedule(settings)
     on_gpu = torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None
-    check_memory(model, molecule.n_atoms, settings.force_options, on_gpu)
+    check_memory(model, molecule.n_atoms, settings.force_options, on_gpu, settings.replicas)
     backend, why = choose_backend(settings.backend, choice.name)
     settings = replace(
         settings,
@@ -133,20 +151,22 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         backend=backend,
         charge=molecule.charge,
         multiplicity=molecule.multiplicity,
-        threads=settings.threads or _threads(molecule.n_atoms, settings.frames),
+        threads=settings.threads or _threads(molecule.n_atoms, settings.orientations * settings.replicas),
     )
     torch.set_num_threads(settings.threads or 1)
     say(f"{molecule.name}: {molecule.n_atoms} atoms, charge {molecule.charge}, multiplicity {molecule.multiplicity}")
     say(f"model {model.name} (sha256 {model.sha256[:12]})\n{choice.reason}\n{backend} backend: {why}")
     say(
-        f"{settings.forces} forces, {settings.frames} frame(s), offset {settings.offset}, seed {settings.seed}, "
-        f"{settings.threads} CPU thread(s)"
+        f"{settings.forces} forces, {settings.orientations} orientation(s), offset {settings.offset}, seed "
+        f"{settings.seed}, {settings.threads} CPU thread(s)"
     )
     if settings.multiple_time_steps is not None:
         say(
             f"multiple time steps: direct forces every {settings.timestep:g} fs, corrected by the gradient every "
             f"{settings.multiple_time_steps * settings.timestep:g} fs"
         )
+    if settings.replicas > 1:
+        say(f"{settings.replicas} replicas, each with its own velocities, noise and rotations, in one force call")
     if settings.timestep > LONG_TIMESTEP_FS:
         say(f"note: {settings.timestep} fs is a long time step for bonds with hydrogen")
     if settings.offset == "random":
@@ -156,9 +176,10 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
         say(f"note: {note}")
     options = settings.force_options
     parts = (options,) if settings.multiple_time_steps is None else options.split()
-    modules = [bind(model, molecule, part) for part in parts]
+    seeds = replica_seeds(settings.seed or 0, settings.replicas) if settings.replicas > 1 else None
+    modules = [bind(model, molecule, part, seeds) for part in parts]
     masses = _masses(molecule)
-    system = make_system(masses)
+    system = make_system(np.tile(masses, settings.replicas))
     forces = tuple(add_force(system, module, backend, choice.device, settings.cuda_graph) for module in modules)
     for group, force in zip((FAST, SLOW), forces, strict=False):
         force.setForceGroup(group)
@@ -166,7 +187,7 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     check_system(system, model.has_energy)
     context = openmm.Context(system, integrator, choice.platform, choice.properties)
     still = replace(options, offset="none")
-    steady = modules[0] if parts[0] == still else bind(model, molecule, still)
+    steady = modules[0] if parts[0] == still and seeds is None else bind(model, molecule, still)
     identity = {
         "model": {"name": model.name, "sha256": model.sha256},
         "molecule": {
@@ -178,8 +199,9 @@ def prepare(settings: RunSettings, say: Callable[[str], None]) -> Setup:
     }
     monitor = _make_monitor(settings, molecule, masses)
     return Setup(
-        settings, molecule, topology, model, schedule, choice, context, forces, steady, monitor, teacher, identity
-    )
+        settings, molecule, topology, model, schedule, choice, context, forces, steady, modules[0], monitor, teacher,
+        identity,
+    )  # fmt: skip
 
 
 def check_held(model: Model, options: ForceOptions) -> None:
@@ -209,15 +231,17 @@ def started_from(monitor: Monitor, positions: NDArray[np.float64], settings: Run
     return replace(monitor, lengths=lengths, thermometer=thermometer, highest_temperature=limit)
 
 
-def _with_frames(settings: RunSettings, model: Model, molecule: Molecule, say: Callable[[str], None]) -> RunSettings:
-    """The settings with a number of frames, measured on a few thermal structures, in place of "auto"."""
+def _with_orientations(
+    settings: RunSettings, model: Model, molecule: Molecule, say: Callable[[str], None]
+) -> RunSettings:
+    """The settings with a number of orientations, measured on a few thermal structures, in place of "auto"."""
     # here because a diagnosis, of which this is a part, makes short runs of its own
-    from mdet_openmm.simulation.frames import choose_frames
+    from mdet_openmm.simulation.orientations import choose_orientations
 
     if settings.offset == "none":
-        raise InputError("--frames auto weighs the noise of a rotation offset, and --offset none makes none")
-    say("--frames auto: measuring the noise")
-    chosen = choose_frames(
+        raise InputError("--orientations auto weighs the noise of a rotation offset, and --offset none makes none")
+    say("--orientations auto: measuring the noise")
+    chosen = choose_orientations(
         model,
         molecule,
         temperature=settings.temperature,
@@ -229,7 +253,7 @@ def _with_frames(settings: RunSettings, model: Model, molecule: Molecule, say: C
         seed=settings.seed or 0,
     )
     say(chosen.reason)
-    return replace(settings, frames=chosen.frames)
+    return replace(settings, orientations=chosen.orientations)
 
 
 def _with_cycle(settings: RunSettings, model: Model, molecule: Molecule, say: Callable[[str], None]) -> RunSettings:
@@ -263,11 +287,11 @@ def notes_on_forces(model: Model, settings: RunSettings, molecule: Molecule) -> 
     return notes
 
 
-def _threads(n_atoms: int, frames: int) -> int:
+def _threads(n_atoms: int, orientations: int) -> int:
     """CPU threads where none were asked for."""
     if threads_asked_for() is not None:
         return int(torch.get_num_threads())
-    return 1 if frames * n_atoms**2 <= SMALL else max(1, available_cores() // 2)
+    return 1 if orientations * n_atoms**2 <= SMALL else max(1, available_cores() // 2)
 
 
 def _masses(molecule: Molecule) -> NDArray[np.float64]:

@@ -16,6 +16,15 @@ class Phase:
     positions: NDArray[np.float64]
     velocities: NDArray[np.float64]
 
+    def of(self, atoms: slice) -> "Phase":
+        """That of some of the atoms."""
+        return Phase(self.positions[atoms], self.velocities[atoms])
+
+
+def replicas_of(n_atoms: int, replicas: int) -> list[slice]:
+    """Where the atoms of each replica stand, one replica behind the other."""
+    return [slice(k * n_atoms, (k + 1) * n_atoms) for k in range(replicas)]
+
 
 def read_phase(context: Any) -> Phase:
     """That of an ``openmm.Context``, without a force call."""

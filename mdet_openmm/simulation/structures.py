@@ -73,7 +73,7 @@ def model_structures(
     Parameters
     ----------
     model, molecule
-        What is simulated; Langevin friction 10/ps, one frame, the default offset.
+        What is simulated; Langevin friction 10/ps, one orientation, the default offset.
     count
         Thermal structures, 50 fs apart; fewer come back if a bond breaks or a position is not finite.
     temperature, timestep

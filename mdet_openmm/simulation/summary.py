@@ -60,7 +60,7 @@ def summarize(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "backend": settings.backend,
         "platform": settings.platform,
         "precision": settings.precision,
-        "frames": settings.frames,
+        "frames": settings.orientations,
         "offset": settings.offset,
         "protocol": getattr(settings, "protocol", None),
         "forces": settings.forces,

@@ -12,6 +12,9 @@ Nosé-Hoover: OpenMM's ``NoseHooverIntegrator``, a chain of three on all atoms. 
 total momentum stays zero: three degrees of freedom fewer, counted by OpenMM when a ``CMMotionRemover`` is present.
 Angular momentum is only scaled, never drawn anew.
 
+Replicas are so many molecules in one System. Langevin's noise is independent for each atom by nature; each replica has
+a Nosé-Hoover chain of its own.
+
 NVE: velocity Verlet, after an equilibration under Langevin.
 """
 
@@ -48,7 +51,7 @@ def make_integrator(settings: RunSettings, system: Any) -> Any:
     settings
         Resolved settings.
     system
-        ``openmm.System``; gets a ``CMMotionRemover`` for Nosé-Hoover.
+        ``openmm.System``; gets a ``CMMotionRemover`` for Nosé-Hoover of one molecule.
     """
     import openmm
 
@@ -69,12 +72,30 @@ def make_integrator(settings: RunSettings, system: Any) -> Any:
         both = openmm.CompoundIntegrator()
         both.addIntegrator(langevin(EQUILIBRATION_FRICTION))
         # Verlet draws nothing, but on the Reference platform the last integrator to be set up seeds all of them.
-        both.addIntegrator(seeded(make_verlet(timestep, getattr(settings, "hold_energy", None), cycle)))
+        hold = getattr(settings, "hold_energy", None)
+        both.addIntegrator(seeded(make_verlet(timestep, hold, cycle, by_atom=settings.replicas > 1)))
         return both
     if settings.thermostat == "langevin":
         return langevin(langevin_friction(settings, settings.equilibrate > 0))
-    system.addForce(openmm.CMMotionRemover(100))
-    return openmm.NoseHooverIntegrator(settings.temperature, settings.friction, timestep)
+    if settings.replicas == 1:
+        system.addForce(openmm.CMMotionRemover(100))
+        return openmm.NoseHooverIntegrator(settings.temperature, settings.friction, timestep)
+    # OpenMM's CMMotionRemover would take the mean momentum of all replicas from each of them, and a NaN to all, and is
+    # counted in the first chain alone: `count_freedom` does that for all. A replica's own momentum stays at rounding.
+    integrator = openmm.NoseHooverIntegrator(timestep)
+    n = system.getNumParticles() // settings.replicas
+    for k in range(settings.replicas):
+        integrator.addSubsystemThermostat(
+            range(k * n, (k + 1) * n), [], settings.temperature, settings.friction, settings.temperature,
+            settings.friction,
+        )  # fmt: skip
+    return integrator
+
+
+def count_freedom(integrator: Any, freedom: int) -> None:
+    """Tell each Nosé-Hoover chain of replicas, in a Context, how many degrees of freedom it has: 3n − 3."""
+    for k in range(integrator.getNumThermostats()):
+        integrator.getThermostat(k).setNumDegreesOfFreedom(freedom)
 
 
 def make_langevin(temperature: float, friction: float, timestep: float, cycle: int) -> Any:
@@ -125,6 +146,12 @@ def derived_seeds(seed: int) -> tuple[int, int]:
     """Seeds for the starting velocities and for the thermostat, never 0, which OpenMM takes for "draw one"."""
     velocities, thermostat = np.random.SeedSequence(seed).generate_state(2)
     return int(velocities), int(thermostat % (2**31 - 1)) + 1
+
+
+def replica_seeds(seed: int, replicas: int) -> tuple[int, ...]:
+    """The seeds by which replicas start: the first has the run's own, and more replicas leave those of fewer alone."""
+    others = np.random.SeedSequence([seed, 1]).generate_state(replicas - 1) if replicas > 1 else ()
+    return (seed, *(int(other) % 2**31 for other in others))
 
 
 def starting_velocities(

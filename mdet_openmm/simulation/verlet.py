@@ -40,7 +40,7 @@ FAST, SLOW = 0, 1
 """Force groups of multiple time steps."""
 
 
-def make_verlet(timestep: float, hold: float | None = None, cycle: int | None = None) -> Any:
+def make_verlet(timestep: float, hold: float | None = None, cycle: int | None = None, by_atom: bool = False) -> Any:
     """Make the integrator; `begin` has to be called before its first step.
 
     Its global variables are ``work`` (kJ/mol), ``force_square`` (Σ F²/m, kJ²/mol²/nm²/dalton) and ``invariant`` (what
@@ -55,6 +55,9 @@ def make_verlet(timestep: float, hold: float | None = None, cycle: int | None = 
         global variables are then also ``target`` (of the total energy) and ``added`` (by scaling), kJ/mol.
     cycle
         Steps with the group `FAST` to one with the group `SLOW`; None: the force of all groups at every step.
+    by_atom
+        ``work`` and ``invariant`` are kept for each degree of freedom instead, so that a System of replicas has those
+        of each; for that nothing can be held, and there is no cycle.
 
     Returns
     -------
@@ -63,6 +66,17 @@ def make_verlet(timestep: float, hold: float | None = None, cycle: int | None = 
     import openmm
 
     integrator = openmm.CustomIntegrator(timestep)
+    if by_atom:
+        for name in (FORCE, WORK, INVARIANT):
+            integrator.addPerDofVariable(name, 0.0)
+        integrator.addUpdateContextState()
+        integrator.addComputePerDof("v", "v + 0.5*dt*force/m")
+        integrator.addComputePerDof(WORK, "work + 0.5*dt*force*v")
+        integrator.addComputePerDof("x", "x + dt*v")
+        integrator.addComputePerDof(FORCE, "f")
+        integrator.addComputePerDof(WORK, "work + 0.5*dt*force*v")
+        integrator.addComputePerDof("v", "v + 0.5*dt*force/m")
+        return integrator
     for name in (WORK, INVARIANT, FORCE_SQUARE, "first", "second"):
         integrator.addGlobalVariable(name, 0.0)
     if hold is not None:
@@ -120,6 +134,9 @@ def begin(context: Any, masses: NDArray[np.float64]) -> None:
         (n,) in dalton.
     """
     verlet = _verlet(context)
+    if WORK in _arrays(verlet):
+        _begin_by_atom(context, masses)
+        return
     held = TARGET in _counters(verlet)
     groups = 1 << FAST if _is_split(verlet) else -1
     state = context.getState(getForces=True, getVelocities=True, getEnergy=held, groups=groups)
@@ -140,6 +157,15 @@ def begin(context: Any, masses: NDArray[np.float64]) -> None:
     if held:
         verlet.setGlobalVariableByName(TARGET, kinetic + state.getPotentialEnergy()._value)
         verlet.setGlobalVariableByName(ADDED, 0.0)
+
+
+def _begin_by_atom(context: Any, masses: NDArray[np.float64]) -> None:
+    verlet, state = _verlet(context), context.getState(getForces=True, getVelocities=True)
+    force, velocities = state.getForces(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value
+    m, timestep = masses[:, None], verlet.getStepSize()._value
+    verlet.setPerDofVariableByName(FORCE, force)
+    verlet.setPerDofVariableByName(WORK, np.zeros_like(force))
+    verlet.setPerDofVariableByName(INVARIANT, 0.5 * m * velocities**2 - timestep**2 / 8.0 * force**2 / m)
 
 
 def kinetic_energy(masses: NDArray[np.float64], velocities: NDArray[np.float64]) -> float:
@@ -166,6 +192,36 @@ def work_and_check(context: Any, kinetic: float) -> tuple[float, float]:
     return work, kinetic - work - timestep**2 / 8.0 * force_square - invariant - (added_energy(context) or 0.0)
 
 
+def work_and_check_by_replica(
+    context: Any, masses: NDArray[np.float64], velocities: NDArray[np.float64], replicas: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """(R,) kinetic energies, works since `begin` and integrator checks in kJ/mol, as `work_and_check` has them.
+
+    Parameters
+    ----------
+    context
+        Of an integrator made with ``by_atom``.
+    masses, velocities
+        (R n,) in dalton and (R n, 3) in nm/ps, of the state now.
+    replicas
+        R.
+    """
+    verlet = _verlet(context)
+    force, work, invariant = (_read(verlet, name) for name in (FORCE, WORK, INVARIANT))
+    m, timestep = masses[:, None], verlet.getStepSize()._value
+    kinetic = 0.5 * m * velocities**2
+    check = kinetic - work - timestep**2 / 8.0 * force**2 / m - invariant
+    sums = (x.reshape(replicas, -1).sum(axis=1) for x in (kinetic, work, check))
+    return next(sums), next(sums), next(sums)
+
+
+def forget_force(context: Any, atoms: NDArray[np.bool_]) -> None:
+    """No first half kick for these atoms, (n,), which have been put elsewhere."""
+    force = held_force(context)
+    force[atoms] = 0.0
+    _verlet(context).setPerDofVariableByName(FORCE, force)
+
+
 def added_energy(context: Any) -> float | None:
     """What scaling the velocities has added to the kinetic energy since `begin`, kJ/mol; None if nothing holds it."""
     verlet = _verlet(context)
@@ -177,7 +233,8 @@ def held_force(context: Any) -> NDArray[np.float64]:
 
     Of multiple time steps the sum of both, at the end of a cycle.
     """
-    return np.sum(_held(_verlet(context)), axis=0)
+    verlet = _verlet(context)
+    return np.sum([_read(verlet, name) for name in _arrays(verlet) if name in (FORCE, CORRECTION)], axis=0)
 
 
 def saved_state(context: Any) -> bytes:
@@ -186,7 +243,8 @@ def saved_state(context: Any) -> bytes:
         return b""
     verlet = _verlet(context)
     scalars = [verlet.getGlobalVariableByName(name) for name in _counters(verlet)]
-    return np.concatenate([scalars, *(force.ravel() for force in _held(verlet))]).astype("<f8").tobytes()
+    arrays = [_read(verlet, name).ravel() for name in _arrays(verlet)]
+    return np.concatenate([scalars, *arrays]).astype("<f8").tobytes()
 
 
 def saved_bytes(context: Any) -> int:
@@ -194,7 +252,7 @@ def saved_bytes(context: Any) -> int:
     if not is_nve(context):
         return 0
     verlet = _verlet(context)
-    return 8 * (len(_counters(verlet)) + 3 * len(_forces_of(verlet)) * context.getSystem().getNumParticles())
+    return 8 * (len(_counters(verlet)) + 3 * len(_arrays(verlet)) * context.getSystem().getNumParticles())
 
 
 def restore_state(context: Any, content: bytes) -> None:
@@ -206,9 +264,9 @@ def restore_state(context: Any, content: bytes) -> None:
     names = _counters(verlet)
     for name, value in zip(names, values[: len(names)], strict=True):
         verlet.setGlobalVariableByName(name, float(value))
-    forces = _forces_of(verlet)
-    for name, force in zip(forces, values[len(names) :].reshape(len(forces), -1, 3), strict=True):
-        verlet.setPerDofVariableByName(name, force)
+    arrays = _arrays(verlet)
+    for name, value in zip(arrays, values[len(names) :].reshape(len(arrays), -1, 3), strict=True):
+        verlet.setPerDofVariableByName(name, value)
 
 
 def is_nve(context: Any) -> bool:
@@ -231,10 +289,10 @@ def _is_split(verlet: Any) -> bool:
     return PHASE in _counters(verlet)
 
 
-def _forces_of(verlet: Any) -> tuple[str, ...]:
-    """Names of the forces that it keeps."""
-    return (FORCE, CORRECTION) if _is_split(verlet) else (FORCE,)
+def _arrays(verlet: Any) -> tuple[str, ...]:
+    """Names of the variables of each degree of freedom."""
+    return tuple(verlet.getPerDofVariableName(i) for i in range(verlet.getNumPerDofVariables()))
 
 
-def _held(verlet: Any) -> list[NDArray[np.float64]]:
-    return [np.array([list(row) for row in verlet.getPerDofVariableByName(name)]) for name in _forces_of(verlet)]
+def _read(verlet: Any, name: str) -> NDArray[np.float64]:
+    return np.array([list(row) for row in verlet.getPerDofVariableByName(name)])

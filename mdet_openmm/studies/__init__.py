@@ -1,1 +1,1 @@
-"""Many runs, one table (`mdet_openmm.analysis.study` is about one run)."""
+"""Many runs, one table (`mdet_openmm.analysis.run_analysis` is about one run)."""

@@ -17,14 +17,14 @@ from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import MEV_PER_KJ_MOL, energy_source
 from mdet_openmm.simulation.ended_run import read_summary
 from mdet_openmm.simulation.log_file import TEMPERATURE, TIME, read_table
-from mdet_openmm.simulation.reference_energy import total_energy
+from mdet_openmm.simulation.teacher_energy import total_energy
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.conditions import read_conditions
+from mdet_openmm.studies.molecules import StudyMolecule
 from mdet_openmm.studies.nve_figures import Curve, curves_against_time
 from mdet_openmm.studies.nve_runs import NveResult, check_runs, run_conditions
 from mdet_openmm.studies.nve_table import COLUMNS, notes_of, rows_of, runs_of
 from mdet_openmm.studies.settings import AblationSettings
-from mdet_openmm.studies.structures import Structure
 from mdet_openmm.studies.table import write_tables
 
 
@@ -54,11 +54,11 @@ def ablate(settings: AblationSettings, given: Collection[str] | None = None) -> 
     model = load_model(settings.model)
     molecule = read_molecule(settings.system, settings.charge, settings.multiplicity)
     check_elements(molecule, model.elements, model.name)
-    structures = [Structure("given", molecule)]
-    check_runs(structures, conditions, model, settings)
+    members = [StudyMolecule("given", molecule)]
+    check_runs(members, conditions, model, settings)
     check_scheduler(settings.scheduler)
     folder.store(settings, {"model": model.sha256, "system": digest(molecule)})
-    results = run_conditions(structures, conditions, settings, say)
+    results = run_conditions(members, conditions, settings, say)
     output = Path(settings.folder)
     text = write_tables(output, COLUMNS, rows_of(results), runs_of(results), notes_of(results))
     curves: dict[str, list[Curve]] = {}

@@ -1,10 +1,10 @@
-"""The conditions of an ablation: a precision, a rotation offset, how many frames, and whether the energy is held."""
+"""The conditions of an ablation: a precision, a rotation offset, how many orientations, whether the energy is held."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.options import FRAMES, OFFSETS, PRECISIONS
+from mdet_openmm.export.options import OFFSETS, ORIENTATIONS, PRECISIONS
 from mdet_openmm.settings import Checked, option
 
 WRITTEN = {"double": "fp64"}
@@ -37,7 +37,7 @@ class Condition(Checked):
 
     precision: str = option(choices=PRECISIONS)
     offset: str = option("none", choices=OFFSETS)
-    frames: int = option(1, choices=FRAMES)
+    orientations: int = option(1, choices=ORIENTATIONS)
     held: bool = False
 
     @property
@@ -45,7 +45,7 @@ class Condition(Checked):
         """As it is written on the command line: ``fp64+random``, ``mixed+hashed+12``, ``mixed+hashed+held``."""
         parts = [WRITTEN.get(self.precision, self.precision)]
         parts += [self.offset] if self.offset != "none" else []
-        parts += [str(self.frames)] if self.frames > 1 else []
+        parts += [str(self.orientations)] if self.orientations > 1 else []
         parts += [HELD] if self.held else []
         return "+".join(parts)
 
@@ -56,7 +56,7 @@ class Condition(Checked):
 
 
 def read_conditions(text: str) -> tuple[Condition, ...]:
-    """Conditions from ``PRECISION[+OFFSET][+FRAMES][+held]``, separated by commas.
+    """Conditions from ``PRECISION[+OFFSET][+ORIENTATIONS][+held]``, separated by commas.
 
     Raises
     ------
@@ -72,12 +72,12 @@ def read_conditions(text: str) -> tuple[Condition, ...]:
 
 def _read_condition(text: str) -> Condition:
     precisions = {WRITTEN.get(name, name): name for name in PRECISIONS} | {name: name for name in PRECISIONS}
-    frames = {str(n): n for n in FRAMES}
+    orientations = {str(n): n for n in ORIENTATIONS}
     found: dict[str, str | int | bool] = {}
     words: dict[str, dict[str, Any]] = {
         "precision": precisions,
         "offset": {offset: offset for offset in OFFSETS},
-        "frames": frames,
+        "orientations": orientations,
         "held": {HELD: True},
     }
     for word in text.split("+"):
@@ -88,8 +88,8 @@ def _read_condition(text: str) -> Condition:
         else:
             raise InputError(
                 f"--conditions: '{word}' in '{text}' is not understood; a condition is a precision "
-                f"({', '.join(precisions)}), and with + an offset ({', '.join(OFFSETS)}), frames "
-                f"({', '.join(frames)}) and {HELD}, such as fp64+random or mixed+hashed+12"
+                f"({', '.join(precisions)}), and with + an offset ({', '.join(OFFSETS)}), orientations "
+                f"({', '.join(orientations)}) and {HELD}, such as fp64+random or mixed+hashed+12"
             )
     if "precision" not in found:
         raise InputError(f"--conditions: '{text}' names no precision ({', '.join(precisions)})")

@@ -19,14 +19,14 @@ from mdet_openmm.simulation.settings import NveSettings, NvtSettings, resolved
 from mdet_openmm.studies.conditions import Condition, read_conditions
 from mdet_openmm.studies.failure_settings import FailureSettings
 from mdet_openmm.studies.harvest import FAILURES, flagged_times
+from mdet_openmm.studies.molecules import GIVEN, StudyMolecule
 from mdet_openmm.studies.runs import StudyRun, cost_of, do_run, fraction_done
-from mdet_openmm.studies.structures import GIVEN, Structure
 from mdet_openmm.system.force import choose_backend
 from mdet_openmm.system.platform import choose_platform
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """One run of a round.
 
     Attributes
@@ -36,7 +36,7 @@ class Planned:
     temperature
         K.
     condition
-        Precision, offset and frames.
+        Precision, offset and orientations.
     run
         What `do_run` does.
     """
@@ -56,7 +56,7 @@ class Planned:
 class Ran:
     """A run that has ended: its plan, its summary, and how many measurements flagged it."""
 
-    planned: Planned
+    planned: PlannedRun
     summary: dict[str, Any]
     flagged: int
 
@@ -66,7 +66,7 @@ class Ran:
         return self.summary["exit_reason"] in FAILURES
 
 
-def read_systems(words: Sequence[str], settings: FailureSettings) -> list[Structure]:
+def read_systems(words: Sequence[str], settings: FailureSettings) -> list[StudyMolecule]:
     """Molecules from names of files and SMILES.
 
     Raises
@@ -79,11 +79,11 @@ def read_systems(words: Sequence[str], settings: FailureSettings) -> list[Struct
     found = []
     for word in words:
         if Path(word).is_file():
-            found.append(Structure(GIVEN, read_molecule(Path(word), settings.charge, settings.multiplicity)))
+            found.append(StudyMolecule(GIVEN, read_molecule(Path(word), settings.charge, settings.multiplicity)))
         elif Path(word).suffix:  # a SMILES has no suffix of letters, a file that was misspelt has
             raise InputError(f"there is no file {word}")
         else:
-            found.append(Structure(GIVEN, molecule_from_smiles(word)))
+            found.append(StudyMolecule(GIVEN, molecule_from_smiles(word)))
     folders = [each.folder.lower() for each in found]
     for each in found:
         if folders.count(each.folder.lower()) > 1:
@@ -91,7 +91,7 @@ def read_systems(words: Sequence[str], settings: FailureSettings) -> list[Struct
     return found
 
 
-def check_systems(structures: Sequence[Structure], model: Model, settings: FailureSettings) -> None:
+def check_systems(members: Sequence[StudyMolecule], model: Model, settings: FailureSettings) -> None:
     """Check all that can be known of the runs before anything is computed or written.
 
     Raises
@@ -102,36 +102,38 @@ def check_systems(structures: Sequence[Structure], model: Model, settings: Failu
     choose_platform(settings.platform)
     choose_backend(settings.backend)
     forces = ForceOptions(forces=settings.forces).resolved(model)
-    for structure in structures:
-        molecule = structure.molecule
+    for member in members:
+        molecule = member.molecule
         check_elements(molecule, model.elements, model.name)
         check_molecule(replace(molecule, smiles=None))  # a run reads it from a file, which has none
         for condition in read_conditions(settings.conditions):
             if condition.held:
                 raise InputError(f"--conditions: {condition.name} would hide what these runs are to find")
-            options = replace(forces, frames=condition.frames, precision=condition.precision)
+            options = replace(forces, orientations=condition.orientations, precision=condition.precision)
             check_memory(model, molecule.n_atoms, options)
-    for planned in plan_runs(structures[:1], model, 1, settings):
+    for planned in plan_runs(members[:1], model, 1, settings):
         resolved(planned.run.settings)
 
 
-def plan_runs(structures: Sequence[Structure], model: Model, number: int, settings: FailureSettings) -> list[Planned]:
+def plan_runs(
+    members: Sequence[StudyMolecule], model: Model, number: int, settings: FailureSettings
+) -> list[PlannedRun]:
     """The runs of a round, counted from 1.
 
     Every round has seeds of its own: a model is not judged by the trajectories that it has learnt from.
     """
     return [
-        Planned(structure.folder, kelvin, condition, StudyRun(run, _cost(structure.molecule, condition, run)))
-        for structure in structures
+        PlannedRun(member.folder, kelvin, condition, StudyRun(run, _cost(member.molecule, condition, run)))
+        for member in members
         for kelvin in settings.kelvins()
         for condition in read_conditions(settings.conditions)
         for replica in range(1, settings.replicas + 1)
-        for run in _pair(structure, kelvin, condition, replica, model, number, settings)
+        for run in _pair(member, kelvin, condition, replica, model, number, settings)
     ]
 
 
 def _pair(
-    structure: Structure,
+    member: StudyMolecule,
     kelvin: float,
     condition: Condition,
     replica: int,
@@ -139,9 +141,9 @@ def _pair(
     number: int,
     settings: FailureSettings,
 ) -> tuple[NvtSettings, NveSettings]:
-    molecule, output = structure.molecule, Path(settings.output or ".").resolve()
+    molecule, output = member.molecule, Path(settings.output or ".").resolve()
     common: dict[str, Any] = {
-        "system": start_file(output, structure),
+        "system": start_file(output, member),
         "model": str(model.path),
         "charge": molecule.charge,
         "multiplicity": molecule.multiplicity,
@@ -152,7 +154,7 @@ def _pair(
         "platform": settings.platform,
         "precision": condition.precision,
         "offset": condition.offset,
-        "frames": condition.frames,
+        "orientations": condition.orientations,
         "forces": settings.forces,
         "threads": 1,
         "seed": settings.seed_of(replica) + (number - 1) * settings.replicas,
@@ -164,7 +166,7 @@ def _pair(
 
     def folder(ensemble: str) -> Path:
         conditions = f"{ensemble}-{kelvin:g}K-{condition.folder}"
-        return round_folder(output, number) / "runs" / structure.folder / conditions / f"replica-{replica}"
+        return round_folder(output, number) / "runs" / member.folder / conditions / f"replica-{replica}"
 
     # From the relaxed structure: a run at constant energy is first brought to its temperature, while one at constant
     # temperature finds it by itself, and keeps the frames of a failure on the way there.
@@ -176,7 +178,7 @@ def _pair(
 
 def _cost(molecule: Molecule, condition: Condition, run: NvtSettings | NveSettings) -> float:
     steps = round(1000.0 * ((run.time or 0.0) + run.equilibrate) / run.timestep)
-    return cost_of(molecule.n_atoms, condition.frames, steps)
+    return cost_of(molecule.n_atoms, condition.orientations, steps)
 
 
 def round_folder(output: Path, number: int) -> Path:
@@ -184,21 +186,21 @@ def round_folder(output: Path, number: int) -> Path:
     return output / f"round-{number}"
 
 
-def start_file(output: Path, structure: Structure) -> Path:
+def start_file(output: Path, member: StudyMolecule) -> Path:
     """The structure that the runs of a molecule read."""
-    return output / "systems" / f"{structure.folder}.xyz"
+    return output / "systems" / f"{member.folder}.xyz"
 
 
-def write_starts(output: Path, structures: Sequence[Structure]) -> None:
+def write_starts(output: Path, members: Sequence[StudyMolecule]) -> None:
     """Write what the runs read, where it is not there yet."""
-    for structure in structures:
-        path = start_file(output, structure)
+    for member in members:
+        path = start_file(output, member)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            run_folder.write_start(path, structure.molecule.atomic_numbers, structure.molecule.positions)
+            run_folder.write_start(path, member.molecule.atomic_numbers, member.molecule.positions)
 
 
-def do_runs(planned: Sequence[Planned], settings: FailureSettings, title: str) -> list[Ran]:
+def do_runs(planned: Sequence[PlannedRun], settings: FailureSettings, title: str) -> list[Ran]:
     """Do what is left of the runs; those that have ended are only read."""
     summaries = run_side_by_side(
         do_run,

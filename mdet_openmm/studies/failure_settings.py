@@ -19,7 +19,7 @@ class FailureSettings(StudySettings):
     models: str = option("models", "folder that new models are written into")
     rounds: int = option(1, "rounds of learning; the runs of one more tell what came of the last", at_least=1)
     temperatures: str = option("300", "of the runs, in K, with commas between")
-    conditions: str = option("mixed+hashed", "of the runs: PRECISION[+OFFSET][+FRAMES], with commas between")
+    conditions: str = option("mixed+hashed", "of the runs: PRECISION[+OFFSET][+ORIENTATIONS], with commas between")
     time: float = option(5.0, "length of each run in ps", above=0)
     equilibrate: float = option(1.0, "Langevin dynamics before each NVE run, in ps", at_least=0)
     report_interval: float = option(4.0, "between frames and log rows, in fs", above=0)

@@ -9,8 +9,8 @@ from typing import Any
 from mdet_openmm.studies.estimate import estimate
 from mdet_openmm.studies.failure_runs import Ran
 from mdet_openmm.studies.failure_settings import FailureSettings
+from mdet_openmm.studies.molecules import StudyMolecule
 from mdet_openmm.studies.relearn import Learnt, added_name
-from mdet_openmm.studies.structures import Structure
 from mdet_openmm.studies.table import Cell, write_tables
 
 COLUMNS = {
@@ -45,7 +45,7 @@ class Round:
     model
         That the runs were made with.
     test_mae
-        Its force MAE in meV/Å on the test split of the data (one frame, as in the card); None without one.
+        Its force MAE in meV/Å on the test split of the data (one orientation, as in the card); None without one.
     runs
         All of them.
     learnt
@@ -62,12 +62,12 @@ class Round:
 def write_table(
     output: Path,
     rounds: Sequence[Round],
-    structures: Sequence[Structure],
+    members: Sequence[StudyMolecule],
     settings: FailureSettings,
     notes: Sequence[str],
 ) -> str:
     """Write ``table.md``, ``table.csv`` and ``table.json`` of the rounds so far; returns the Markdown."""
-    rows = [row for each in rounds for row in _rows(each, structures)]
+    rows = [row for each in rounds for row in _rows(each, members)]
     shown = {key for row in rows for key, cell in row.items() if cell not in (None, 0)}
     conditions = {row["condition"] for row in rows}
     columns = {
@@ -85,16 +85,16 @@ def write_table(
     return write_tables(output, columns, rows, runs, said)
 
 
-def _rows(one: Round, structures: Sequence[Structure]) -> list[dict[str, Cell]]:
+def _rows(one: Round, members: Sequence[StudyMolecule]) -> list[dict[str, Cell]]:
     rows: list[dict[str, Cell]] = []
-    for structure in structures:
-        mine = [ran for ran in one.runs if ran.planned.system == structure.folder]
+    for member in members:
+        mine = [ran for ran in one.runs if ran.planned.system == member.folder]
         for kelvin, condition in dict.fromkeys((r.planned.temperature, r.planned.condition) for r in mine):
             here = [r for r in mine if (r.planned.temperature, r.planned.condition) == (kelvin, condition)]
             row: dict[str, Cell] = {
                 "round": one.number,
                 "model": one.model,
-                "system": structure.molecule.name,
+                "system": member.molecule.name,
                 "temperature_K": kelvin,
                 "condition": condition.name,
                 "flagged": sum(ran.flagged > 0 for ran in here),
@@ -109,7 +109,7 @@ def _rows(one: Round, structures: Sequence[Structure]) -> list[dict[str, Cell]]:
                 row[f"{ensemble}_K"] = estimate(ran.summary["temperature_mean_K"] for ran in runs)
             if one.learnt is not None:
                 row["taken"] = sum(one.learnt.taken[ran.planned.name] for ran in here)
-                row["harvest_mae"] = one.learnt.before.get(added_name(structure, one.number))
+                row["harvest_mae"] = one.learnt.before.get(added_name(member, one.number))
             rows.append(row)
     return rows
 

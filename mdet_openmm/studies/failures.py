@@ -73,13 +73,13 @@ def learn_from_failures(
     model = load_model(settings.model)
     settings = _complete(settings, model, given)
     say = speaker(settings.quiet)
-    structures = read_systems(systems, settings)
-    check_systems(structures, model, settings)
+    members = read_systems(systems, settings)
+    check_systems(members, model, settings)
     check_scheduler(settings.scheduler)
     data = Path(data).resolve()
     check_learning(data, model, settings)
     with Store(data) as store:
-        notes = namesakes(structures, store)
+        notes = namesakes(members, store)
     output = Path(settings.output or ".").resolve()
     if not settings.restart:
         _check_no_models(settings)
@@ -88,27 +88,27 @@ def learn_from_failures(
         {
             "the model": model.sha256,
             "the data set": file_digest(data),
-            "the list of systems": digest(*(s.molecule for s in structures)),
+            "the list of systems": digest(*(s.molecule for s in members)),
             **{f"--{name}": str(getattr(settings, name)) for name in DECIDES},
         },
     )
     rounds: list[Round] = []
     with locked(output):
-        write_starts(output, structures)
+        write_starts(output, members)
         with Store(data) as store:
             test = measured(model, store, "test", output / "errors_test.json")["all"].get("mae")
         for number in range(1, settings.rounds + 2):
             say(f"round {number}: runs of {model.name}")
-            runs = tuple(do_runs(plan_runs(structures, model, number, settings), settings, f"round {number}"))
+            runs = tuple(do_runs(plan_runs(members, model, number, settings), settings, f"round {number}"))
             wrong = any(ran.failed or ran.flagged for ran in runs)
             learnt = None
             if wrong and number <= settings.rounds:
                 here = round_folder(output, number)
-                learnt = learn(structures, runs, model, data, here, number, settings, say)
+                learnt = learn(members, runs, model, data, here, number, settings, say)
             elif not wrong:
                 say(f"round {number}: no run of {model.name} failed or was flagged; there is nothing to learn from")
             rounds.append(Round(number, model.name, test, runs, learnt))
-            text = write_table(output, rounds, structures, settings, notes)
+            text = write_table(output, rounds, members, settings, notes)
             if learnt is None:
                 break
             model = load_model(new_model_folder(settings, number))

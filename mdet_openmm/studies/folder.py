@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.files import write_json
+from mdet_openmm.settings import as_stored, flag_of, from_stored, stored_name
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.studies.settings import StudySettings
 
@@ -47,18 +48,19 @@ def go_on(settings: Settings, given: Collection[str] | None) -> Settings:
         raise InputError(f"nothing to restart: {folder} holds no {STUDY}; leave out --restart to start a study")
     try:
         before = json.loads(stored_at.read_text(encoding="utf-8"))["settings"]
-        known = {field.name for field in dataclasses.fields(settings)}
+        known = {stored_name(field) for field in dataclasses.fields(settings)}
         if not set(before) <= known:
             raise ValueError(f"unknown settings {sorted(set(before) - known)}")
+        before = from_stored(type(settings), before)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot read {stored_at}: {error}") from None
     if given is None:
         given = {field.name for field in dataclasses.fields(settings) if getattr(settings, field.name) != field.default}
-    now = _stored(settings)
+    now = from_stored(type(settings), _stored(settings))
     for name in sorted(set(given) & set(before) - set(MAY_CHANGE)):
         if now[name] != before[name]:
             raise InputError(
-                f"--{name.replace('_', '-')} {now[name]} differs from the stored study's {before[name]}; leave it out "
+                f"{flag_of(name)} {now[name]} differs from the stored study's {before[name]}; leave it out "
                 "to go on, or start a new study in another folder"
             )
     if "time" in given and getattr(settings, "time", 0.0) < before["time"]:
@@ -98,7 +100,7 @@ def store(settings: StudySettings, identity: dict[str, Any]) -> None:
 
 
 def _stored(settings: StudySettings) -> dict[str, Any]:
-    values = {name: value for name, value in dataclasses.asdict(settings).items() if name not in NOT_STORED}
+    values = {name: value for name, value in as_stored(settings).items() if name not in NOT_STORED}
     model = Path(values["model"])
     values["model"] = str(model.resolve()) if model.is_dir() else values["model"]
     return values

@@ -19,27 +19,27 @@ from mdet_openmm.molecules.checks import check_molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.side_by_side import run_side_by_side
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.settings import NveSettings, NvtSettings, resolved
+from mdet_openmm.simulation.settings import NO_TEACHER, NveSettings, NvtSettings, resolved
 from mdet_openmm.simulation.setup import check_held
 from mdet_openmm.studies.conditions import HOLD_PS, Condition
+from mdet_openmm.studies.molecules import StudyMolecule
 from mdet_openmm.studies.runs import StudyRun, cost_of, do_run, fraction_done
 from mdet_openmm.studies.settings import NveStudySettings
-from mdet_openmm.studies.structures import Structure
 from mdet_openmm.system.force import choose_backend
 from mdet_openmm.system.platform import choose_platform
 from mdet_openmm.units import ANGSTROM_PER_NM
 
 START_FRICTION = 10.0
 """1/ps: half of the heat goes into the springs of the relaxed structure, and has to come back from the bath soon."""
-REFERENCE_STEPS = 3.0
-"""A call of the reference method costs about as much as so many of a small network."""
+TEACHER_STEPS = 3.0
+"""A call of the teacher costs about as much as so many of a small network."""
 
 
 @dataclass(frozen=True)
 class NveResult:
     """What came of one run; ``summary`` is None where there was no start, and ``problem`` says why."""
 
-    structure: Structure
+    member: StudyMolecule
     condition: Condition
     replica: int
     folder: Path
@@ -48,7 +48,7 @@ class NveResult:
 
 
 def check_runs(
-    structures: Sequence[Structure], conditions: Sequence[Condition], model: Model, settings: NveStudySettings
+    members: Sequence[StudyMolecule], conditions: Sequence[Condition], model: Model, settings: NveStudySettings
 ) -> None:
     """Check everything that can be known before anything is computed or written.
 
@@ -62,19 +62,19 @@ def check_runs(
     forces = ForceOptions(forces=settings.forces).resolved(model)
     if any(condition.held for condition in conditions):
         check_held(model, forces)
-    for structure in structures:
-        check_molecule(replace(structure.molecule, smiles=None))  # a run reads it from a file, which has none
+    for member in members:
+        check_molecule(replace(member.molecule, smiles=None))  # a run reads it from a file, which has none
         for condition in conditions:
-            options = replace(forces, frames=condition.frames, precision=condition.precision)
-            check_memory(model, structure.molecule.n_atoms, options)
-    if structures:
-        resolved(_start_run(structures[0], 1, settings).settings)
+            options = replace(forces, orientations=condition.orientations, precision=condition.precision)
+            check_memory(model, member.molecule.n_atoms, options)
+    if members:
+        resolved(_start_run(members[0], 1, settings).settings)
         if settings.time * 1000.0 < settings.timestep:
             raise InputError(f"--time must be a number of ps that is longer than the time step, not {settings.time}")
 
 
 def run_conditions(
-    structures: Sequence[Structure],
+    members: Sequence[StudyMolecule],
     conditions: Sequence[Condition],
     settings: NveStudySettings,
     say: Callable[[str], None],
@@ -83,7 +83,7 @@ def run_conditions(
 
     Parameters
     ----------
-    structures, conditions
+    members, conditions
         Each with each, ``settings.replicas`` times.
     settings
         With the output folder set; see :func:`check_runs`.
@@ -98,9 +98,9 @@ def run_conditions(
         "quiet": settings.quiet,
     }
     replicas = range(1, settings.replicas + 1)
-    starts = [_start_run(s, k, settings) for s in structures for k in replicas]
-    for structure in structures:
-        _write_structure(structure, settings)
+    starts = [_start_run(s, k, settings) for s in members for k in replicas]
+    for member in members:
+        _write_structure(member, settings)
     say(f"starts: {len(starts)} runs of {settings.thermalize:g} ps")
     summaries = run_side_by_side(do_run, starts, title="starts", **side_by_side)
     problems = {
@@ -110,10 +110,10 @@ def run_conditions(
         for run, summary in zip(starts, summaries, strict=True)
     }
     planned = []
-    for structure in structures:
+    for member in members:
         for k in replicas:
-            problem = problems[_start_folder(structure, k, settings)] or _write_start(structure, k, settings)
-            planned += [(structure, condition, k, problem) for condition in conditions]
+            problem = problems[_start_folder(member, k, settings)] or _write_start(member, k, settings)
+            planned += [(member, condition, k, problem) for condition in conditions]
     runs = {(s.folder, c, k): _nve_run(s, c, k, settings) for s, c, k, problem in planned if problem is None}
     say(f"constant energy: {len(runs)} runs of {settings.time:g} ps")
     found = dict(zip(runs, run_side_by_side(do_run, list(runs.values()), title="NVE", **side_by_side), strict=True))
@@ -123,29 +123,29 @@ def run_conditions(
     ]
 
 
-def _folder(structure: Structure, settings: NveStudySettings) -> Path:
-    return Path(settings.output or ".").resolve() / structure.folder
+def _folder(member: StudyMolecule, settings: NveStudySettings) -> Path:
+    return Path(settings.output or ".").resolve() / member.folder
 
 
-def _start_folder(structure: Structure, replica: int, settings: NveStudySettings) -> Path:
-    return _folder(structure, settings) / f"start-{replica}"
+def _start_folder(member: StudyMolecule, replica: int, settings: NveStudySettings) -> Path:
+    return _folder(member, settings) / f"start-{replica}"
 
 
-def _nve_folder(structure: Structure, condition: Condition, replica: int, settings: NveStudySettings) -> Path:
-    return _folder(structure, settings) / condition.folder / f"replica-{replica}"
+def _nve_folder(member: StudyMolecule, condition: Condition, replica: int, settings: NveStudySettings) -> Path:
+    return _folder(member, settings) / condition.folder / f"replica-{replica}"
 
 
-def _write_structure(structure: Structure, settings: NveStudySettings) -> None:
-    path = _folder(structure, settings) / "structure.xyz"
+def _write_structure(member: StudyMolecule, settings: NveStudySettings) -> None:
+    path = _folder(member, settings) / "structure.xyz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        run_folder.write_start(path, structure.molecule.atomic_numbers, structure.molecule.positions)
+        run_folder.write_start(path, member.molecule.atomic_numbers, member.molecule.positions)
 
 
-def _start_run(structure: Structure, replica: int, settings: NveStudySettings) -> StudyRun:
-    molecule = structure.molecule
+def _start_run(member: StudyMolecule, replica: int, settings: NveStudySettings) -> StudyRun:
+    molecule = member.molecule
     nvt = NvtSettings(
-        system=_folder(structure, settings) / "structure.xyz",
+        system=_folder(member, settings) / "structure.xyz",
         model=settings.model,
         charge=molecule.charge,
         multiplicity=molecule.multiplicity,
@@ -161,16 +161,16 @@ def _start_run(structure: Structure, replica: int, settings: NveStudySettings) -
         threads=1,
         watch_equivariance=0,  # it costs force calls, and the conditions are to differ in nothing else
         seed=settings.seed_of(replica),
-        output=_start_folder(structure, replica, settings),
+        output=_start_folder(member, replica, settings),
     )
     return StudyRun(nvt, cost_of(molecule.n_atoms, 1, round(1000.0 * settings.thermalize / settings.timestep)))
 
 
-def _write_start(structure: Structure, replica: int, settings: NveStudySettings) -> str | None:
+def _write_start(member: StudyMolecule, replica: int, settings: NveStudySettings) -> str | None:
     """Write the last positions of a start's run as a file that the runs read; what is wrong with them, if anything."""
     import openmm
 
-    folder, molecule = _start_folder(structure, replica, settings), structure.molecule
+    folder, molecule = _start_folder(member, replica, settings), member.molecule
     path = folder.with_suffix(".xyz")
     if not path.exists():
         state = openmm.XmlSerializer.deserialize((folder / run_folder.STATE).read_text(encoding="utf-8"))
@@ -183,10 +183,10 @@ def _write_start(structure: Structure, replica: int, settings: NveStudySettings)
     return None
 
 
-def _nve_run(structure: Structure, condition: Condition, replica: int, settings: NveStudySettings) -> StudyRun:
-    molecule = structure.molecule
+def _nve_run(member: StudyMolecule, condition: Condition, replica: int, settings: NveStudySettings) -> StudyRun:
+    molecule = member.molecule
     nve = NveSettings(
-        system=_start_folder(structure, replica, settings).with_suffix(".xyz"),
+        system=_start_folder(member, replica, settings).with_suffix(".xyz"),
         model=settings.model,
         charge=molecule.charge,
         multiplicity=molecule.multiplicity,
@@ -198,22 +198,22 @@ def _nve_run(structure: Structure, condition: Condition, replica: int, settings:
         report_interval=settings.report_interval,
         precision=condition.precision,
         offset=condition.offset,
-        frames=condition.frames,
+        orientations=condition.orientations,
         hold_energy=HOLD_PS if condition.held else None,
         forces=settings.forces,
-        reference=settings.reference,
+        teacher=settings.teacher,
         backend=settings.backend,
         platform=settings.platform,
         threads=1,
         watch_equivariance=0,
         seed=settings.seed_of(replica),
-        output=_nve_folder(structure, condition, replica, settings),
+        output=_nve_folder(member, condition, replica, settings),
     )
     steps = round(1000.0 * settings.time / settings.timestep)
-    cost = cost_of(molecule.n_atoms, condition.frames, steps)
+    cost = cost_of(molecule.n_atoms, condition.orientations, steps)
     cost *= 0.6 if condition.precision != "double" else 1.0
-    if settings.reference is not None:
+    if settings.teacher != NO_TEACHER:
         cost += cost_of(
-            molecule.n_atoms, 1, round(steps * REFERENCE_STEPS * settings.timestep / settings.report_interval)
+            molecule.n_atoms, 1, round(steps * TEACHER_STEPS * settings.timestep / settings.report_interval)
         )
     return StudyRun(nve, cost)

@@ -22,10 +22,10 @@ STRUCTURE_COLUMNS = {"structure": "molecule", "kind": "kind", "atoms": "atoms"}
 
 
 def rows_of(results: Sequence[NveResult]) -> list[dict[str, Cell]]:
-    """A row for each structure and condition, in the order of the results."""
+    """A row for each molecule and condition, in the order of the results."""
     groups: dict[tuple[str, str], list[NveResult]] = {}
     for result in results:
-        groups.setdefault((result.structure.folder, result.condition.name), []).append(result)
+        groups.setdefault((result.member.folder, result.condition.name), []).append(result)
     return [_row(group) for group in groups.values()]
 
 
@@ -33,9 +33,9 @@ def _row(group: Sequence[NveResult]) -> dict[str, Cell]:
     first, summaries = group[0], [r.summary for r in group if r.summary is not None]
     completed = sum(s["exit_reason"] == "completed" for s in summaries)
     row: dict[str, Cell] = {
-        "structure": first.structure.molecule.name,
-        "kind": first.structure.kind,
-        "atoms": first.structure.molecule.n_atoms,
+        "structure": first.member.molecule.name,
+        "kind": first.member.kind,
+        "atoms": first.member.molecule.n_atoms,
         "condition": first.condition.name,
         "kept": f"{completed} of {len(group)}",
         "time_ps": estimate(s["time_ps"] for s in summaries),
@@ -48,7 +48,7 @@ def runs_of(results: Iterable[NveResult]) -> list[dict[str, Any]]:
     """Every run as plain values."""
     return [
         {
-            "structure": r.structure.molecule.name,
+            "structure": r.member.molecule.name,
             "condition": r.condition.name,
             "replica": r.replica,
             "folder": str(r.folder),
@@ -63,7 +63,7 @@ def notes_of(results: Iterable[NveResult]) -> list[str]:
     """A sentence on each run that did not come to its end."""
     notes = []
     for r in results:
-        where = f"{r.structure.molecule.name}, {r.condition.name}, replica {r.replica}"
+        where = f"{r.member.molecule.name}, {r.condition.name}, replica {r.replica}"
         if r.summary is None:
             notes.append(f"{where}: not run ({r.problem}).")
         elif r.summary["exit_reason"] != "completed":

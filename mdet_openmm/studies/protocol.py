@@ -98,7 +98,7 @@ def benchmark(
     model = load_model(settings.model)
     choose_platform(settings.platform, settings.precision)
     choose_backend(settings.backend)
-    options = ForceOptions(precision=settings.precision, frames=settings.frames, forces=settings.forces)
+    options = ForceOptions(precision=settings.precision, orientations=settings.orientations, forces=settings.forces)
     trajectories = [_reference(Path(path)) for path in references]
     names = [t.name for t in trajectories]
     planned, structures = [], {}
@@ -218,7 +218,7 @@ def _run(name: str, n_atoms: int, replica: int, settings: ProtocolSettings) -> S
         report_interval=settings.report_interval,
         precision=settings.precision,
         offset=settings.offset,
-        frames=settings.frames,
+        orientations=settings.orientations,
         forces=settings.forces,
         backend=settings.backend,
         platform=settings.platform,
@@ -226,7 +226,7 @@ def _run(name: str, n_atoms: int, replica: int, settings: ProtocolSettings) -> S
         seed=settings.seed_of(replica),
         output=here / f"replica-{replica}",
     )
-    return StudyRun(nvt, cost_of(n_atoms, settings.frames, round(1000.0 * settings.time / settings.timestep)))
+    return StudyRun(nvt, cost_of(n_atoms, settings.orientations, round(1000.0 * settings.time / settings.timestep)))
 
 
 def _digest(trajectory: Trajectory) -> str:

@@ -20,7 +20,7 @@ from mdet_openmm.settings import from_mapping
 from mdet_openmm.studies.failure_runs import Ran
 from mdet_openmm.studies.failure_settings import FailureSettings
 from mdet_openmm.studies.harvest import Frames, take_frames, write_frames
-from mdet_openmm.studies.structures import Structure
+from mdet_openmm.studies.molecules import StudyMolecule
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
 from mdet_openmm.training.evaluate import evaluate
 from mdet_openmm.training.fit import run_training
@@ -92,7 +92,7 @@ def new_model_folder(settings: FailureSettings, number: int) -> Path:
 
 
 def learn(
-    structures: Sequence[Structure],
+    members: Sequence[StudyMolecule],
     runs: Sequence[Ran],
     model: Model,
     data: Path,
@@ -105,7 +105,7 @@ def learn(
 
     Parameters
     ----------
-    structures, runs
+    members, runs
         Of the round.
     model
         That the runs were made with.
@@ -127,11 +127,11 @@ def learn(
     RunStopped
         If not one frame could be labelled, or the loss became NaN.
     """
-    taken = _harvest(structures, runs, folder, settings)
+    taken = _harvest(members, runs, folder, settings)
     say(f"round {number}: {sum(taken.values())} frames taken from {len(runs)} runs")
     labels = folder / LABELS
     if not labels.exists():
-        run_label(_label_config(structures, data, folder, number, settings), labels, settings.workers, restart=True)
+        run_label(_label_config(members, data, folder, number, settings), labels, settings.workers, restart=True)
     added = [folder.with_name(f"round-{k}") / LABELS for k in range(1, number + 1)]
     merged, target = folder / MERGED, new_model_folder(settings, number)
     if not merged.exists():
@@ -165,21 +165,21 @@ def learn(
     return learnt
 
 
-def frames_file(folder: Path, structure: Structure) -> Path:
+def frames_file(folder: Path, member: StudyMolecule) -> Path:
     """The frames of a system that a round has taken."""
-    return folder / "frames" / f"{structure.folder}.xyz"
+    return folder / "frames" / f"{member.folder}.xyz"
 
 
 def _harvest(
-    structures: Sequence[Structure], runs: Sequence[Ran], folder: Path, settings: FailureSettings
+    members: Sequence[StudyMolecule], runs: Sequence[Ran], folder: Path, settings: FailureSettings
 ) -> dict[str, int]:
     """Write the frames of every system, and count those of every run."""
     done = folder / HARVEST
     if not done.exists():
         counts, reasons = {}, {}
-        for structure in structures:
+        for member in members:
             taken: dict[str, Frames] = {}
-            for ran in (r for r in runs if r.planned.system == structure.folder):
+            for ran in (r for r in runs if r.planned.system == member.folder):
                 taken[ran.planned.name] = frames = take_frames(
                     ran.planned.run.folder,
                     window=settings.window,
@@ -190,31 +190,31 @@ def _harvest(
                 counts[ran.planned.name] = len(frames.reasons)
                 reasons[ran.planned.name] = dict(Counter(frames.reasons))
             if any(len(frames.reasons) for frames in taken.values()):
-                write_frames(frames_file(folder, structure), structure.molecule.atomic_numbers, taken)
+                write_frames(frames_file(folder, member), member.molecule.atomic_numbers, taken)
         write_json(done, {"frames": counts, "reasons": reasons})
     frames_of: dict[str, int] = json.loads(done.read_text(encoding="utf-8"))["frames"]
     return frames_of
 
 
-def added_name(structure: Structure, number: int) -> str:
+def added_name(member: StudyMolecule, number: int) -> str:
     """The name in the data of what a round has added, apart from a molecule of the same name that was there before."""
-    return f"{structure.molecule.name} (round {number})"
+    return f"{member.molecule.name} (round {number})"
 
 
 def _label_config(
-    structures: Sequence[Structure], data: Path, folder: Path, number: int, settings: FailureSettings
+    members: Sequence[StudyMolecule], data: Path, folder: Path, number: int, settings: FailureSettings
 ) -> LabelConfig:
     with Store(data) as store:
         teacher = teacher_of(store)
     entries = tuple(
         MoleculeEntry(
-            trajectory=frames_file(folder, structure),
-            name=added_name(structure, number),
-            charge=structure.molecule.charge,
-            multiplicity=structure.molecule.multiplicity,
+            trajectory=frames_file(folder, member),
+            name=added_name(member, number),
+            charge=member.molecule.charge,
+            multiplicity=member.molecule.multiplicity,
         )
-        for structure in structures
-        if frames_file(folder, structure).exists()
+        for member in members
+        if frames_file(folder, member).exists()
     )
     return LabelConfig(
         molecules=entries, seed=settings.seed, teacher=teacher, max_force=settings.max_force, task_frames=20
@@ -255,16 +255,16 @@ def measured(model: Model, store: Store, split: str, path: Path) -> dict[str, An
     return errors
 
 
-def namesakes(structures: Sequence[Structure], store: Store) -> list[str]:
+def namesakes(members: Sequence[StudyMolecule], store: Store) -> list[str]:
     """A note for each held-out molecule that a system has the composition of, and so may be."""
     notes = []
     for molecule in np.unique(store.molecule[store.indices("unseen")]):
         elements = np.sort(store.load(np.flatnonzero(store.molecule == molecule)[0]).atomic_numbers[0])
-        for structure in structures:
-            if np.array_equal(elements, np.sort(structure.molecule.atomic_numbers)):
+        for member in members:
+            if np.array_equal(elements, np.sort(member.molecule.atomic_numbers)):
                 held_out = store.molecules[molecule].name
                 notes.append(
-                    f"{structure.molecule.name} has the composition of {held_out}, which the data hold out: if it is "
+                    f"{member.molecule.name} has the composition of {held_out}, which the data hold out: if it is "
                     "that molecule, the 'unseen' errors of the new models are not of unseen molecules."
                 )
     return notes

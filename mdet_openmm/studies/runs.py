@@ -40,9 +40,9 @@ class StudyRun:
         return round(1000.0 * (self.settings.time or 0.0) / self.settings.timestep)
 
 
-def cost_of(n_atoms: int, frames: int, steps: int) -> float:
+def cost_of(n_atoms: int, orientations: int, steps: int) -> float:
     """Relative time of a run: attention grows with n³, the rest with n² (they meet at about 30 atoms)."""
-    return float(frames * steps * n_atoms**2 * (30 + n_atoms))
+    return float(orientations * steps * n_atoms**2 * (30 + n_atoms))
 
 
 def do_run(run: StudyRun) -> dict[str, Any]:

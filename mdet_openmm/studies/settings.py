@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.options import FORCES, FRAMES, OFFSETS, PRECISION_HELP, PRECISIONS
+from mdet_openmm.export.options import DEFAULT_MODEL, FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS
 from mdet_openmm.settings import Checked, option
-from mdet_openmm.simulation.settings import LARGEST_TIMESTEP_FS
+from mdet_openmm.simulation.settings import LARGEST_TIMESTEP_FS, TEACHERS
 from mdet_openmm.studies.conditions import DEFAULT, read_conditions
 
 
@@ -26,7 +26,7 @@ class StudySettings(Checked):
     )
     report_interval: float = option(10.0, "between frames and log rows, in fs", above=0)
     workers: int | None = option(None, "runs side by side on this machine, one thread each [cores]", at_least=1)
-    scheduler: str | None = option(None, "address of a Dask scheduler, such as tcp://host:8786, to run on its workers")
+    scheduler: str | None = option(None, "address of a Dask scheduler, such as tcp://host:8786, or local")
     output: Path | None = option(None, "folder to write")
     restart: bool = option(False, "go on with the study in the output folder; settings not given are the stored ones")
     quiet: bool = option(False, "print nothing but errors")
@@ -47,13 +47,16 @@ class StudySettings(Checked):
 class NveStudySettings(StudySettings):
     """Runs at constant energy under several conditions."""
 
-    model: str = option("mdet-gfn2-mini", "name of a shipped model, or a model folder")
-    conditions: str = option(DEFAULT, "PRECISION[+OFFSET][+FRAMES][+held], with commas between")
+    model: str = option(DEFAULT_MODEL, "name of a shipped model, or a model folder")
+    conditions: str = option(DEFAULT, "PRECISION[+OFFSET][+ORIENTATIONS][+held], with commas between")
     time: float = option(10.0, "length of each run at constant energy in ps", above=0)
     temperature: float = option(300.0, "that the runs start from, in K", above=0)
     thermalize: float = option(2.0, "length of the Langevin dynamics that the starts come from, in ps", above=0)
-    reference: str | None = option(
-        None, "method whose energy is followed instead of the model's (extra label)", choices=("gfn2",)
+    teacher: str | None = option(
+        None,
+        "whose energy is followed instead of the model's [the teacher that the model learnt from, where installed]",
+        choices=TEACHERS,
+        formerly="reference",
     )
 
     def check(self) -> None:
@@ -78,7 +81,7 @@ class AblationSettings(NveStudySettings):
 class MapSettings(NveStudySettings):
     """What ``simulations/map_stability.py`` takes."""
 
-    conditions: str = option("mixed+hashed", "PRECISION[+OFFSET][+FRAMES][+held], with commas between")
+    conditions: str = option("mixed+hashed", "PRECISION[+OFFSET][+ORIENTATIONS][+held], with commas between")
     structures: str | None = option(
         None, "SMILES and structure files, with commas between [alkanes, branched ones and cumulenes]"
     )
@@ -103,9 +106,9 @@ class ProtocolSettings(StudySettings):
     )
     time: float = option(300.0, "length of each run in ps", above=0)
     precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
-    frames: int = option(1, "orientations averaged at each force call", choices=FRAMES)
+    orientations: int = option(1, "orientations averaged at each force call", choices=ORIENTATIONS, formerly="frames")
     offset: str | None = option(
-        None, "rotation of these frames at each call [hashed; none for conservative forces]", choices=OFFSETS
+        None, "rotation of these orientations at each call [hashed; none for conservative forces]", choices=OFFSETS
     )
     start: int | None = option(
         None, "frame of the reference, from 0, that every replica starts from [spread over the reference]", at_least=0

@@ -11,11 +11,11 @@ from mdet_openmm.files import write_file
 from mdet_openmm.studies import folder
 from mdet_openmm.studies.ablation import digest, speaker
 from mdet_openmm.studies.conditions import read_conditions
+from mdet_openmm.studies.molecules import known_to, listed, series
 from mdet_openmm.studies.nve_figures import drift_against_size
 from mdet_openmm.studies.nve_runs import NveResult, check_runs, run_conditions
 from mdet_openmm.studies.nve_table import COLUMNS, STRUCTURE_COLUMNS, notes_of, rows_of, runs_of
 from mdet_openmm.studies.settings import MapSettings
-from mdet_openmm.studies.structures import known_to, listed, series
 from mdet_openmm.studies.table import write_tables
 
 DRIFTS = {
@@ -50,16 +50,16 @@ def map_stability(settings: MapSettings, given: Collection[str] | None = None) -
     model = load_model(settings.model)
     words = settings.structures
     molecules = series() if words is None else listed(words, settings.charge, settings.multiplicity)
-    structures, skipped = known_to(model, molecules)
-    if not structures:
+    members, skipped = known_to(model, molecules)
+    if not members:
         raise InputError(f"nothing to run: {'; '.join(skipped)}")
-    check_runs(structures, conditions, model, settings)
+    check_runs(members, conditions, model, settings)
     check_scheduler(settings.scheduler)
-    identity = {f"structure {s.folder}": digest(s.molecule) for s in structures}
+    identity = {f"structure {s.folder}": digest(s.molecule) for s in members}
     folder.store(settings, {"model": model.sha256, **identity})
     for note in skipped:
         say(f"note: {note}")
-    results = run_conditions(structures, conditions, settings, say)
+    results = run_conditions(members, conditions, settings, say)
     output, rows = Path(settings.folder), rows_of(results)
     text = write_tables(
         output, {**STRUCTURE_COLUMNS, **COLUMNS}, rows, runs_of(results), [*skipped, *notes_of(results)]

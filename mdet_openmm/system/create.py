@@ -74,7 +74,7 @@ def create_system(
         Conservative forces as two, for multiple time steps: the group of the direct forces (and the energy), and that
         of what they lack to be its gradient, which costs several times as much and may be taken more rarely.
     options
-        Fields of `mdet_openmm.export.options.ForceOptions`: precision, frames, offset, seed, forces.
+        Fields of `mdet_openmm.export.options.ForceOptions`: precision, orientations, offset, seed, forces.
 
     Returns
     -------

@@ -23,7 +23,7 @@ ForceCall = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def launch_bound(n_structures: int, n_atoms: int) -> bool:
-    """Whether a call of so many structures (frames) of so many atoms is worth a graph by default."""
+    """Whether a call of so many structures (orientations) of so many atoms is worth a graph by default."""
     return n_structures * n_atoms**2 <= MOST_PAIRS
 
 
@@ -123,7 +123,7 @@ def wants_graph(asked: bool | None, module: Any, n_atoms: int, device: str) -> b
     module
         From `bind`; of any other module one structure per call is assumed.
     n_atoms
-        Of the molecule.
+        Of all molecules in the module together.
     device
         Where the module computes.
     """
@@ -132,4 +132,5 @@ def wants_graph(asked: bool | None, module: Any, n_atoms: int, device: str) -> b
     if asked is not None:
         return asked
     rotations = getattr(module, "rotations", None)
-    return launch_bound(1 if rotations is None else len(rotations), n_atoms)
+    replicas = int(getattr(module, "replicas", 1))
+    return launch_bound(replicas * (1 if rotations is None else len(rotations)), n_atoms // replicas)

@@ -129,10 +129,10 @@ def add_force(
         If the backend does not work here, or if the module is for another number of atoms.
     """
     chosen, _ = choose_backend(backend, "CUDA" if torch.device(device).type == "cuda" else "Reference")
-    bound = getattr(getattr(module, "network", None), "n_atoms", None)
+    bound = getattr(module, "n_atoms", 0)
     atoms = placement.atoms if placement is not None else None
     there = system.getNumParticles() if atoms is None else len(atoms)
-    if bound not in (None, there):
+    if bound not in (0, there):
         raise InputError(f"the force is bound to {bound} atoms, but the system has {there} particles for it")
     periodic = placement is not None and placement.parents is not None
     run_plainly()

@@ -29,8 +29,18 @@ _NO_COLUMN: Final = (
     "the model has no energy, so that the potential energy is written as 0 and the total energy is the kinetic one; "
     "leave these columns out of the StateDataReporter"
 )
+_NO_EXCHANGE: Final = (
+    "{sampler} accepts moves between states by their energies, which is right only if the forces are the gradient of "
+    "that energy; this model's {what}, and the ensembles would be wrong without a sign. Use --forces conservative or "
+    "conservative=… of a model with an energy, or independent replicas (run_nvt.py --replicas), which need no energy"
+)
+_NO_BAROSTAT: Final = (
+    "{kind} accepts moves by energies that this model's forces are not the gradient of, so its result would be wrong; "
+    "use forces='conservative', or remove it"
+)
 # These compare energies to accept a move or to weight a state.
 _NEEDS_ENERGY: Final = ("Barostat", "ATMForce")
+_SAMPLERS: Final = ("ReplicaExchangeSampler", "ExpandedEnsembleSampler")
 
 
 def check_system(system: Any, has_energy: bool) -> None:
@@ -83,9 +93,11 @@ def guard_energies() -> None:
     """Refuse, or warn of, what needs an energy in any System that holds one of our forces without one.
 
     OpenMM would do these without a sign of trouble: minimise a constant, accept every move of a barostat, print a total
-    energy that is the kinetic one. The three places through which they pass are wrapped, and do what they did for all
-    other Systems: ``LocalEnergyMinimizer.minimize``, ``System.addForce`` and ``StateDataReporter.report``. Called when
-    the first of our forces is added by `mdet_openmm.add_force`.
+    energy that is the kinetic one. The places through which they pass are wrapped, and do what they did for all
+    other Systems: ``LocalEnergyMinimizer.minimize``, ``System.addForce``, ``StateDataReporter.report``, and the
+    constructors of the samplers that exchange states (replica exchange, expanded ensembles, simulated tempering), which
+    are refused for forces that are no gradient. Called when the first of our forces is added by
+    `mdet_openmm.add_force`.
     """
     minimize, add, report = openmm.LocalEnergyMinimizer.minimize, openmm.System.addForce, app.StateDataReporter.report
 
@@ -102,6 +114,8 @@ def guard_energies() -> None:
     def checked_add(system: Any, force: Any) -> Any:
         if any(word in type(force).__name__ for word in _NEEDS_ENERGY):
             check_system_of([force], not _named(system, NO_ENERGY))
+            if _named(system, NOT_GRADIENT):
+                raise InputError(_NO_BAROSTAT.format(kind=type(force).__name__))
         elif force.getName().endswith(NO_ENERGY):
             check_system(system, False)
         return add(system, force)
@@ -117,9 +131,27 @@ def guard_energies() -> None:
                 warnings.warn(_NOT_THE_GRADIENT, stacklevel=2)
         return report(self, simulation, state)
 
+    for name in _SAMPLERS:
+        sampler = getattr(app, name, None)  # of OpenMM 8.4 and later
+        if sampler is not None:
+            sampler.__init__ = _for_gradients_only(sampler.__init__, name)
     openmm.LocalEnergyMinimizer.minimize = staticmethod(checked_minimize)
     openmm.System.addForce = checked_add
     app.StateDataReporter.report = checked_report
+
+
+def _for_gradients_only(make: Callable[..., None], sampler: str) -> Callable[..., None]:
+    """The constructor of a sampler, which refuses a Simulation with forces that are no gradient."""
+
+    @functools.wraps(make)
+    def checked(self: Any, states: Any, simulation: Any, *args: Any, **kwargs: Any) -> None:
+        for ending, what in ((NO_ENERGY, "has no energy"), (NOT_GRADIENT, "forces are not the gradient of its energy")):
+            if _named(simulation.system, ending):
+                self._openedLogFile = self._openedEnergyFile = False  # which its destructor asks for
+                raise InputError(_NO_EXCHANGE.format(sampler=sampler, what=what))
+        make(self, states, simulation, *args, **kwargs)
+
+    return checked
 
 
 def _holds_torch_force(thing: Any) -> bool:

@@ -30,8 +30,8 @@ class MDETPotential(MLPotentialImpl):
 
     ``createSystem`` and ``createMixedSystem`` take, beside OpenMM-ML's own: charge, multiplicity, precision ("double",
     "single" or "mixed", which are the same here), device, positions (of all atoms, for checks), and the fields of
-    `mdet_openmm.export.options.ForceOptions` (frames, offset, seed, forces). PythonForce is used, which OpenMM-ML can
-    copy and put into other forces.
+    `mdet_openmm.export.options.ForceOptions` (orientations, offset, seed, forces). PythonForce is used, which OpenMM-ML
+    can copy and put into other forces.
     """
 
     def __init__(self, name: str, path: str) -> None:

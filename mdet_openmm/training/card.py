@@ -1,31 +1,93 @@
 """The model card."""
 
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.data.store import Store
+from mdet_openmm.molecules.classes import classes_of
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.config import TrainConfig
 
 LONGEST = 60
-"""Molecules in a table; a model of more is judged by its worst and by the whole."""
+"""Molecules in a table; of more there are groups, and the worst."""
+WORST = 20
+SIZES = {
+    8: "up to 8 atoms",
+    12: "9 to 12 atoms",
+    16: "13 to 16 atoms",
+    20: "17 to 20 atoms",
+    24: "21 to 24 atoms",
+    30: "25 to 30 atoms",
+    36: "31 to 36 atoms",
+    sys.maxsize: "37 and more atoms",
+}
+"""Groups by their largest number of atoms."""
+
+
+def _listed(ranked: list[Any]) -> list[Any]:
+    """Those of a table that has the worst first."""
+    return ranked if len(ranked) <= LONGEST else ranked[:WORST]
 
 
 def _shown(lines: list[str], molecules: int) -> str:
     """The lines, and how many molecules are missing from them."""
     if molecules > LONGEST:
-        lines = [*lines, "", f"The {LONGEST} worst of {molecules}; all of them are in `metrics.json`."]
+        lines = [*lines, "", f"The {WORST} worst of {molecules}; all of them are in `metrics.json`."]
+    return "\n".join(lines)
+
+
+def _groups(molecule: MoleculeRow) -> Iterator[tuple[str, str]]:
+    """The groups that a molecule belongs to, each with what it is a group by."""
+    yield "size", next(name for most, name in SIZES.items() if molecule.n_atoms <= most)
+    yield "charge", f"charge {molecule.charge:+d}" if molecule.charge else "neutral"
+    if "." in molecule.smiles:
+        yield "source", "pairs"
+        return  # of two classes, in contact
+    yield "source", "systematic" if molecule.name == molecule.smiles else "written down by name"
+    for name in classes_of(molecule.smiles) if molecule.smiles else ():
+        yield "class", name
+
+
+def group_table(report: dict[str, Any], molecules: Sequence[MoleculeRow]) -> str:
+    """Markdown table of one split's errors by size, charge, source and class of molecule.
+
+    A molecule counts once, with the mean over its structures; one of several classes counts in each.
+    """
+    lines = [
+        "| group | molecules | MAE, 1 orientation | median | 90 % below | MAE, 12 orientations | E_eq |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    rows = report["by_molecule"]
+    members: dict[str, dict[str, list[dict[str, float]]]] = {"": {"**all**": list(rows.values())}}
+    for molecule in molecules:
+        if molecule.name in rows:
+            for kind, group in _groups(molecule):
+                members.setdefault(kind, {}).setdefault(group, []).append(rows[molecule.name])
+    for kind in ("", "size", "charge", "source", "class"):
+        groups = members.get(kind, {})
+        for name in (s for s in SIZES.values() if s in groups) if kind == "size" else sorted(groups):
+            mae = np.array([row["mae"] for row in groups[name]])
+            twelve, e_eq = (np.mean([row[key] for row in groups[name]]) for key in ("mae_12", "e_eq_kcal_mol_A"))
+            lines.append(
+                f"| {name} | {len(mae)} | {mae.mean():.1f} | {np.median(mae):.1f} | {np.quantile(mae, 0.9):.1f} "
+                f"| {twelve:.1f} | {e_eq:.2f} |"
+            )
     return "\n".join(lines)
 
 
 def metrics_table(report: dict[str, Any]) -> str:
     """Markdown table of one split's errors, molecule by molecule, the worst first."""
     lines = [
-        "| molecule | frames | RMS force | MAE, 1 frame | MAE, 12 frames | E_eq | λ |",
+        "| molecule | frames | RMS force | MAE, 1 orientation | MAE, 12 orientations | E_eq | λ |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     ranked = sorted(report["by_molecule"].items(), key=lambda item: -item[1]["mae_12"])
-    for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]:
+    for name, row in [("**all**", report["all"]), *_listed(ranked)]:
         ratio = f"{row['lambda']:.3f}" if "lambda" in row else "–"
         lines.append(
             f"| {name} | {row['frames']} | {row['reference_rms']:.0f} | {row['mae']:.1f} | {row['mae_12']:.1f} "
@@ -48,7 +110,7 @@ def gradient_table(report: dict[str, Any]) -> str:
         f"{row['gradient_e_eq_kcal_mol_A']:.2f} | {row['difference_e_eq_kcal_mol_A']:.2f} |"
         for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]
     ]
-    title = "The gradient of the energy (λ = 0), and what direct forces lack to be it, one frame:\n\n"
+    title = "The gradient of the energy (λ = 0), and what direct forces lack to be it, in one orientation:\n\n"
     return title + _shown(lines, len(ranked))
 
 
@@ -62,9 +124,9 @@ def energy_table(report: dict[str, Any]) -> str:
     lines += [
         f"| {name} | {row['energy_reference_rms_meV']:.0f} | {row['energy_rmse_meV']:.1f} | "
         f"{row['energy_offset_meV']:.1f} |"
-        for name, row in ranked[:LONGEST]
+        for name, row in _listed(ranked)
     ]
-    return "Energies, in meV, one frame; the first two about their mean:\n\n" + _shown(lines, len(ranked))
+    return "Energies, in meV, one orientation; the first two about their mean:\n\n" + _shown(lines, len(ranked))
 
 
 def dipole_table(report: dict[str, Any]) -> str:
@@ -73,10 +135,13 @@ def dipole_table(report: dict[str, Any]) -> str:
     if not rows:
         return ""
     ranked = sorted(rows.items(), key=lambda item: -item[1]["dipole_mae_12_D"])
-    lines = ["| molecule | RMS dipole component | MAE, 1 frame | MAE, 12 frames |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| molecule | RMS dipole component | MAE, 1 orientation | MAE, 12 orientations |",
+        "| --- | --- | --- | --- |",
+    ]
     lines += [
         f"| {name} | {row['dipole_reference_rms_D']:.3f} | {row['dipole_mae_D']:.4f} | {row['dipole_mae_12_D']:.4f} |"
-        for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]
+        for name, row in [("**all**", report["all"]), *_listed(ranked)]
     ]
     title = "Dipoles, in D, component by component (charged molecules: about the centroid):\n\n"
     return title + _shown(lines, len(ranked))
@@ -92,7 +157,7 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         f"{shape.embd_dim}, {shape.n_heads} heads, {shape.directions} directions. Trained for {config.steps:,} steps"
         + (f", from the weights of {Path(config.start_from).name}, " if config.start_from else " ")
         + f"of {config.batch_size} structures x {config.copies} orientations on {len(store.indices('train')):,} "
-        f"structures of {sum(m.split == 'train' for m in store.molecules)} molecules, labelled with "
+        f"structures of {len(np.unique(store.molecule[store.indices('train')])):,} molecules, labelled with "
         f"{store.attributes['teacher']}.",
         f"Only the {config.train_only} head was trained; bit for bit the forces are those of "
         f"{Path(config.start_from).name}."
@@ -106,9 +171,12 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         "unseen": "Molecules that it never saw",
     }
     for split, report in metrics.items():
+        many = len(report["by_molecule"]) > LONGEST
         parts.append(
-            f"## {titles.get(split, split)}\n\nForces in meV/Å, E_eq in kcal/mol/Å (uniform rotations, one frame); "
-            f"net force and torque removed.\n\n{metrics_table(report)}"
+            f"## {titles.get(split, split)}\n\nForces in meV/Å, E_eq in kcal/mol/Å (uniform rotations, one "
+            "orientation); net force and torque removed."
+            + (f"\n\n{group_table(report, store.molecules)}" if many else "")
+            + f"\n\n{metrics_table(report)}"
         )
         parts.append(gradient_table(report))
         parts.append(energy_table(report))

@@ -62,7 +62,7 @@ class TrainConfig(Checked):
     antisymmetry_structures: int = option(8, "structures of each step that it is taken from", at_least=1)
     antisymmetry_rotations: int = option(
         1,
-        "take that of the force averaged over as many random orientations: frames and offsets average out the rest",
+        "take that of the force averaged over so many random orientations: a run's average out the rest",
         at_least=1,
     )
     penalties_from: float = option(

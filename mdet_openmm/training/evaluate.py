@@ -14,10 +14,11 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
-from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
+from mdet_openmm.measure.definitions import antisymmetric_ratio, antisymmetric_share, equivariance_error
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.training.batches import Batch, load_batch, random_orthogonal
+from mdet_openmm.training.penalties import jacobian_products
 from mdet_openmm.units import (
     ANGSTROM_PER_BOHR,
     DEBYE_PER_E_ANGSTROM,
@@ -30,11 +31,14 @@ MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
 RECORDED = (
-    "single", "twelve", "reference", "e_eq", "dipole", "dipole_12", "dipole_reference", "gradient", "gradient_e_eq",
+    "single", "twelve", "label", "e_eq", "dipole", "dipole_12", "dipole_label", "gradient", "gradient_e_eq",
     "gradient_lambda", "difference", "difference_e_eq", "difference_lambda",
 )  # fmt: skip
 PAIRS_WITH_GRAPH = 4000
 """Structures times atoms squared that are differentiated at once: a graph keeps every layer's activations."""
+PROBES = 24
+"""Random directions for lambda of one structure: as many as an exact Jacobian of eight atoms has rows."""
+PROBES_AT_ONCE = 4
 MEV = 1e3 * EV_PER_HARTREE
 
 
@@ -105,9 +109,9 @@ def evaluate(
     splits: tuple[str, ...],
     *,
     seed: int = 0,
-    n_rotations: int = 16,
-    most_frames: int = 2000,
-    most_jacobians: int = 120,
+    n_rotations: int = 8,
+    most_frames: int = 800,
+    most_jacobians: int = 24,
     gradient: bool = False,
 ) -> dict[str, Any]:
     """Errors on the held-out splits of a data set, molecule by molecule.
@@ -165,13 +169,13 @@ def evaluate(
                 uniform = random_rotations(n_rotations * b, generator).view(n_rotations, b, 3, 3).to(device)
                 turned = rotated_forces(fast, batch, uniform)
                 e_eq = equivariance_error(turned) * KCAL_PER_MOL_ANGSTROM
-                frames = torch.einsum("kij,bjl->kbil", group, uniform[0])
-                framed = rotated_forces(fast, batch, frames)
+                orientations = torch.einsum("kij,bjl->kbil", group, uniform[0])
+                averaged = rotated_forces(fast, batch, orientations)
                 energy = network.reference_energy(batch.atomic_numbers).double()
                 if network.has_energy:
                     energy = energy + fast.from_pairs(*_turned(network, batch, uniform[:1]))[0].double()
                 if bool(known.any()):
-                    dipole = (rotated_dipoles(fast, batch, frames) - batch.dipole).cpu()
+                    dipole = (rotated_dipoles(fast, batch, orientations) - batch.dipole).cpu()
                 if gradient:
                     conserving = rotated_gradients(network, batch, uniform)
                     conserving = conserving - conserving.mean(dim=2, keepdim=True)
@@ -180,13 +184,13 @@ def evaluate(
                     used = remove_net_force_and_torque(batch.positions, turned[0])
                     lacking, conserving = (conserving[0] - used).cpu(), (conserving[0] - batch.forces).cpu()
                 single = remove_net_force_and_torque(batch.positions, turned[0]) - batch.forces
-                twelve = remove_net_force_and_torque(batch.positions, framed.mean(dim=0)) - batch.forces
+                twelve = remove_net_force_and_torque(batch.positions, averaged.mean(dim=0)) - batch.forces
             single, twelve, e_eq, energy = single.cpu(), twelve.cpu(), e_eq.cpu(), energy.cpu()
             for i, owner in enumerate(owners):
                 record = errors[int(owner)]
                 record["single"].append(single[i])
                 record["twelve"].append(twelve[i])
-                record["reference"].append(held.forces[i])
+                record["label"].append(held.forces[i])
                 record["e_eq"].append(e_eq[i])
                 if gradient:
                     record["gradient"].append(conserving[i])
@@ -195,23 +199,21 @@ def evaluate(
                     record["difference_e_eq"].append(both_e_eq[1, i])
                 if network.has_energy:
                     record["energy"].append(energy[i])
-                    record["energy_reference"].append(held.energy[i])
+                    record["energy_label"].append(held.energy[i])
                 if bool(known[i]):
                     record["dipole"].append(dipole[0, i])
                     record["dipole_12"].append(dipole[:, i].mean(dim=0))
-                    record["dipole_reference"].append(held.dipole[i])
+                    record["dipole_label"].append(held.dipole[i])
             for z in held.atomic_numbers.unique():
                 by_element[int(z)].append(twelve[held.atomic_numbers == z])
             for owner in np.intersect1d(owners, measured):
                 if len(ratios[int(owner)]) < 2:
                     one = int(np.flatnonzero(owners == owner)[0])
                     alone = Batch(*(t[one : one + 1] for t in batch))
-                    jacobian = force_jacobian(network, alone)
-                    ratios[int(owner)].append(float(antisymmetric_ratio(jacobian)))
-                    if gradient:
-                        second = force_jacobian(network, alone, gradient=True)
-                        errors[int(owner)]["gradient_lambda"].append(antisymmetric_ratio(second).cpu())
-                        errors[int(owner)]["difference_lambda"].append(antisymmetric_ratio(second - jacobian).cpu())
+                    ratio, *of_gradient = _lambdas(network, alone, generator, gradient)
+                    ratios[int(owner)].append(ratio)
+                    for name, value in zip(("difference_lambda", "gradient_lambda"), of_gradient, strict=False):
+                        errors[int(owner)][name].append(torch.tensor(value))
         names = [store.molecules[i].name for i in range(len(store.molecules))]
         by_molecule = {
             names[m]: _summary(errors[m], ratios[m]) | (_energy_errors(errors[m]) if errors[m]["energy"] else {})
@@ -224,6 +226,38 @@ def evaluate(
             "by_element": {str(z): _mae_rmse(torch.cat(v)) for z, v in sorted(by_element.items())},
         }
     return report
+
+
+def _lambdas(network: EdgeTransformer, batch: Batch, generator: torch.Generator, gradient: bool) -> list[float]:
+    """Of a batch of one: of the direct forces, and then of what they lack to be the gradient, and of the gradient.
+
+    Exact for a small molecule; else by probes, which never build the (3n, 3n) Jacobian, and without the gradient, whose
+    products with probes are the same from both sides.
+    """
+    n = batch.positions.shape[1]
+    if 3 * n <= PROBES:
+        direct = force_jacobian(network, batch)
+        second = [force_jacobian(network, batch, gradient=True)] if gradient else []
+        jacobians = [direct, *(s - direct for s in second), *second]
+        return [float(antisymmetric_ratio(jacobian)) for jacobian in jacobians]
+    squares = []
+    for _ in range(PROBES // PROBES_AT_ONCE):
+        probes = torch.randn(PROBES_AT_ONCE, n, 3, generator=generator, dtype=torch.float64).to(batch.positions.device)
+        copies = Batch(*(t.expand(PROBES_AT_ONCE, *t.shape[1:]) for t in batch))
+        forward, backward = (product.detach() for product in jacobian_products(network, copies, probes))
+        shares = [antisymmetric_share(forward, backward)]
+        if gradient:
+            both = _hessian_products(network, copies, probes)
+            shares.append(antisymmetric_share(both - forward, both - backward))
+        squares.append([float(share) for share in shares])
+    return [float(x) for x in np.sqrt(np.mean(squares, axis=0))]
+
+
+def _hessian_products(network: EdgeTransformer, batch: Batch, probes: Tensor) -> Tensor:
+    """The symmetric Jacobian of minus the energy's gradient times a probe (b, n, 3) for each of b structures."""
+    x = batch.positions.detach().requires_grad_(True)
+    energy = network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)[0]
+    return torch.autograd.grad(minus_gradient(energy, x, create_graph=True), x, probes)[0]
 
 
 def _drawn(store: Store, split: str, most: int, seed: int) -> dict[int, NDArray[np.int64]]:
@@ -255,14 +289,14 @@ def _mae_rmse(error: Tensor) -> dict[str, float]:
 
 def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, float]:
     single = torch.cat([t.reshape(-1) for t in record["single"]])
-    reference = torch.cat([t.reshape(-1) for t in record["reference"]])
+    label = torch.cat([t.reshape(-1) for t in record["label"]])
     twelve = torch.cat([t.reshape(-1) for t in record["twelve"]])
     return {
         "frames": len(record["single"]),
         "mae": round(float(single.abs().mean()) * MEV_PER_ANGSTROM, 3),
         "rmse": round(float(single.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3),
         **_mae_rmse(twelve),
-        "reference_rms": round(float(reference.square().mean().sqrt()) * MEV_PER_ANGSTROM, 1),
+        "reference_rms": round(float(label.square().mean().sqrt()) * MEV_PER_ANGSTROM, 1),
         "e_eq_kcal_mol_A": round(float(torch.stack(record["e_eq"]).mean()), 4),
         **({"lambda": round(float(np.mean(ratios)), 4)} if ratios else {}),
         **(_gradient_errors(record) if record["gradient"] else {}),
@@ -271,7 +305,7 @@ def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, 
 
 
 def _gradient_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
-    """Of minus the energy's gradient, whose lambda is 0, and of what direct forces lack to be it; one frame."""
+    """Of minus the energy's gradient, whose lambda is 0, and of what direct forces lack to be it; one orientation."""
     found = {}
     for of in ("gradient", "difference"):
         error = torch.cat([t.reshape(-1) for t in record[of]])
@@ -284,15 +318,15 @@ def _gradient_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
 
 
 def _dipole_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
-    """Mean absolute errors of the components, and the RMS component of the reference, in e Å and D."""
-    single, twelve, reference = (
-        torch.stack(record[key]) * ANGSTROM_PER_BOHR for key in ("dipole", "dipole_12", "dipole_reference")
+    """Mean absolute errors of the components, and the RMS component of the labels, in e Å and D."""
+    single, twelve, label = (
+        torch.stack(record[key]) * ANGSTROM_PER_BOHR for key in ("dipole", "dipole_12", "dipole_label")
     )
     return {
         "dipole_mae_D": round(float(single.abs().mean()) * DEBYE_PER_E_ANGSTROM, 5),
         "dipole_mae_12_D": round(float(twelve.abs().mean()) * DEBYE_PER_E_ANGSTROM, 5),
         "dipole_mae_12_e_A": round(float(twelve.abs().mean()), 6),
-        "dipole_reference_rms_D": round(float(reference.square().mean().sqrt()) * DEBYE_PER_E_ANGSTROM, 4),
+        "dipole_reference_rms_D": round(float(label.square().mean().sqrt()) * DEBYE_PER_E_ANGSTROM, 4),
     }
 
 
@@ -301,12 +335,12 @@ def _energy_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
 
     Dynamics knows nothing of the mean, which is a constant.
     """
-    reference = torch.stack(record["energy_reference"])
-    error = torch.stack(record["energy"]) - reference
+    label = torch.stack(record["energy_label"])
+    error = torch.stack(record["energy"]) - label
     return {
         "energy_offset_meV": round(float(error.mean()) * MEV, 2),
         "energy_rmse_meV": round(float(error.std(correction=0)) * MEV, 2),
-        "energy_reference_rms_meV": round(float(reference.std(correction=0)) * MEV, 2),
+        "energy_reference_rms_meV": round(float(label.std(correction=0)) * MEV, 2),
     }
 
 

@@ -250,7 +250,7 @@ def _write_model(
     metrics = evaluate(copy.deepcopy(average).to(device), store, ("test", "unseen"), gradient=both)
     training = {**stored(config), **run}
     training["teacher"] = store.attributes["teacher"]
-    learnt = [m for m in store.molecules if m.split == "train"]
+    learnt = [store.molecules[k] for k in np.unique(store.molecule[store.indices("train")])]
     training["trained_on"] = {
         "charge": sorted({m.charge for m in learnt}),
         "multiplicity": sorted({m.multiplicity for m in learnt}),

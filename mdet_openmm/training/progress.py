@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
+from mdet_openmm.errors import InputError
 from mdet_openmm.files import write_file
 from mdet_openmm.interrupt import Interrupt, held_back
 from mdet_openmm.training.config import TrainConfig
@@ -21,6 +22,28 @@ LOSSES = "loss.csv"
 def validation_due(step: int, validate_every: int, steps: int) -> bool:
     """Whether there is a validation after so many steps of the training."""
     return step % min(validate_every, steps) == 0
+
+
+def losses_in(path: Path) -> list[tuple[int, str]]:
+    """Rows of ``loss.csv``, with their steps; one that a crash cut off at the end does not count.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is damaged before that.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}; mend it, or begin the run anew") from None
+    rows = []
+    for number, line in enumerate(lines[1:], 2):
+        step = line.split(",")[0]
+        if step.isdecimal() and line.count(",") == 3:
+            rows.append((int(step), line))
+        elif number < len(lines):
+            raise InputError(f"{path} is damaged in line {number}: {line[:80]!r}; mend or remove that line")
+    return rows
 
 
 class Stopped(Exception):
@@ -59,8 +82,7 @@ class Progress(Callback):
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Drop the rows that a resumed run writes again."""
         if trainer.is_global_zero:
-            rows = self.path.read_text().splitlines() if self.path.exists() else []
-            kept = [r for r in rows[1:] if r.count(",") == 3 and int(r.split(",")[0]) < self.first_step]
+            kept = [row for step, row in losses_in(self.path) if step < self.first_step]
             write_file(self.path, "\n".join(["step,loss,learning_rate,val_mae_meV_A", *kept]) + "\n")
         self.file = self.path.open("a", buffering=1)  # a line at a time: rows before a checkpoint survive a crash
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
 from mdet_openmm.files import holds_nothing, plain, unfinished, write_file
 from mdet_openmm.network.config import NetworkConfig
+from mdet_openmm.settings import read_mapping
 from mdet_openmm.training.config import TrainConfig
-from mdet_openmm.training.progress import LOSSES, validation_due
+from mdet_openmm.training.progress import LOSSES, losses_in, validation_due
 
 CONFIG = "config.yaml"
 FREE = ("threads", "compile", "validate_every", "checkpoint_every", "description")
@@ -29,6 +31,9 @@ def newest_checkpoint(folder: Path, usable: Callable[[int], bool] = lambda step:
             continue
         try:
             torch.load(path, map_location="cpu", weights_only=True)
+            with zipfile.ZipFile(path) as parts:  # torch does not look at its checksums
+                if parts.testzip() is not None:
+                    raise zipfile.BadZipFile
         except Exception as error:  # whatever a truncated file raises
             print(f"passing over the unreadable checkpoint {path} ({type(error).__name__})")
             continue
@@ -56,13 +61,14 @@ def check_folders(config: TrainConfig, run: Path, model: Path, restart: bool) ->
 
 def _stored_in(run: Path) -> dict[str, Any]:
     path = run / CONFIG
-    return dict(yaml.safe_load(path.read_text())) if path.exists() else {}
+    return read_mapping(path) if path.exists() else {}
 
 
 def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
     """A stored configuration, with the defaults of the settings that its version did not have."""
     defaults = stored(TrainConfig(name="-", data=Path("-")))
-    return {**defaults, **before, "network": {**defaults["network"], **before.get("network", {})}}
+    network = before.get("network", {})
+    return {**defaults, **before, "network": {**defaults["network"], **network} if isinstance(network, dict) else None}
 
 
 def stored(config: TrainConfig) -> dict[str, Any]:
@@ -105,11 +111,14 @@ def left_by(store: Store, run: Path) -> Path | None:
 
     It is written before that validation, which Lightning does not make up for.
     """
-    folder, log, before = run / "checkpoints", run / LOSSES, _with_defaults(_stored_in(run))
-    rows = log.read_text() if log.exists() else ""
+    folder, before = run / "checkpoints", _with_defaults(_stored_in(run))
+    every, steps = before["validate_every"], before["steps"]
+    if not all(isinstance(value, int) and value > 0 for value in (every, steps)):
+        raise InputError(f"{run / CONFIG} is damaged: validate_every and steps must be positive numbers")
+    validations = {step for step, row in losses_in(run / LOSSES) if ",,," in row}
 
     def validated(step: int) -> bool:
-        return not validation_due(step, before["validate_every"], before["steps"]) or f"\n{step - 1},,," in rows
+        return not validation_due(step, every, steps) or step - 1 in validations
 
     found = newest_checkpoint(folder, validated) if len(store.indices("val")) else None
     return found or newest_checkpoint(folder)

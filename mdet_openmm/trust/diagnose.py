@@ -18,8 +18,8 @@ from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.simulation.run_folder import check_new_folder
 from mdet_openmm.simulation.structures import Samples, model_structures, trajectory_structures
+from mdet_openmm.trust.diagnosis import measure_molecule, steps_of
 from mdet_openmm.trust.settings import DiagnoseSettings, resolved
-from mdet_openmm.trust.study import steps_of, study_molecule
 
 JSON_NAME, PAGE_NAME = "diagnosis.json", "diagnosis.html"
 LARGEST_ON_ONE_THREAD = 60
@@ -61,16 +61,16 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     total = steps_of(count) + (count if frames is None else 0)
     with tqdm(total=total, desc=molecule.name, unit="part", disable=settings.quiet) as bar:
         structures = frames or _own_structures(settings, model, molecule, bar.update)
-        study = study_molecule(settings, model, molecule, structures, bar.update)
+        diagnosis = measure_molecule(settings, model, molecule, structures, bar.update)
 
     # Late: matplotlib and rdkit take a second to load, which bad input need not wait for.
     from mdet_openmm.analysis.page import render
     from mdet_openmm.trust.contents import make_page, numbers_of
     from mdet_openmm.trust.verdicts import judge
 
-    verdicts = judge(study)
-    numbers = numbers_of(study, verdicts)
-    page = render(make_page(study, verdicts))
+    verdicts = judge(diagnosis)
+    numbers = numbers_of(diagnosis, verdicts)
+    page = render(make_page(diagnosis, verdicts))
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
         write_file(settings.folder / JSON_NAME, json.dumps(numbers, indent=1, allow_nan=False) + "\n")

@@ -46,11 +46,6 @@ class ForceError:
         return self.mae / self.size if self.size > 0.0 else float("inf")
 
 
-def teacher_name(model: Model) -> str:
-    """Name of the teacher whose labels a model learnt from; '' if it does not tell."""
-    return str((model.metadata.get("training") or {}).get("teacher") or "")
-
-
 def force_error(
     model: Model,
     molecule: Molecule,
@@ -72,7 +67,7 @@ def force_error(
     tick
         Called for every structure.
     """
-    name = teacher_name(model)
+    name = model.teacher
     config = teacher_of_name(name)
     if config is None:
         return f"the model does not name a teacher that can be asked ({name or 'none'})"

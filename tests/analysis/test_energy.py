@@ -9,7 +9,7 @@ import pytest
 from fake_run import ETHANOL, ETHANOL_NUMBERS, write_run
 
 from mdet_openmm.analysis.report import analyze
-from mdet_openmm.analysis.study import study_run
+from mdet_openmm.analysis.run_analysis import analyze_run
 from mdet_openmm.errors import InputError
 from mdet_openmm.simulation.conservation import EnergySource, energy_source
 from mdet_openmm.simulation.ended_run import read_run
@@ -72,12 +72,12 @@ def test_a_held_energy_is_no_judge(tmp_path: Path, drift: float) -> None:
     page = analyze(nve_run(tmp_path / "run", drift, "energy head, which was held"))
     numbers = json.loads((page.parent / "analysis.json").read_text())
     (verdict,) = [v for v in numbers["verdicts"] if "total energy" in v["text"]]
-    assert verdict["state"] == "neutral" and "--reference gfn2" in verdict["text"]
+    assert verdict["state"] == "neutral" and "--teacher gfn2" in verdict["text"]
 
 
 def test_the_series_is_the_total_energy(tmp_path: Path) -> None:
     for source, rows in (("energy head", FRAMES), ("GFN2-xTB", FRAMES // 2)):
-        energy = study_run(read_run(nve_run(tmp_path / source, 5.0, source))).energy
+        energy = analyze_run(read_run(nve_run(tmp_path / source, 5.0, source))).energy
         assert energy is not None and len(energy.total) == rows
         # A straight line: kinetic and potential energy of the same rows add up.
         residuals = energy.total - np.polyval(np.polyfit(energy.total_times, energy.total, 1), energy.total_times)

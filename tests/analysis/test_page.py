@@ -49,8 +49,10 @@ def test_the_header_says_how_bad_it_is(states: list[str], state: str, words: str
 
 
 def test_flags_are_not_broken_across_lines() -> None:
-    text = page_of(Verdict(GOOD, "use --precision mixed, or --frames 12; <b>"))
-    assert '<span class="flag">--precision mixed</span>' in text and '<span class="flag">--frames 12</span>' in text
+    text = page_of(Verdict(GOOD, "use --precision mixed, or --orientations 12; <b>"))
+    assert (
+        '<span class="flag">--precision mixed</span>' in text and '<span class="flag">--orientations 12</span>' in text
+    )
     assert "&lt;b&gt;" in text and ".flag{white-space:nowrap}" in text
 
 

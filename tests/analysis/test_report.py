@@ -1,7 +1,9 @@
 """The whole analysis: what it writes, what it says, and what it refuses."""
 
+import dataclasses
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,10 +14,12 @@ import pytest
 from fake_run import ETHANOL, ETHANOL_NUMBERS, harmonic_ethanol, write_run
 
 from mdet_openmm.analysis.contents import formula_of
+from mdet_openmm.analysis.numbers import numbers_of
 from mdet_openmm.analysis.reference import read_reference
 from mdet_openmm.analysis.report import analyze, run_analysis
+from mdet_openmm.analysis.run_analysis import analyze_run
 from mdet_openmm.analysis.settings import AnalyzeSettings
-from mdet_openmm.analysis.study import study_run
+from mdet_openmm.analysis.verdicts import judge
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.dcd import read_frame
 from mdet_openmm.simulation.ended_run import read_run
@@ -27,13 +31,24 @@ def read(page: Path) -> dict:
     return json.loads((page.parent / "analysis.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} in JSON"))
 
 
+def numbers_without_a_page(folder: Path, reference: Path | None = None) -> dict:
+    """What stands in analysis.json, without the drawings, which take most of the time."""
+    run = read_run(folder)
+    found = analyze_run(run, None if reference is None else read_reference(reference, run))
+    return json.loads(json.dumps(numbers_of(found) | {"verdicts": [dataclasses.asdict(v) for v in judge(found)]}))
+
+
 @pytest.fixture(scope="module")
 def ethanol(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return harmonic_ethanol(tmp_path_factory.mktemp("run") / "ethanol", time_ps=16.0)
 
 
-def test_report_of_langevin_ethanol(ethanol: Path):
-    page = analyze(ethanol)
+@pytest.fixture(scope="module")
+def page(ethanol: Path) -> Path:
+    return analyze(ethanol)
+
+
+def test_report_of_langevin_ethanol(ethanol: Path, page: Path):
     assert page == ethanol / "analysis" / "report.html"
     numbers = read(page)
     assert set(numbers) == {
@@ -96,8 +111,8 @@ def test_what_run_nvt_writes_is_read(tmp_path: Path):
     assert "tiny" in page.read_text(encoding="utf-8")
 
 
-def test_page_is_self_contained(ethanol: Path):
-    html = analyze(ethanol).read_text(encoding="utf-8")
+def test_page_is_self_contained(page: Path):
+    html = page.read_text(encoding="utf-8")
     html, scripts = re.subn(r"<script>.*?</script>", "", html, flags=re.DOTALL)  # 3Dmol.js and the movie's own
     assert scripts == 2
     assert "http" not in html
@@ -122,7 +137,7 @@ def test_reference(ethanol: Path, tmp_path: Path):
     assert max(map(abs, by_label.values())) < 0.01
     assert 0.02 < numbers["pair_distances"]["error"] < 0.5
     assert any(v["state"] == "bad" and "C2–O3" in v["text"] for v in numbers["verdicts"])
-    same = read(analyze(ethanol, reference=ethanol / "trajectory.dcd", output=tmp_path / "same"))
+    same = numbers_without_a_page(ethanol, ethanol / "trajectory.dcd")
     assert same["pair_distances"]["error"] == 0.0
     assert all(b["difference_A"] == 0.0 for b in same["bonds"])
 
@@ -134,9 +149,9 @@ def test_a_reference_of_another_temperature_has_its_own_modes(tmp_path: Path):
         for kelvin in (150.0, 450.0)
     ]
     cold = read_run(runs[0])
-    study = study_run(cold, read_reference(runs[1], cold))
-    assert study.spectrum.modes == pytest.approx(21, rel=0.2)
-    assert study.reference_spectrum.modes == pytest.approx(21, rel=0.2)
+    analysis = analyze_run(cold, read_reference(runs[1], cold))
+    assert analysis.spectrum.modes == pytest.approx(21, rel=0.2)
+    assert analysis.reference_spectrum.modes == pytest.approx(21, rel=0.2)
 
 
 def test_reference_as_xyz(tmp_path: Path):
@@ -147,7 +162,7 @@ def test_reference_as_xyz(tmp_path: Path):
     positions = ETHANOL + 0.02 * rng.normal(size=(40, 9, 3))
     run = write_run(tmp_path / "run", ETHANOL_NUMBERS, positions)
     ase.io.write(tmp_path / "ref.xyz", [ase.Atoms(ETHANOL_NUMBERS, p) for p in positions])
-    numbers = read(analyze(run, reference=tmp_path / "ref.xyz"))
+    numbers = numbers_without_a_page(run, tmp_path / "ref.xyz")
     assert numbers["reference"]["frames"] == 40
     assert max(abs(b["difference_A"]) for b in numbers["bonds"]) < 1e-5
     ase.io.write(tmp_path / "swapped.xyz", [ase.Atoms(ETHANOL_NUMBERS[::-1], p) for p in positions])
@@ -189,7 +204,7 @@ def test_collapse_is_the_first_thing_said(tmp_path: Path):
     run = write_run(
         tmp_path, ETHANOL_NUMBERS, positions, exit_reason="broken_bond", message="bond O3-H9 is 1.9 Å, at step 302."
     )
-    numbers = read(analyze(run))
+    numbers = numbers_without_a_page(run)
     assert numbers["stability"]["collapse_frame"] == 150
     assert numbers["verdicts"][0]["state"] == "bad"
     assert "0.151 ps" in numbers["verdicts"][0]["text"]
@@ -200,16 +215,16 @@ def test_collapse_is_the_first_thing_said(tmp_path: Path):
 def test_frames_that_are_not_finite_are_left_out(tmp_path: Path):
     positions = ETHANOL + 0.02 * np.random.default_rng(4).normal(size=(50, 9, 3))
     positions[30:, 0, 0] = np.nan
-    numbers = read(analyze(write_run(tmp_path, ETHANOL_NUMBERS, positions)))
+    numbers = numbers_without_a_page(write_run(tmp_path, ETHANOL_NUMBERS, positions))
     assert numbers["frames"] == 30
     assert any("not finite" in note for note in numbers["notes"])
 
 
 def test_coarse_frames_are_said_to_fold_stretches(tmp_path: Path):
     positions = ETHANOL + 0.02 * np.random.default_rng(5).normal(size=(50, 9, 3))
-    coarse = read(analyze(write_run(tmp_path / "coarse", ETHANOL_NUMBERS, positions, interval_fs=10.0)))
+    coarse = numbers_without_a_page(write_run(tmp_path / "coarse", ETHANOL_NUMBERS, positions, interval_fs=10.0))
     assert any("C–H" in note and "folded" in note for note in coarse["notes"])
-    fine = read(analyze(write_run(tmp_path / "fine", ETHANOL_NUMBERS, positions, interval_fs=2.0)))
+    fine = numbers_without_a_page(write_run(tmp_path / "fine", ETHANOL_NUMBERS, positions, interval_fs=2.0))
     assert not any("folded" in note for note in fine["notes"])
 
 
@@ -305,22 +320,30 @@ def test_bad_references_and_outputs_are_refused(good: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("arguments", [["missing"], ["analyze.py"], [], ["--nonsense", "x"]])
-def test_command_exits_with_2(arguments: list[str], tmp_path: Path):
+def test_command_exits_with_2(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "analyze.py").write_text("")
-    done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+    monkeypatch.chdir(tmp_path)
+    try:
+        status: object = runpy.run_path(str(SCRIPT))["main"](arguments)
+    except SystemExit as ended:
+        status = ended.code
+    out, err = capsys.readouterr()
+    assert status == 2 and not out
+    assert err.startswith("error: ") and err.count("\n") == 1
 
 
-def test_command_prints_the_path_last_and_says_what_it_rewrites(good: Path, tmp_path: Path):
+def test_command_prints_the_path_last_and_says_what_it_rewrites(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = shutil.copytree(good, tmp_path / "run")
     first = subprocess.run([sys.executable, SCRIPT, run], capture_output=True, text=True)
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.splitlines()[-1] == f"report: {run / 'analysis' / 'report.html'}"
     assert "rewriting" not in first.stdout
-    again = subprocess.run([sys.executable, SCRIPT, run], capture_output=True, text=True)
-    assert again.stdout.startswith("rewriting the analysis")
+    assert runpy.run_path(str(SCRIPT))["main"]([str(run)]) == 0
+    assert capsys.readouterr().out.startswith("rewriting the analysis")
 
 
 def test_a_log_that_disagrees_with_the_trajectory_is_told(

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from typing import ClassVar
 
 import numpy as np
@@ -42,6 +43,14 @@ class Spring(Calculator):
         if self.nan_beyond is not None and distance[0, 1] > self.nan_beyond:
             energy = float("nan")
         self.results = {"energy": energy, "forces": -self.stiffness * (stretch[..., None] * unit).sum(axis=1)}
+
+
+class SlowSpring(Spring):
+    """The same, some milliseconds later."""
+
+    def calculate(self, *args, **kwargs):
+        time.sleep(0.004)
+        super().calculate(*args, **kwargs)
 
 
 class ChargeReader(Calculator):

@@ -60,9 +60,11 @@ def model(request: pytest.FixtureRequest) -> Model:
     return make_model(KINDS[request.param])
 
 
-@pytest.mark.parametrize("frames", [1, 12])
-def test_forces_are_minus_the_derivative_of_the_energy(model: Model, frames: int) -> None:
-    module = bind(model, Species(ETHANOL), ForceOptions(frames=frames, forces="conservative", offset="none"))
+@pytest.mark.parametrize("orientations", [1, 12])
+def test_forces_are_minus_the_derivative_of_the_energy(model: Model, orientations: int) -> None:
+    module = bind(
+        model, Species(ETHANOL), ForceOptions(orientations=orientations, forces="conservative", offset="none")
+    )
     x, step = torch.tensor(START), 1e-6
     forces = module(x)[1]
     numeric = torch.zeros_like(forces)

@@ -47,13 +47,13 @@ def stored(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Model:
     return load_model(folder)
 
 
-@pytest.mark.parametrize(("frames", "raw"), list(itertools.product((1, 12), (False, True))))
+@pytest.mark.parametrize(("orientations", "raw"), list(itertools.product((1, 12), (False, True))))
 @pytest.mark.parametrize("precision", ["double", "mixed"])
-def test_both_parts_add_up_to_the_gradient(model: Model, frames: int, raw: bool, precision: str) -> None:
-    options = ForceOptions(precision, frames, raw=raw)
+def test_both_parts_add_up_to_the_gradient(model: Model, orientations: int, raw: bool, precision: str) -> None:
+    options = ForceOptions(precision, orientations, raw=raw)
     x = torch.tensor(START)
     fast, slow = (torch.jit.freeze(bind(model, Species(ETHANOL), part)) for part in options.split())
-    whole = bind(model, Species(ETHANOL), ForceOptions(precision, frames, forces="conservative"))
+    whole = bind(model, Species(ETHANOL), ForceOptions(precision, orientations, forces="conservative"))
     (energy, direct), (nothing, lacking) = fast(x), slow(x)
     expected = whole(x)
     tolerance = 1e-12 if precision == "double" else 1e-6  # direct forces alone run compiled
@@ -76,7 +76,7 @@ def test_it_is_one_pass_of_the_network(model: Model, monkeypatch: pytest.MonkeyP
         return forward(self, positions)
 
     monkeypatch.setattr("mdet_openmm.export.force_module.script", lambda module: module.eval())
-    module = bind(model, Species(ETHANOL), ForceOptions(frames=12, forces="difference"))
+    module = bind(model, Species(ETHANOL), ForceOptions(orientations=12, forces="difference"))
     monkeypatch.setattr(BoundNetwork, "forward", counted)
     module(torch.tensor(START))
     assert calls == [1]

@@ -1,4 +1,4 @@
-"""Dipoles along a trajectory: the average over frames, origin, and units."""
+"""Dipoles along a trajectory: the average over orientations, origin, and units."""
 
 from pathlib import Path
 
@@ -40,15 +40,15 @@ def test_one_frame_is_the_network(model: Model) -> None:
     network = load_model(model.path).network.double()
     z, zero, one = torch.tensor([NUMBERS] * 5), torch.zeros(5, dtype=torch.long), torch.ones(5, dtype=torch.long)
     expected = network.dipole(z, torch.from_numpy(x) / BOHR, zero, one).numpy() * BOHR
-    got = dipoles(model, SPECIES, x, ForceOptions(precision="double", frames=1))
+    got = dipoles(model, SPECIES, x, ForceOptions(precision="double", orientations=1))
     np.testing.assert_allclose(got, expected, rtol=1e-9)
-    mixed = dipoles(model, SPECIES, x, ForceOptions(precision="mixed", frames=1))
+    mixed = dipoles(model, SPECIES, x, ForceOptions(precision="mixed", orientations=1))
     np.testing.assert_allclose(mixed, expected, rtol=0, atol=1e-5 * abs(expected).max())
 
 
 def test_frames_make_the_average_turn_with_the_group(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Averaged over T the dipole of a structure turned by an element of T is the turned dipole, exactly."""
-    x, twelve, one = structures(), ForceOptions(frames=12), ForceOptions(frames=1)
+    x, twelve, one = structures(), ForceOptions(orientations=12), ForceOptions(orientations=1)
     averaged = dipoles(model, SPECIES, x, twelve)
     element = rotation_group(12)[5].numpy()
     np.testing.assert_allclose(dipoles(model, SPECIES, x @ element, twelve), averaged @ element, atol=1e-12)
@@ -61,8 +61,8 @@ def test_frames_make_the_average_turn_with_the_group(model: Model, monkeypatch: 
 def test_the_origin_counts_for_charged_molecules_only(model: Model) -> None:
     x, away = structures(), np.array([2.0, 0.0, -1.0])
     for charge in (0, -2):
-        there = dipoles(model, Species(NUMBERS, charge), x + away, ForceOptions(frames=12))
-        here = dipoles(model, Species(NUMBERS, charge), x, ForceOptions(frames=12))
+        there = dipoles(model, Species(NUMBERS, charge), x + away, ForceOptions(orientations=12))
+        here = dipoles(model, Species(NUMBERS, charge), x, ForceOptions(orientations=12))
         np.testing.assert_allclose(there - here, np.broadcast_to(charge * away, here.shape), atol=1e-8)
 
 
@@ -70,8 +70,8 @@ def test_more_frames_are_closer_to_turning_with_the_molecule(model: Model) -> No
     x, turn = structures(20), Rotation.from_rotvec([0.4, 0.2, -0.5]).as_matrix()
     errors = [
         abs(
-            dipoles(model, SPECIES, x @ turn, ForceOptions(precision="mixed", frames=k))
-            - dipoles(model, SPECIES, x, ForceOptions(precision="mixed", frames=k)) @ turn
+            dipoles(model, SPECIES, x @ turn, ForceOptions(precision="mixed", orientations=k))
+            - dipoles(model, SPECIES, x, ForceOptions(precision="mixed", orientations=k)) @ turn
         ).mean()
         for k in (1, 12)
     ]

@@ -117,27 +117,27 @@ def model() -> Model:
     )
 
 
-# --- which orders of an anisotropic error a group of frames cancels -------------------------------------------
+# --- which orders of an anisotropic error a group of orientations cancels -------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("frames", "cancelled", "first_kept"),
+    ("orientations", "cancelled", "first_kept"),
     [(12, (1, 2, 5), (3, 4, 6)), (24, (1, 2, 3, 5, 7, 11), (4, 6, 8)), (60, (1, 2, 3, 4, 5, 7, 8, 9, 11), (6, 10))],
 )
-def test_groups_cancel_exactly_the_orders_that_they_should(frames, cancelled, first_kept):
+def test_groups_cancel_exactly_the_orders_that_they_should(orientations, cancelled, first_kept):
     x = positions_nm()
     for degree in cancelled:
-        assert error(scripted(RadialError(degree, axis()), frames=frames), x) < 1e-13
-        assert error(scripted(RadialError(degree, axis()), frames=1), x) > 0.1
+        assert error(scripted(RadialError(degree, axis()), orientations=orientations), x) < 1e-13
+        assert error(scripted(RadialError(degree, axis()), orientations=1), x) > 0.1
     for degree in first_kept:
-        assert error(scripted(RadialError(degree, axis()), frames=frames), x) > 1e-3
+        assert error(scripted(RadialError(degree, axis()), orientations=orientations), x) > 1e-3
 
 
 def test_a_constant_vector_of_the_laboratory_is_of_first_order_and_cancelled_by_every_group():
     x = positions_nm()
-    assert error(scripted(LabVector(axis()), frames=1), x) > 0.1
-    for frames in (12, 24, 60):
-        assert error(scripted(LabVector(axis()), frames=frames), x) < 1e-13
+    assert error(scripted(LabVector(axis()), orientations=1), x) > 0.1
+    for orientations in (12, 24, 60):
+        assert error(scripted(LabVector(axis()), orientations=orientations), x) < 1e-13
 
 
 def test_what_survives_is_the_mean_over_the_group():
@@ -149,16 +149,16 @@ def test_what_survives_is_the_mean_over_the_group():
     for turn in rotation_group(60):
         mean += network((r @ turn)[None])[1][0] @ turn.T / 60
     expected = remove_net_force_and_torque(r[None], mean[None])[0] * KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
-    result = scripted(network, frames=60)(x)[1]
+    result = scripted(network, orientations=60)(x)[1]
     assert (result - expected).abs().max() < 1e-12 * expected.abs().max()
 
 
 @pytest.mark.parametrize("offset", ["none", "random", "hashed"])
-@pytest.mark.parametrize("frames", [1, 12, 24, 60])
-def test_an_equivariant_network_is_left_as_it_is(frames, offset):
+@pytest.mark.parametrize("orientations", [1, 12, 24, 60])
+def test_an_equivariant_network_is_left_as_it_is(orientations, offset):
     x = positions_nm()
-    energy, force = scripted(Springs(), frames=frames, offset=offset, has_energy=True)(x)
-    assert error(scripted(Springs(), frames=frames, offset=offset), x) < 1e-13
+    energy, force = scripted(Springs(), orientations=orientations, offset=offset, has_energy=True)(x)
+    assert error(scripted(Springs(), orientations=orientations, offset=offset), x) < 1e-13
     expected = float(Springs()(((x - x.mean(0)) * BOHR_PER_NM)[None])[0][0]) * KJ_PER_MOL_PER_HARTREE
     assert abs(float(energy) - expected) < 1e-12 * abs(expected)
     assert force.shape == (7, 3)
@@ -209,10 +209,10 @@ def test_frames_lower_the_equivariance_error_of_a_real_network(model):
     turns = torch.linalg.qr(torch.randn(12, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
     turns = turns * torch.linalg.det(turns).reshape(-1, 1, 1)
     spread = {}
-    for frames in (1, 12, 60):
-        module = bind(model, Species(ETHANOL), ForceOptions(frames=frames, offset="none"))
+    for orientations in (1, 12, 60):
+        module = bind(model, Species(ETHANOL), ForceOptions(orientations=orientations, offset="none"))
         back = torch.stack([module(x @ t)[1] @ t.T for t in turns])
-        spread[frames] = float((back - back.mean(0)).norm(dim=-1).mean())  # E_eq of spec/definitions.md
+        spread[orientations] = float((back - back.mean(0)).norm(dim=-1).mean())  # E_eq of spec/definitions.md
     assert spread[12] < 0.5 * spread[1]
     assert spread[60] < 0.5 * spread[12]
 
@@ -223,7 +223,7 @@ def test_frames_lower_the_equivariance_error_of_a_real_network(model):
 @pytest.mark.parametrize("offset", ["none", "random", "hashed"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_dtype_layout_and_no_graph(model, offset, dtype):
-    module = bind(model, Species(ETHANOL), ForceOptions(frames=12, offset=offset))
+    module = bind(model, Species(ETHANOL), ForceOptions(orientations=12, offset=offset))
     x = positions_nm(9).to(dtype).requires_grad_(True)
     for _ in range(3):
         energy, force = module(x)
@@ -239,7 +239,7 @@ def test_every_call_gives_the_same_bits_frozen_or_not(model):
     # A restarted run makes its first calls where an unbroken one makes its later, optimised ones.
     x = positions_nm(9)
     for precision in ("double", "mixed", "fp32"):
-        module = bind(model, Species(ETHANOL), ForceOptions(frames=12, offset="hashed", precision=precision))
+        module = bind(model, Species(ETHANOL), ForceOptions(orientations=12, offset="hashed", precision=precision))
         first = module(x)[1]
         frozen = torch.jit.freeze(copy.deepcopy(module))
         for _ in range(4):
@@ -310,7 +310,7 @@ def test_fp32_rounds_the_geometry_which_mixed_does_not(compiled):
 
 def test_fp32_works_with_frames_offsets_and_gradients(model):
     x = positions_nm(9)
-    for options in (ForceOptions(frames=12, offset="hashed"), ForceOptions(forces="conservative")):
+    for options in (ForceOptions(orientations=12, offset="hashed"), ForceOptions(forces="conservative")):
         double = bind(model, Species(ETHANOL), options)(x)[1]
         single = bind(model, Species(ETHANOL), replace(options, precision="fp32"))(x)[1]
         assert 0 < (single - double).abs().max() < 1e-3 * double.abs().max()
@@ -320,7 +320,7 @@ def test_fp32_works_with_frames_offsets_and_gradients(model):
 def test_translations_change_nothing():
     x = positions_nm()
     for network in (FromOrigin(), RadialError(3, axis())):
-        module = scripted(network, frames=12)
+        module = scripted(network, orientations=12)
         reference = module(x)[1]
         shifted = module(x + torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))[1]
         # 1e-12 of the force; x is rounded to 2e-16 nm there
@@ -330,17 +330,17 @@ def test_translations_change_nothing():
 @pytest.mark.parametrize("offset", ["none", "random", "hashed"])
 def test_net_force_and_torque_are_zero(offset):
     x = positions_nm()
-    force = scripted(FromOrigin(), frames=12, offset=offset)(x)[1]
+    force = scripted(FromOrigin(), orientations=12, offset=offset)(x)[1]
     assert force.abs().max() > 100
     assert force.sum(0).abs().max() < 1e-12 * force.abs().max()
     assert torch.linalg.cross(x, force).sum(0).abs().max() < 1e-12 * force.abs().max()
 
 
 @pytest.mark.parametrize("offset", ["none", "random", "hashed"])
-@pytest.mark.parametrize("frames", [1, 12])
-def test_one_two_and_three_atoms_in_a_line(model, frames, offset):
+@pytest.mark.parametrize("orientations", [1, 12])
+def test_one_two_and_three_atoms_in_a_line(model, orientations, offset):
     assert torch.equal(
-        bind(model, Species([1], 0, 2), ForceOptions(frames=frames, offset=offset))(
+        bind(model, Species([1], 0, 2), ForceOptions(orientations=orientations, offset=offset))(
             torch.ones(1, 3, dtype=torch.float64)
         )[1],
         torch.zeros(1, 3, dtype=torch.float64),
@@ -348,7 +348,7 @@ def test_one_two_and_three_atoms_in_a_line(model, frames, offset):
     along = torch.tensor([1.0, 2.0, 2.0], dtype=torch.float64) / 3
     for numbers in ([1, 1], [8, 6, 8]):
         x = torch.arange(len(numbers), dtype=torch.float64)[:, None] * 0.116 * along
-        force = bind(model, Species(numbers), ForceOptions(frames=frames, offset=offset))(x)[1]
+        force = bind(model, Species(numbers), ForceOptions(orientations=orientations, offset=offset))(x)[1]
         assert torch.isfinite(force).all() and force.abs().max() > 0
         assert force.sum(0).abs().max() < 1e-12 * force.abs().max()
         assert torch.linalg.cross(x, force).sum(0).abs().max() < 1e-12 * force.abs().max()
@@ -358,7 +358,7 @@ def test_nan_is_not_hidden(model):
     x = positions_nm(9)
     x[3, 1] = float("nan")
     for offset in ("none", "random", "hashed"):
-        assert torch.isnan(bind(model, Species(ETHANOL), ForceOptions(frames=12, offset=offset))(x)[1]).any()
+        assert torch.isnan(bind(model, Species(ETHANOL), ForceOptions(orientations=12, offset=offset))(x)[1]).any()
 
 
 # --- binding, ASE units, export -----------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_forces_in_ase_units(model):
     ("change", "message"),
     [
         ({"precision": "single"}, "precision must be one of double, mixed"),
-        ({"frames": 7}, "frames must be one of 1, 12, 24, 60"),
+        ({"orientations": 7}, "orientations must be one of 1, 12, 24, 60"),
         ({"offset": "sometimes"}, "offset must be one of none, random, hashed"),
         ({"seed": 2**64}, "seed must be"),
     ],
@@ -408,13 +408,13 @@ def test_names_that_there_are_not_are_refused():
 def test_export_writes_a_module_that_stands_alone(model, tmp_path):
     x = positions_nm(9)
     molecule = Molecule(np.array(ETHANOL), (x * 10).numpy(), name="ethanol")
-    path = export(model, molecule, tmp_path / "ethanol.pt", ForceOptions(frames=12, seed=3))
+    path = export(model, molecule, tmp_path / "ethanol.pt", ForceOptions(orientations=12, seed=3))
     extra = {"metadata.json": ""}
     loaded = torch.jit.load(str(path), _extra_files=extra)
     metadata = json.loads(extra["metadata.json"])
     assert metadata["atomic_numbers"] == ETHANOL
     assert (metadata["frames"], metadata["offset"], metadata["seed"]) == (12, "hashed", 3)
-    bound = bind(model, Species(ETHANOL), ForceOptions(frames=12, offset="hashed", seed=3, compiled=False))
+    bound = bind(model, Species(ETHANOL), ForceOptions(orientations=12, offset="hashed", seed=3, compiled=False))
     assert torch.equal(loaded(x)[1], bound(x)[1])
     with pytest.raises(InputError, match="exists"):
         export(model, molecule, path)
@@ -431,10 +431,10 @@ def test_the_fast_paths_give_the_forces_of_the_plain_ones(model, n, precision, t
         bind(
             model,
             Species(ETHANOL[:n]),
-            ForceOptions(precision=precision, frames=12, offset="hashed", raw=True, compiled=compiled),
+            ForceOptions(precision=precision, orientations=12, offset="hashed", raw=True, compiled=compiled),
         )(x)
         for compiled in (True, False)
     )
-    # the frames of one atom alone average to nothing but rounding
+    # the orientations of one atom alone average to nothing but rounding
     assert (fast[1] - plain[1]).abs().max() <= tolerance * plain[1].abs().max() + 1e-9
     assert float(fast[0]) == pytest.approx(float(plain[0]), rel=tolerance)

@@ -22,18 +22,20 @@ def model() -> Model:
 
 
 @pytest.mark.parametrize(
-    ("n_atoms", "frames", "precision", "advice"),
+    ("n_atoms", "orientations", "precision", "advice"),
     [
-        (80, 12, "double", "use --frames 1 or"),
+        (80, 12, "double", "use --orientations 1 or"),
         (150, 1, "double", "use --precision mixed or"),
-        (150, 12, "double", "use --frames 1 --precision mixed or"),
+        (150, 12, "double", "use --orientations 1 --precision mixed or"),
         (500, 12, "mixed", "use a smaller molecule or"),
     ],
 )
-def test_the_error_advises_what_would_fit(model: Model, n_atoms: int, frames: int, precision: str, advice: str) -> None:
-    with pytest.raises(InputError, match=rf"{n_atoms} atoms with {frames} frame.* GB of 1\.0 GB.*{advice}"):
-        memory.check_memory(model, n_atoms, ForceOptions(precision, frames), available=10**9)
-    memory.check_memory(model, 9, ForceOptions(frames=12), available=10**9)
+def test_the_error_advises_what_would_fit(
+    model: Model, n_atoms: int, orientations: int, precision: str, advice: str
+) -> None:
+    with pytest.raises(InputError, match=rf"{n_atoms} atoms with {orientations} orientation.* GB of 1\.0 GB.*{advice}"):
+        memory.check_memory(model, n_atoms, ForceOptions(precision, orientations), available=10**9)
+    memory.check_memory(model, 9, ForceOptions(orientations=12), available=10**9)
 
 
 def test_a_precision_that_there_is_not_has_no_size() -> None:

@@ -90,6 +90,6 @@ def test_batches_scripts_equivariance_and_linearity():
     result = project(torch.as_tensor(batch), torch.as_tensor(forces)).numpy()
     for k in range(12):
         assert np.abs(result[k] - projected(batch[k], forces[k])).max() < 1e-13
-    # The mean of the projections of frames is the projection of their mean: done once is enough.
+    # The mean of the projections of orientations is the projection of their mean: done once is enough.
     back = turns.transpose(0, 2, 1)
     assert np.abs((result @ back).mean(axis=0) - projected(x, (forces @ back).mean(axis=0))).max() < 1e-13

@@ -33,29 +33,31 @@ def assert_uniform(matrices: np.ndarray) -> None:
     assert 59 - 5 * math.sqrt(2 * 59) < chi2 < 59 + 5 * math.sqrt(2 * 59)
 
 
-@pytest.mark.parametrize("frames", [12, 24, 60])
-def test_groups_are_those_of_scipy_and_closed(frames):
-    group = rotation_group(frames).numpy()
-    assert group.shape == (frames, 3, 3)
+@pytest.mark.parametrize("orientations", [12, 24, 60])
+def test_groups_are_those_of_scipy_and_closed(orientations):
+    group = rotation_group(orientations).numpy()
+    assert group.shape == (orientations, 3, 3)
     assert np.array_equal(group[0], np.eye(3))
     assert np.abs(group @ group.transpose(0, 2, 1) - np.eye(3)).max() < 1e-15
     assert np.abs(np.linalg.det(group) - 1).max() < 1e-15
     products = np.einsum("aij,bjk->abik", group, group).reshape(-1, 3, 3)
     nearest = np.abs(products[:, None] - group[None]).max(axis=(2, 3))
     assert nearest.min(axis=1).max() < 1e-15
-    assert len(np.unique(nearest.reshape(frames, frames, frames).argmin(axis=2)[1])) == frames  # a row permutes
+    assert (
+        len(np.unique(nearest.reshape(orientations, orientations, orientations).argmin(axis=2)[1])) == orientations
+    )  # a row permutes
     # The same multiset of rotation angles as scipy's group: it is T, O or I and not another group of that order.
     ours = np.sort(np.trace(group, axis1=1, axis2=2))
-    theirs = np.sort(np.trace(Rotation.create_group(ORDERS[frames]).as_matrix(), axis1=1, axis2=2))
+    theirs = np.sort(np.trace(Rotation.create_group(ORDERS[orientations]).as_matrix(), axis1=1, axis2=2))
     assert np.abs(ours - theirs).max() < 1e-12
 
 
 @pytest.mark.parametrize(
-    ("frames", "cancelled"),
+    ("orientations", "cancelled"),
     [(12, {1, 2, 5}), (24, {1, 2, 3, 5, 7, 11}), (60, {1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 14, 17, 19, 23, 29})],
 )
-def test_documented_orders_are_those_without_invariants(frames, cancelled):
-    traces = np.trace(rotation_group(frames).numpy(), axis1=1, axis2=2)
+def test_documented_orders_are_those_without_invariants(orientations, cancelled):
+    traces = np.trace(rotation_group(orientations).numpy(), axis1=1, axis2=2)
     angles = np.arccos(np.clip((traces - 1) / 2, -1, 1))
     for degree in range(1, 31):
         characters = 1 + 2 * sum(np.cos(m * angles) for m in range(1, degree + 1))

@@ -160,7 +160,7 @@ class Injector:
         (work / "tiny.train.yaml").write_text(TRAIN.format(data=work / "data" / "set.h5"))
         self.cases = {
             "nvt": simulation("nvt", work),
-            "nve": simulation("nve", work, "--reference", "gfn2"),
+            "nve": simulation("nve", work, "--teacher", "gfn2"),
             "label": labelling(work),
             "train": training(work),
         }

@@ -1,5 +1,10 @@
-"""Every test here runs on a CPU and on a GPU, with the same assertions; ``pytest -m gpu`` takes the GPU half."""
+"""Every test here runs on a CPU and on a GPU, with the same assertions; ``pytest -m gpu`` takes the GPU half.
 
+The CPU half is a rehearsal, for tests/export and tests/system ask the same of CPUs: of a grid of options it takes the
+two opposite corners.
+"""
+
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -17,8 +22,24 @@ from mdet_openmm.system.force import choose_backend
 from mdet_openmm.system.platform import PlatformChoice, choose_platform
 from mdet_openmm.units import NM_PER_ANGSTROM
 
+HERE = Path(__file__).parent
 ETHANOL = Path(__file__).resolve().parents[2] / "simulations" / "systems" / "ethanol.pdb"
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, on a CPU, all cases of a test but its first and its last."""
+    grids: dict[tuple[Path, str], list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if (
+            HERE in item.path.parents
+            and getattr(item, "callspec", None)
+            and item.callspec.params.get("device") == "cpu"
+        ):
+            grids[item.path, item.name.partition("[")[0]].append(item)
+    inner = {item for cases in grids.values() for item in cases[1:-1]}
+    config.hook.pytest_deselected(items=list(inner))
+    items[:] = [item for item in items if item not in inner]
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])])

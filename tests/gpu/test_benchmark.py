@@ -42,7 +42,7 @@ def test_results_grow_row_by_row_and_are_not_measured_twice(
     device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def call(*flags: str) -> dict[str, dict[str, float]]:
-        fixed = ["gpu.py", "--device", device, "--frames", "1", "--seconds", "0.01", "--output", str(tmp_path)]
+        fixed = ["gpu.py", "--device", device, "--orientations", "1", "--seconds", "0.01", "--output", str(tmp_path)]
         monkeypatch.setattr(sys, "argv", [*fixed, *flags])
         gpu.main()
         (path,) = tmp_path.glob("*.json")

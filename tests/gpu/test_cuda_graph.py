@@ -56,7 +56,7 @@ def frozen(device: str, model: Model, molecule: Molecule, **options: Any) -> tor
 
 @pytest.mark.parametrize("forces", ["direct", "conservative"])
 @pytest.mark.parametrize("offset", ["none", "hashed"])
-@pytest.mark.parametrize("frames", [1, 12])
+@pytest.mark.parametrize("orientations", [1, 12])
 @pytest.mark.parametrize("precision", ["double", "mixed"])
 def test_replays_are_the_plain_calls(
     device: str,
@@ -66,12 +66,12 @@ def test_replays_are_the_plain_calls(
     ethanol: Molecule,
     structures: Structures,
     precision: str,
-    frames: int,
+    orientations: int,
     offset: str,
     forces: str,
 ) -> None:
     model = with_energy if forces == "conservative" else trained
-    plain = frozen(device, model, ethanol, precision=precision, frames=frames, offset=offset, forces=forces)
+    plain = frozen(device, model, ethanol, precision=precision, orientations=orientations, offset=offset, forces=forces)
     graphed = GraphedCall(plain, torch.device(device), capture)
     for x in (*structures, structures[0]):
         given = torch.tensor(x)
@@ -140,7 +140,8 @@ def test_what_cannot_be_captured_runs_as_it_is_after_one_warning(device: str, st
 
 def test_where_a_graph_is_the_default(trained: Model, ethanol: Molecule) -> None:
     one, sixty = (
-        bind(trained, Species(ethanol.atomic_numbers), ForceOptions(frames=frames, offset="none")) for frames in (1, 60)
+        bind(trained, Species(ethanol.atomic_numbers), ForceOptions(orientations=orientations, offset="none"))
+        for orientations in (1, 60)
     )
     largest = int(MOST_PAIRS**0.5)
     assert wants_graph(None, one, largest, "cuda") and not wants_graph(None, one, largest + 1, "cuda")
@@ -150,17 +151,19 @@ def test_where_a_graph_is_the_default(trained: Model, ethanol: Molecule) -> None
 
 
 @pytest.mark.parametrize("offset", ["none", "hashed"])
-@pytest.mark.parametrize("frames", [1, 12])
+@pytest.mark.parametrize("orientations", [1, 12])
 def test_in_openmm_both_backends_give_the_same_with_and_without(
     choice: PlatformChoice,
     backend: str,
     trained: Model,
     ethanol: Molecule,
     structures: Structures,
-    frames: int,
+    orientations: int,
     offset: str,
 ) -> None:
-    module = bind(trained, Species(ethanol.atomic_numbers), ForceOptions(frames=frames, offset=offset, seed=4))
+    module = bind(
+        trained, Species(ethanol.atomic_numbers), ForceOptions(orientations=orientations, offset=offset, seed=4)
+    )
     found = []
     for asked in (False, True):
         system = make_system([12.0] * 9)

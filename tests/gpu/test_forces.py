@@ -34,7 +34,7 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("offset", ["none", "hashed"])
-@pytest.mark.parametrize("frames", [1, 12, 60])
+@pytest.mark.parametrize("orientations", [1, 12, 60])
 @pytest.mark.parametrize("precision", ["double", "mixed", "fp32"])
 def test_direct_forces_are_those_of_the_cpu_in_double(
     device: str,
@@ -42,11 +42,11 @@ def test_direct_forces_are_those_of_the_cpu_in_double(
     ethanol: Molecule,
     structures: list[NDArray[np.float64]],
     precision: str,
-    frames: int,
+    orientations: int,
     offset: str,
 ) -> None:
-    exact = bound(trained, ethanol, frames=frames, offset=offset)
-    module = on(device, bound(trained, ethanol, precision=precision, frames=frames, offset=offset))
+    exact = bound(trained, ethanol, orientations=orientations, offset=offset)
+    module = on(device, bound(trained, ethanol, precision=precision, orientations=orientations, offset=offset))
     for x in structures:
         given = torch.tensor(x, device=device)
         forces = module(given)[1]
@@ -57,7 +57,7 @@ def test_direct_forces_are_those_of_the_cpu_in_double(
 
 
 @pytest.mark.parametrize("offset", ["none", "hashed"])
-@pytest.mark.parametrize("frames", [1, 12])
+@pytest.mark.parametrize("orientations", [1, 12])
 @pytest.mark.parametrize("precision", ["double", "mixed"])
 def test_conservative_forces_are_those_of_the_cpu_in_double(
     device: str,
@@ -65,10 +65,10 @@ def test_conservative_forces_are_those_of_the_cpu_in_double(
     ethanol: Molecule,
     structures: list[NDArray[np.float64]],
     precision: str,
-    frames: int,
+    orientations: int,
     offset: str,
 ) -> None:
-    options: dict[str, Any] = {"frames": frames, "offset": offset, "forces": "conservative"}
+    options: dict[str, Any] = {"orientations": orientations, "offset": offset, "forces": "conservative"}
     exact = bound(with_energy, ethanol, **options)
     module = on(device, bound(with_energy, ethanol, precision=precision, **options))
     # random weights are less smooth than trained ones, and a gradient is less smooth than an energy
@@ -140,8 +140,8 @@ def test_nothing_is_made_on_the_host_or_waits_for_it(
     trained: Model, with_energy: Model, ethanol: Molecule, precision: str
 ) -> None:
     x = torch.empty(9, 3, dtype=torch.float64, device="meta")
-    for frames, offset, conservative in itertools.product((1, 12), ("none", "hashed", "random"), (False, True)):
+    for orientations, offset, conservative in itertools.product((1, 12), ("none", "hashed", "random"), (False, True)):
         model, forces = (with_energy, "conservative") if conservative else (trained, "direct")
-        module = bound(model, ethanol, precision=precision, frames=frames, offset=offset, forces=forces)
+        module = bound(model, ethanol, precision=precision, orientations=orientations, offset=offset, forces=forces)
         energy, found = without_data(module)(x)
         assert energy.device == found.device == x.device and found.shape == x.shape

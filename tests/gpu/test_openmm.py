@@ -59,7 +59,7 @@ def trajectory(folder: Path) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("offset", ["none", "hashed"])
-@pytest.mark.parametrize("frames", [1, 12])
+@pytest.mark.parametrize("orientations", [1, 12])
 @pytest.mark.parametrize("precision", ["double", "mixed"])
 def test_the_force_is_that_of_the_module_on_a_cpu(
     choice: PlatformChoice,
@@ -68,10 +68,10 @@ def test_the_force_is_that_of_the_module_on_a_cpu(
     ethanol: Molecule,
     structures: Structures,
     precision: str,
-    frames: int,
+    orientations: int,
     offset: str,
 ) -> None:
-    options: dict[str, Any] = {"frames": frames, "offset": offset, "seed": 4}
+    options: dict[str, Any] = {"orientations": orientations, "offset": offset, "seed": 4}
     exact = bind(trained, ethanol, ForceOptions(**options))
     module = bind(trained, ethanol, ForceOptions(precision=precision, **options))
     context = context_of(choice, backend, module, ethanol, openmm.VerletIntegrator(0.0005))
@@ -87,7 +87,9 @@ def test_conservative_forces_and_their_energy(
     choice: PlatformChoice, backend: str, with_energy: Model, ethanol: Molecule, structures: Structures
 ) -> None:
     module = bind(
-        with_energy, Species(ethanol.atomic_numbers), ForceOptions(frames=12, forces="conservative", offset="none")
+        with_energy,
+        Species(ethanol.atomic_numbers),
+        ForceOptions(orientations=12, forces="conservative", offset="none"),
     )
     context = context_of(choice, backend, module, ethanol, openmm.VerletIntegrator(0.0005))
     for x in structures:
@@ -114,7 +116,7 @@ def test_openmm_computes_in_double(choice: PlatformChoice, backend: str, trained
 def test_a_hashed_run_goes_on_bit_by_bit_from_a_checkpoint(
     choice: PlatformChoice, backend: str, trained: Model, ethanol: Molecule, make: Any, cuda_graph: bool
 ) -> None:
-    module = bind(trained, Species(ethanol.atomic_numbers), ForceOptions(frames=12, offset="hashed"))
+    module = bind(trained, Species(ethanol.atomic_numbers), ForceOptions(orientations=12, offset="hashed"))
     context = context_of(choice, backend, module, ethanol, make(), cuda_graph)
     context.setVelocitiesToTemperature(300, 5)
     context.getIntegrator().step(10)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_run import ETHANOL, ETHANOL_NUMBERS, random_rotations, thermal_spring, write_run
 
-from mdet_openmm.analysis.study import study_run
+from mdet_openmm.analysis.run_analysis import analyze_run
 from mdet_openmm.measure import geometry
 from mdet_openmm.simulation.ended_run import read_run
 
@@ -27,7 +27,7 @@ def test_bond_of_a_thermal_spring(tmp_path: Path):
         rng, frames, length=1.13, wavenumber=2143.0, reduced_mass=12.011 * 15.999 / 28.01, temperature=600.0
     )
     run = read_run(write_run(tmp_path, (6, 8), diatomic(lengths, rng)))
-    (bond,) = study_run(run).bonds
+    (bond,) = analyze_run(run).bonds
     assert (bond.label, bond.type) == ("C1–O2", "C–O")
     error = sigma / np.sqrt(frames)
     assert bond.length.mean == pytest.approx(1.13, abs=4.5 * error)
@@ -42,11 +42,11 @@ def test_triatomic_angle(tmp_path: Path):
     positions[:, 1, 0] = 0.96
     positions[:, 2, 0], positions[:, 2, 1] = 0.96 * np.cos(angles), 0.96 * np.sin(angles)
     positions = np.einsum("fab,fnb->fna", random_rotations(rng, 5000), positions)
-    study = study_run(read_run(write_run(tmp_path, (8, 1, 1), positions)))
-    assert study.coordinates.angles.tolist() == [[1, 0, 2]]
-    assert study.coordinates.type_of([1, 0, 2]) == "H–O–H"
-    assert study.values.angles.mean() == pytest.approx(104.5, abs=4.5 * 6 / np.sqrt(5000))
-    assert study.values.angles.std() == pytest.approx(6.0, rel=0.05)
+    analysis = analyze_run(read_run(write_run(tmp_path, (8, 1, 1), positions)))
+    assert analysis.coordinates.angles.tolist() == [[1, 0, 2]]
+    assert analysis.coordinates.type_of([1, 0, 2]) == "H–O–H"
+    assert analysis.values.angles.mean() == pytest.approx(104.5, abs=4.5 * 6 / np.sqrt(5000))
+    assert analysis.values.angles.std() == pytest.approx(6.0, rel=0.05)
 
 
 def test_dihedral_sign_and_range(tmp_path: Path):
@@ -87,13 +87,13 @@ def test_collapse_is_found_at_its_frame(tmp_path: Path):
     positions = np.repeat(ETHANOL[None], 300, axis=0) + 0.01 * rng.normal(size=(300, 9, 3))
     positions[:, 8] += np.linspace(0, 1, 300)[:, None] * 0.49 * np.array([0.89, 0.45, 0.0])  # stretched, not broken
     positions[217:, 3] += np.array([-0.9, 0.3, 0.0])
-    study = study_run(read_run(write_run(tmp_path, ETHANOL_NUMBERS, positions)))
-    assert study.stability.collapse_frame == 217
-    assert study.bonds[study.stability.bond].label == "C1–H4"
-    assert study.stable == 217
-    assert study.stable_ps == pytest.approx(0.218)
-    assert len(study.values.bonds) == 217
-    assert len(study.temperature_series) == 217
+    analysis = analyze_run(read_run(write_run(tmp_path, ETHANOL_NUMBERS, positions)))
+    assert analysis.stability.collapse_frame == 217
+    assert analysis.bonds[analysis.stability.bond].label == "C1–H4"
+    assert analysis.stable == 217
+    assert analysis.stable_ps == pytest.approx(0.218)
+    assert len(analysis.values.bonds) == 217
+    assert len(analysis.temperature_series) == 217
 
 
 @pytest.mark.parametrize(("stretch", "collapses"), [(0.499, False), (0.501, True)])

@@ -8,9 +8,9 @@ from fields_with_answers import FORCE, Linear, Rounded, Springs, WithError, fiel
 
 from mdet_openmm.measure.field import Field, uniform_rotations
 from mdet_openmm.measure.orientation import (
-    averaged_frames,
+    averaged_over_group,
     net_force_and_torque,
-    noise_by_frames,
+    noise_by_orientations,
     orientation_noise,
     symmetry_test,
 )
@@ -54,21 +54,21 @@ def test_few_samples_are_not_biased() -> None:
 )
 def test_groups_remove_the_degrees_that_they_have_no_invariant_of(degree: int, left: dict[int, bool]) -> None:
     x, field = octahedron_nm(), field_of(WithError(0.01, degree=degree))
-    found, _, _ = noise_by_frames(field, x, rotations=64, offsets=12, generator=generator())
+    found, _, _ = noise_by_orientations(field, x, rotations=64, offsets=12, generator=generator())
     assert found[1].e_eq > 1e-3 * FORCE
-    for frames, remains in left.items():
-        assert (found[frames].e_eq > 1e-4 * FORCE) == remains
-        assert remains or found[frames].e_eq < 1e-12 * FORCE
+    for orientations, remains in left.items():
+        assert (found[orientations].e_eq > 1e-4 * FORCE) == remains
+        assert remains or found[orientations].e_eq < 1e-12 * FORCE
 
 
-def test_frames_at_an_offset_are_the_average_that_a_run_makes() -> None:
+def test_orientations_at_an_offset_are_the_average_that_a_run_makes() -> None:
     from mdet_openmm.export.force_module import ForceModule
 
     x, network = positions_nm(), WithError(0.01, degree=3)
-    module = ForceModule(network, frames=12, offset="none", raw=True)
-    got = averaged_frames(field_of(network), x, 12, torch.eye(3, dtype=torch.float64)[None])[0]
+    module = ForceModule(network, orientations=12, offset="none", raw=True)
+    got = averaged_over_group(field_of(network), x, 12, torch.eye(3, dtype=torch.float64)[None])[0]
     assert torch.allclose(got, module(x)[1], rtol=1e-10, atol=1e-9)
-    used = ForceModule(network, frames=12, offset="none")(x)[1]
+    used = ForceModule(network, orientations=12, offset="none")(x)[1]
     assert torch.allclose(field_of(network).as_used(x[None], got[None])[0], used, rtol=1e-10, atol=1e-9)
 
 

@@ -8,8 +8,8 @@ from mdet_openmm.measure.temperature import (
     BROKEN,
     HOLDS,
     UNDECIDED,
+    analyze_temperature,
     expected_density,
-    study_temperature,
     widest_means,
 )
 
@@ -38,7 +38,7 @@ def test_expected_density_is_the_distribution_of_kinetic_energies():
 @pytest.mark.parametrize("seed", range(8))
 def test_canonical_temperatures_pass(seed):
     total, parts = draw(np.random.default_rng(seed), 4000)
-    result = study_temperature(total, parts, 300.0, 27, relaxations=100)
+    result = analyze_temperature(total, parts, 300.0, 27, relaxations=100)
     assert (result.mean_verdict, result.spread_verdict, result.equipartition_verdict) == (HOLDS, HOLDS, HOLDS)
     assert result.probability > 1e-3
     assert result.distance < 0.04
@@ -46,7 +46,7 @@ def test_canonical_temperatures_pass(seed):
 
 def test_hot_hydrogen_is_named():
     total, parts = draw(np.random.default_rng(3), 4000, {"H": 1.1})
-    result = study_temperature(total, parts, 300.0, 27, relaxations=100)
+    result = analyze_temperature(total, parts, 300.0, 27, relaxations=100)
     assert result.equipartition_verdict == BROKEN
     assert "H +30" in result.sentence or "H +29" in result.sentence or "H +31" in result.sentence
     assert "O " not in result.sentence.split("(")[1]
@@ -55,7 +55,7 @@ def test_hot_hydrogen_is_named():
 def test_wrong_spread_is_found_where_the_mean_is_right():
     rng = np.random.default_rng(4)
     total = 300.0 + 0.5 * (gamma_temperatures(rng, 6000, 9, 300.0) - 300.0)
-    result = study_temperature(total, {}, 300.0, 27, relaxations=100)
+    result = analyze_temperature(total, {}, 300.0, 27, relaxations=100)
     assert result.mean_verdict == HOLDS
     assert result.spread_verdict == BROKEN
     assert result.probability < 1e-6
@@ -63,16 +63,16 @@ def test_wrong_spread_is_found_where_the_mean_is_right():
 
 def test_wrong_degrees_of_freedom_are_found():
     total, _ = draw(np.random.default_rng(5), 6000)
-    assert study_temperature(total, {}, 300.0, 21, relaxations=100).probability < 1e-3
-    assert study_temperature(total, {}, 300.0, 27, relaxations=100).probability > 1e-3
+    assert analyze_temperature(total, {}, 300.0, 21, relaxations=100).probability < 1e-3
+    assert analyze_temperature(total, {}, 300.0, 27, relaxations=100).probability > 1e-3
 
 
 def test_short_runs_are_not_judged():
     total, parts = draw(np.random.default_rng(6), 4000, {"H": 1.5})
-    short = study_temperature(total, parts, 300.0, 27, relaxations=3)
+    short = analyze_temperature(total, parts, 300.0, 27, relaxations=3)
     assert (short.mean_verdict, short.equipartition_verdict) == (UNDECIDED, UNDECIDED)
     total, parts = draw(np.random.default_rng(6), 6)
-    assert study_temperature(total, parts, 300.0, 27, relaxations=100).mean_verdict == UNDECIDED
+    assert analyze_temperature(total, parts, 300.0, 27, relaxations=100).mean_verdict == UNDECIDED
 
 
 def correlated(rng: np.random.Generator, runs: int, rows: int, freedom: int, memory: float) -> np.ndarray:
@@ -113,10 +113,10 @@ def test_the_bounds_have_the_tails_of_four_standard_deviations(freedom: int) -> 
 def test_a_hot_or_cold_run_fails_at_any_length(rows: int, relaxations: float, temperature: float) -> None:
     """605 K at 300 K are six standard deviations of one sample of 70 degrees of freedom; 60 K are 4.7."""
     series = np.full(rows, temperature)
-    result = study_temperature(series, {}, 300.0, 70, relaxations=relaxations)
+    result = analyze_temperature(series, {}, 300.0, 70, relaxations=relaxations)
     assert result.mean_verdict == BROKEN and result.equipartition_verdict == UNDECIDED
     assert f"off by {temperature - 300.0:+.1f}" in result.sentence and "nan" not in result.sentence
     if relaxations < 1.0:
         assert f"{abs(temperature - 300.0) / 300.0 / np.sqrt(2 / 70):.1f} standard deviations" in result.sentence
-    fair = study_temperature(np.full(rows, 380.0), {}, 300.0, 70, relaxations=0.1)
+    fair = analyze_temperature(np.full(rows, 380.0), {}, 300.0, 70, relaxations=0.1)
     assert fair.mean_verdict == UNDECIDED and "too short" in fair.sentence

@@ -17,6 +17,7 @@ from mdet_openmm.simulation.thermostat import (
     make_integrator,
     make_internal_thermometer,
     make_thermometer,
+    replica_seeds,
     starting_velocities,
 )
 from mdet_openmm.system.force import add_force, make_system
@@ -49,6 +50,20 @@ class Springs(torch.nn.Module):
             if bool(r[0, 0].abs() > self.nan_at):
                 forces = forces * float("nan")
         return torch.zeros([], dtype=positions.dtype), forces.to(positions.dtype).contiguous()
+
+
+class SpringCopies(torch.nn.Module):
+    """Springs of water for each of R copies."""
+
+    def __init__(self, copies: int) -> None:
+        super().__init__()
+        self.one = Springs(torch.tensor(np.linalg.norm(WATER_NM[:, None] - WATER_NM[None], axis=-1)))
+        self.copies = copies
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        each = positions.view(self.copies, -1, 3)
+        forces = torch.stack([self.one(each[k])[1] for k in range(self.copies)])
+        return torch.zeros([], dtype=positions.dtype), forces.view(-1, 3).contiguous()
 
 
 WATER_NM = np.array([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0]])
@@ -105,7 +120,7 @@ def make_run(
     folder.mkdir(exist_ok=True)
     atomic_numbers = np.array(numbers)
     masses = np.array([openmm.app.Element.getByAtomicNumber(z).mass._value for z in numbers])
-    system = make_system(masses)
+    system = make_system(np.tile(masses, settings.replicas))
     forces = [add_force(system, m, settings.backend) for m in (module if isinstance(module, tuple) else (module,))]
     for group, force in enumerate(forces):
         force.setForceGroup(group)
@@ -118,8 +133,12 @@ def make_run(
     limit = runaway_temperature(settings.temperature, thermometer.degrees_of_freedom)
     monitor = Monitor(bonds, bond_lengths(bonds, positions), thermometer, limit)
     if start:
-        context.setPositions(positions)
-        context.setVelocities(starting_velocities(masses, settings.temperature, settings.seed or 0, zero))
+        context.setPositions(np.tile(positions, (settings.replicas, 1)))
+        seeds = replica_seeds(settings.seed or 0, settings.replicas)
+        drawn = [starting_velocities(masses, settings.temperature, seed, zero) for seed in seeds]
+        context.setVelocities(np.concatenate(drawn))
+        for each in settings.folders:
+            each.mkdir(exist_ok=True)
         if settings.equilibrate == 0.0:
             make_motion(context, settings, monitor).begin()
         save_checkpoint(context, folder)

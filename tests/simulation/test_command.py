@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mdet_openmm.errors import InputError
+from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
 from mdet_openmm.simulation.command import main
+from mdet_openmm.simulation.settings import NveSettings, continued, resolved, stored
 
 OK = ["--steps", "2", "--equilibrate", "0", "--no-minimize", "--quiet", "--temperature", "10"]
 
@@ -31,7 +34,7 @@ OK = ["--steps", "2", "--equilibrate", "0", "--no-minimize", "--quiet", "--tempe
         (["--checkpoint-interval", "1e-9"], "shorter than the time step"),
         (["--seed", "-1"], "--seed"),
         (["--seed", "99999999999"], "--seed"),
-        (["--frames", "7"], "frames"),
+        (["--orientations", "7"], "orientations"),
         (["--offset", "some"], "offset"),
         (["--thermostat", "andersen"], "thermostat"),
         (["--backend", "jax"], "backend"),
@@ -104,3 +107,21 @@ def test_output_that_exists(water: Path, model: Path, tmp_path: Path, capsys: py
     file.write_text("something")
     assert main([str(water), "--model", str(model), "--output", str(file), *OK]) == 2
     assert "is a file" in capsys.readouterr().err and file.read_text() == "something"
+
+
+def test_former_names_are_flags_that_help_does_not_show_and_the_keys_of_settings_files() -> None:
+    parser = OneLineParser(prog="x")
+    add_flags(parser, NveSettings, positional=("system",))
+    now = from_namespace(NveSettings, parser.parse_args(["a.pdb", "--orientations", "12", "--teacher", "gfn2"]))
+    assert (now.orientations, now.teacher) == (12, "gfn2")
+    assert from_namespace(NveSettings, parser.parse_args(["a.pdb", "--frames", "12", "--reference", "gfn2"])) == now
+    shown = parser.format_help()
+    assert "--orientations" in shown and "--frames" not in shown
+    assert "--teacher" in shown and "--reference" not in shown
+
+    kept = stored(resolved(now))
+    assert (kept["frames"], kept["reference"]) == (12, "gfn2") and not {"orientations", "teacher"} & kept.keys()
+    again = continued(NveSettings(system=Path("a.pdb"), restart=True), kept, ())
+    assert (again.orientations, again.teacher) == (12, "gfn2")
+    with pytest.raises(InputError, match="--orientations 24 differs from the stored run's 12"):
+        continued(NveSettings(system=Path("a.pdb"), restart=True, orientations=24), kept, {"orientations"})

@@ -292,6 +292,7 @@ def test_a_run_keeps_the_energy_and_goes_on_to_the_bit(tmp_path: Path, water: Pa
         (["--offset", "hashed"], "multiple time steps need offset none"),
         (["--offset", "random"], "noise that no later step takes away"),
         (["--forces", "direct"], "leave out --forces direct"),
+        (["--replicas", "3"], "--multiple-time-steps is for one molecule; use it without --replicas"),
         (["--hold-energy", "0.1"], "--hold-energy is for direct forces"),
         (["--steps", "10"], "--steps 10 is not a whole number of cycles of --multiple-time-steps 4"),
         (["--largest-drift", "0.1"], "--largest-drift belongs to --multiple-time-steps auto"),

@@ -17,7 +17,7 @@ from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.molecules.dcd import read_frame
 from mdet_openmm.molecules.molecule import Species
-from mdet_openmm.simulation import reference_energy, run_folder
+from mdet_openmm.simulation import run_folder, teacher_energy
 from mdet_openmm.simulation.checkpoint import load_checkpoint
 from mdet_openmm.simulation.command import main
 from mdet_openmm.simulation.conservation import conservation, integrator_check
@@ -267,8 +267,7 @@ def test_an_energy_that_cannot_be_held(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wanted", [0.0, 0.05], ids=["equilibrating", "running"])
-def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path, model: Path, wanted: float) -> None:
+def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path, model: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run_nve(cold(water, model, whole, steps=600, equilibrate=0.05, minimize=True, temperature=2.0))
     script = Path(__file__).resolve().parents[2] / "simulations" / "run_nve.py"
@@ -280,7 +279,7 @@ def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path
     trajectory, checkpoint = killed / run_folder.TRAJECTORY, killed / run_folder.CHECKPOINT
     deadline = time.monotonic() + 100
     while process.poll() is None and time.monotonic() < deadline:
-        if checkpoint.exists() and (wanted == 0.0 or (trajectory.exists() and trajectory.stat().st_size > 2000)):
+        if checkpoint.exists() and trajectory.exists() and trajectory.stat().st_size > 2000:
             break
         time.sleep(0.001)
     assert process.poll() is None, "it ended before it could be killed"
@@ -304,7 +303,7 @@ def test_interrupted_it_writes_everything_and_goes_on(
     from mdet_openmm.simulation.monitor import Monitor
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run_nve(cold(water, model, whole, reference="gfn2"))
+    run_nve(cold(water, model, whole, teacher="gfn2"))
     check, calls = Monitor.problem, [0]
 
     def interrupting(self: Monitor, positions: np.ndarray, velocities: np.ndarray) -> object:
@@ -316,7 +315,7 @@ def test_interrupted_it_writes_everything_and_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(Monitor, "problem", interrupting)
         with pytest.raises(KeyboardInterrupt):
-            run_nve(cold(water, model, broken, reference="gfn2"))
+            run_nve(cold(water, model, broken, teacher="gfn2"))
     summary = json.loads((broken / "summary.json").read_text())
     assert summary["exit_reason"] == "interrupted" and 0 < summary["steps"] < 100
     assert summary["energy_source"] is None and not (broken / "reference.csv").exists()
@@ -339,14 +338,14 @@ def test_a_run_that_is_stopped_leaves_its_data_and_its_drift(tmp_path: Path, wat
     folder = tmp_path / "out"
     hot = cold(water, model, folder, temperature=1000.0, steps=5000, equilibrate=0.0, report_interval=0.5)
     with pytest.raises(RunStopped, match="bond between"):
-        run_nve(dataclasses.replace(hot, reference="gfn2"))
+        run_nve(dataclasses.replace(hot, teacher="gfn2"))
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["exit_reason"] == "broken_bond" and (folder / "last_good.pdb").exists()
     assert summary["temperature_drift_K_per_ps"] is not None
     # Random forces hold nothing together: as the bond breaks, GFN2-xTB's energy rises and the atoms do not slow down.
     assert summary["energy_source"] == "GFN2-xTB" and summary["energy_drift_meV_per_atom_ps"] > 0.0
     rows = len(read_table(folder / "log.csv")["step"])
-    assert len(read_table(folder / "reference.csv")["step"]) == rows // reference_energy.stride(rows) > 10
+    assert len(read_table(folder / "reference.csv")["step"]) == rows // teacher_energy.stride(rows) > 10
 
 
 def test_a_large_equivariance_error_is_status_3(
@@ -365,9 +364,9 @@ def test_the_teachers_energy(tmp_path: Path, water: Path, model: Path, monkeypat
     from mdet_openmm.data.config import TeacherConfig
     from mdet_openmm.data.teacher import make_teacher
 
-    monkeypatch.setattr(reference_energy, "MOST_FRAMES", 5)
+    monkeypatch.setattr(teacher_energy, "MOST_FRAMES", 5)
     folder = tmp_path / "a"
-    summary = run_nve(cold(water, model, folder, reference="gfn2"))
+    summary = run_nve(cold(water, model, folder, teacher="gfn2"))
     log, table = read_table(folder / "log.csv"), read_table(folder / "reference.csv")
     np.testing.assert_array_equal(table["step"], [32, 64, 96])  # every fourth of twelve frames
     teacher = make_teacher(TeacherConfig(kind="gfn2"), Species(np.array([8, 1, 1])))
@@ -393,10 +392,42 @@ def test_a_finished_run_gets_the_teachers_energy_when_it_is_asked_for(tmp_path: 
     folder = tmp_path / "a"
     assert run_nve(cold(water, model, folder))["energy_source"] is None
     before = {name: (folder / name).read_bytes() for name in COMPARED}
-    again = NveSettings(system=water, model=str(model), output=folder, quiet=True, restart=True, reference="gfn2")
+    again = NveSettings(system=water, model=str(model), output=folder, quiet=True, restart=True, teacher="gfn2")
     summary = run_nve(again)
     assert summary["energy_source"] == "GFN2-xTB" and summary["energy_drift_error_meV_per_atom_ps"] > 0.0
     assert {name: (folder / name).read_bytes() for name in COMPARED} == before
+
+
+def taught(model: Path, folder: Path, teacher: str) -> Path:
+    """A copy of a model that says whose labels it learnt from."""
+    from mdet_openmm.export.model_folder import load_model, save_model
+
+    loaded = load_model(model)
+    training = {"teacher": teacher}
+    save_model(folder, loaded.network, elements=loaded.elements, training=training, metrics={}, card="taught")
+    return folder
+
+
+def test_the_teacher_is_the_one_that_the_model_learnt_from(
+    tmp_path: Path, water: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tblite")
+    learnt = taught(model, tmp_path / "model", "GFN2-xTB")
+    run = tmp_path / "run"
+    assert run_nve(cold(water, learnt, run))["energy_source"] == "GFN2-xTB"
+    assert run_nve(cold(water, learnt, tmp_path / "without", teacher="none"))["energy_source"] is None
+    assert run_nve(cold(water, model, tmp_path / "unknown"))["energy_source"] is None
+
+    pytest.importorskip("so3krates_torch", reason="needs the extra 'teachers'")
+    by_gfn2 = read_table(run / "reference.csv")["potential_energy_eV"]
+    again = NveSettings(system=water, model=str(learnt), output=run, quiet=True, restart=True, teacher="so3lr")
+    assert run_nve(again)["energy_source"] == "SO3LR (PBE0+MBD)"
+    by_so3lr = read_table(run / "reference.csv")["potential_energy_eV"]  # none of them is the other's
+    assert len(by_so3lr) == len(by_gfn2) and np.abs(by_so3lr - by_gfn2).min() > 1.0
+
+    monkeypatch.setitem(sys.modules, "tblite.interface", None)
+    summary = run_nve(cold(water, learnt, tmp_path / "missing", quiet=False))
+    assert summary["energy_source"] is None and "not compared with that of GFN2-xTB" in capsys.readouterr().out
 
 
 def test_a_missing_teacher_is_said_before_anything_is_written(
@@ -404,7 +435,7 @@ def test_a_missing_teacher_is_said_before_anything_is_written(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tblite.interface", None)
     with pytest.raises(InputError, match=r"mdet-openmm\[label\]"):
-        run_nve(cold(water, model, tmp_path / "out", reference="gfn2"))
+        run_nve(cold(water, model, tmp_path / "out", teacher="gfn2"))
     assert not (tmp_path / "out").exists()
 
 
@@ -421,7 +452,7 @@ def test_one_atom_is_refused(tmp_path: Path, model: Path) -> None:
     [
         (["--friction", "1"], "friction"),
         (["--thermostat", "langevin"], "thermostat"),
-        (["--reference", "dft"], "reference"),
+        (["--teacher", "dft"], "teacher"),
         (["--watch-equivariance", "-1"], "--watch-equivariance"),
         (["--equivariance-rotations", "1"], "--equivariance-rotations"),
         (["--largest-equivariance-error", "0"], "--largest-equivariance-error"),

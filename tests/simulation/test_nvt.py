@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +46,20 @@ def same_files(one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
+@pytest.fixture(scope="module")
+def once(water_once: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("once") / "out"
+    run_nvt(cold(water_once, model, folder))
+    return folder
+
+
+@pytest.fixture
+def finished(once: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be spoilt or gone on with."""
+    return Path(shutil.copytree(once, tmp_path / "out"))
+
+
 def test_a_run_writes_what_it_promises(tmp_path: Path, water: Path, model: Path, backend: str, thermostat: str) -> None:
     folder = tmp_path / "out"
     summary = run_nvt(cold(water, model, folder, backend=backend, thermostat=thermostat, minimize=True, friction=None))
@@ -77,18 +92,20 @@ def test_a_run_writes_what_it_promises(tmp_path: Path, water: Path, model: Path,
     }  # fmt: skip
 
 
-def test_frames_chosen_by_their_noise(tmp_path: Path, water: Path, model: Path) -> None:
+def test_orientations_chosen_by_their_noise(tmp_path: Path, water: Path, model: Path) -> None:
     # the noise of random weights is within 1 % of 1,000 K at 50/ps, and not of 0.1 K at 1e-4/ps
-    few = run_nvt(cold(water, model, tmp_path / "few", frames="auto", temperature=1000.0, watch=False, steps=20))
+    few = run_nvt(cold(water, model, tmp_path / "few", orientations="auto", temperature=1000.0, watch=False, steps=20))
     assert few["frames"] == 1
     many = run_nvt(
-        cold(water, model, tmp_path / "many", frames="auto", temperature=0.1, friction=1e-4, watch=False, steps=4)
+        cold(water, model, tmp_path / "many", orientations="auto", temperature=0.1, friction=1e-4, watch=False, steps=4)
     )
     assert many["frames"] in (12, 24, 60)
-    again = cold(water, model, tmp_path / "many", frames="auto", temperature=0.1, friction=1e-4, watch=False, steps=8)
+    again = cold(
+        water, model, tmp_path / "many", orientations="auto", temperature=0.1, friction=1e-4, watch=False, steps=8
+    )
     assert run_nvt(dataclasses.replace(again, restart=True))["frames"] == many["frames"]
     with pytest.raises(InputError, match="--offset none makes none"):
-        run_nvt(cold(water, model, tmp_path / "none", frames="auto", offset="none"))
+        run_nvt(cold(water, model, tmp_path / "none", orientations="auto", offset="none"))
 
 
 def test_the_logged_force_is_the_models(tmp_path: Path, water: Path, model: Path) -> None:
@@ -116,12 +133,19 @@ def test_quantities_are_converted(water: Path) -> None:
         NvtSettings(system=water, temperature=-1 * unit.kelvin)
 
 
+@pytest.fixture(scope="module")
+def unbroken(water_once: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken") / "out"
+    run_nvt(cold(water_once, model, folder, steps=600, equilibrate=0.05, minimize=True, temperature=2.0))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0.0, 0.05], ids=["equilibrating", "running"])
-def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path, model: Path, wanted: float) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    settings = cold(water, model, whole, steps=600, equilibrate=0.05, minimize=True, temperature=2.0)
-    run_nvt(settings)
+def test_killed_and_restarted_it_is_the_unbroken_run(
+    tmp_path: Path, water: Path, model: Path, unbroken: Path, wanted: float
+) -> None:
+    killed = tmp_path / "killed"
     script = Path(__file__).resolve().parents[2] / "simulations" / "run_nvt.py"
     flags = [
         "--model", model, "--output", killed, "--temperature", 2, "--equilibrate", 0.05, "--steps", 600, "--seed", 3,
@@ -145,13 +169,12 @@ def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path
                 file.write(b"12")
     summary = run_nvt(NvtSettings(system=water, model=str(model), output=killed, restart=True, quiet=True))
     assert summary["steps"] == 600 and summary["exit_reason"] == "completed"
-    same_files(whole, killed)
+    same_files(unbroken, killed)
 
 
 def test_killed_before_the_first_checkpoint_it_starts_over(tmp_path: Path, water: Path, model: Path) -> None:
     run_nvt(cold(water, model, tmp_path / "whole", minimize=True))
-    run_nvt(cold(water, model, tmp_path / "killed", minimize=True))
-    for path in (tmp_path / "killed").iterdir():
+    for path in shutil.copytree(tmp_path / "whole", tmp_path / "killed").iterdir():
         if path.name != run_folder.SETTINGS:
             path.unlink()
     run_nvt(cold(water, model, tmp_path / "killed", minimize=True, restart=True))
@@ -160,12 +183,11 @@ def test_killed_before_the_first_checkpoint_it_starts_over(tmp_path: Path, water
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_writes_everything_and_goes_on(
-    tmp_path: Path, water: Path, model: Path, number: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, water: Path, model: Path, once: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mdet_openmm.simulation.monitor import Monitor
 
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run_nvt(cold(water, model, whole))
+    broken = tmp_path / "broken"
     check, calls = Monitor.problem, [0]
 
     def interrupting(self: Monitor, positions: np.ndarray, velocities: np.ndarray) -> object:
@@ -181,7 +203,7 @@ def test_interrupted_it_writes_everything_and_goes_on(
     summary = json.loads((broken / "summary.json").read_text())
     assert summary["exit_reason"] == "interrupted" and 0 < summary["steps"] < 100
     run_nvt(cold(water, model, broken, restart=True))
-    same_files(whole, broken)
+    same_files(once, broken)
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path: Path, water: Path, model: Path) -> None:
@@ -209,9 +231,8 @@ def test_a_run_of_a_version_without_the_watch_goes_on_without_it(tmp_path: Path,
     assert not (folder / run_folder.EQUIVARIANCE).exists()
 
 
-def test_a_restart_refuses_what_differs(tmp_path: Path, water: Path, model: Path) -> None:
-    folder = tmp_path / "out"
-    run_nvt(cold(water, model, folder))
+def test_a_restart_refuses_what_differs(finished: Path, water: Path, model: Path) -> None:
+    folder = finished
     again = NvtSettings(system=water, model=str(model), output=folder, quiet=True, restart=True)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     for change, word in (
@@ -219,7 +240,7 @@ def test_a_restart_refuses_what_differs(tmp_path: Path, water: Path, model: Path
         ({"friction": 2.0}, "--friction"),
         ({"timestep": 0.25}, "--timestep"),
         ({"seed": 4}, "--seed"),
-        ({"frames": 12}, "--frames"),
+        ({"orientations": 12}, "--orientations"),
         ({"offset": "none"}, "--offset"),
         ({"backend": "python"}, "--backend"),
         ({"thermostat": "nose-hoover"}, "--thermostat"),
@@ -239,18 +260,17 @@ def test_a_restart_refuses_what_differs(tmp_path: Path, water: Path, model: Path
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
-def test_a_restart_refuses_another_model(tmp_path: Path, water: Path, model: Path) -> None:
+def test_a_restart_refuses_another_model(tmp_path: Path, finished: Path, water: Path, model: Path) -> None:
     import torch
 
     from mdet_openmm.export.model_folder import save_model
 
-    run_nvt(cold(water, model, tmp_path / "out"))
     network = load_model(model).network
     with torch.no_grad():
         next(network.parameters()).add_(0.1)
     save_model(tmp_path / "tiny", network, elements=[1, 8], training={}, metrics={}, card="")
     with pytest.raises(InputError, match="not the model"):
-        run_nvt(cold(water, tmp_path / "tiny", tmp_path / "out", restart=True))
+        run_nvt(cold(water, tmp_path / "tiny", finished, restart=True))
 
 
 def test_a_broken_bond_ends_the_run(tmp_path: Path, water: Path, model: Path) -> None:
@@ -262,10 +282,9 @@ def test_a_broken_bond_ends_the_run(tmp_path: Path, water: Path, model: Path) ->
     assert np.linalg.norm(good.xyz[0, 1:] - good.xyz[0, 0], axis=-1).max() < 0.147
 
 
-def test_two_runs_cannot_share_a_folder(tmp_path: Path, water: Path, model: Path) -> None:
-    run_nvt(cold(water, model, tmp_path / "out", steps=10))
-    with locked(tmp_path / "out"), pytest.raises(InputError, match="another process"):
-        run_nvt(cold(water, model, tmp_path / "out", steps=20, restart=True))
+def test_two_runs_cannot_share_a_folder(finished: Path, water: Path, model: Path) -> None:
+    with locked(finished), pytest.raises(InputError, match="another process"):
+        run_nvt(cold(water, model, finished, steps=200, restart=True))
 
 
 def test_a_relaxation_that_breaks_a_bond_ends_the_run(
@@ -309,21 +328,18 @@ def test_one_atom_runs_with_langevin_only(tmp_path: Path, model: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 40, 200, -1])
-def test_a_checkpoint_that_is_cut_off_is_refused(size: int, tmp_path: Path, water: Path, model: Path) -> None:
-    folder = tmp_path / "out"
-    run_nvt(cold(water, model, folder))
-    checkpoint = folder / run_folder.CHECKPOINT
+def test_a_checkpoint_that_is_cut_off_is_refused(size: int, finished: Path, water: Path, model: Path) -> None:
+    checkpoint = finished / run_folder.CHECKPOINT
     checkpoint.write_bytes(checkpoint.read_bytes()[:size])
     with pytest.raises(InputError, match="damaged"):
-        run_nvt(cold(water, model, folder, restart=True, steps=200))
+        run_nvt(cold(water, model, finished, restart=True, steps=200))
 
 
 @pytest.mark.parametrize("name", [run_folder.LOG, run_folder.EQUIVARIANCE, run_folder.TRAJECTORY])
 def test_files_shorter_than_the_checkpoint_knows_of_are_refused(
-    name: str, tmp_path: Path, water: Path, model: Path
+    name: str, finished: Path, water: Path, model: Path
 ) -> None:
-    folder = tmp_path / "out"
-    run_nvt(cold(water, model, folder))
+    folder = finished
     content = (folder / name).read_bytes()
     cut = content[:-1] if name == run_folder.TRAJECTORY else content[: content[:-1].rindex(b"\n") + 1]
     for damaged in (cut, content[:-1], None):

@@ -1,6 +1,7 @@
 """The ablation: the same starts for all conditions, the same numbers in parallel, nothing computed twice."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,8 @@ import pytest
 from mdet_openmm.errors import InputError
 from mdet_openmm.studies import runs
 from mdet_openmm.studies.ablation import ablate
+from mdet_openmm.studies.folder import STUDY, go_on, store
+from mdet_openmm.studies.nve_runs import NveResult
 from mdet_openmm.studies.settings import AblationSettings
 
 CONDITIONS = "fp32,fp64,fp64+random,mixed+hashed"
@@ -35,9 +38,25 @@ def written(folder: Path) -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.parent != folder}
 
 
-def test_all_conditions_of_a_replica_start_from_the_same_state(tmp_path: Path, water: Path, model: Path) -> None:
-    folder = tmp_path / "out"
-    results = ablate(cold(water, model, folder))
+Study = tuple[Path, list[NveResult]]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, water_once: Path, model: Path) -> Study:
+    """The folder of a whole study and its results, made in one process and without a break."""
+    folder = tmp_path_factory.mktemp("study") / "out"
+    return folder, ablate(cold(water_once, model, folder))
+
+
+def assert_as_in(study: Study, folder: Path) -> None:
+    """The numbers of a study of some of the conditions are those of the study of all."""
+    found, whole = numbers(folder), numbers(study[0])
+    conditions = {p.parent.parent.name for p in folder.rglob("replica-*/log.csv")}
+    assert len(found) == 2 * (2 + 2 * len(conditions)) and found == {name: whole[name] for name in found}
+
+
+def test_all_conditions_of_a_replica_start_from_the_same_state(study: Study) -> None:
+    folder, results = study
     assert [(r.condition.name, r.replica) for r in results] == [(c, k) for k in (1, 2) for c in CONDITIONS.split(",")]
     assert all(r.summary is not None and r.summary["exit_reason"] == "completed" for r in results)
     starts: dict[int, set[str]] = {1: set(), 2: set()}
@@ -55,9 +74,8 @@ def test_all_conditions_of_a_replica_start_from_the_same_state(tmp_path: Path, w
     assert len(set(numbers(folder).values())) == len(numbers(folder))  # and yet every run is another one
 
 
-def test_tables_and_plot(tmp_path: Path, water: Path, model: Path) -> None:
-    folder = tmp_path / "out"
-    results = ablate(cold(water, model, folder))
+def test_tables_and_plot(study: Study) -> None:
+    folder, results = study
     value = json.loads((folder / "table.json").read_text())
     assert [row["condition"] for row in value["rows"]] == CONDITIONS.split(",")
     drifts = [r.summary["temperature_drift_K_per_ps"] for r in results if r.summary and r.condition.name == "fp64"]
@@ -70,12 +88,10 @@ def test_tables_and_plot(tmp_path: Path, water: Path, model: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one(tmp_path: Path, water: Path, model: Path) -> None:
-    ablate(cold(water, model, tmp_path / "serial"))
-    ablate(cold(water, model, tmp_path / "parallel", workers=2))
-    serial, parallel = numbers(tmp_path / "serial"), numbers(tmp_path / "parallel")
+def test_two_processes_give_the_numbers_of_one(tmp_path: Path, water: Path, model: Path, study: Study) -> None:
     # random offsets come from torch's generator, seeded at the start of each run
-    assert serial == parallel and len(serial) == 2 * (2 + 8)
+    ablate(cold(water, model, tmp_path / "parallel", workers=2, conditions="fp64+random,mixed+hashed"))
+    assert_as_in(study, tmp_path / "parallel")
 
 
 @pytest.fixture(scope="module")
@@ -87,24 +103,22 @@ def cluster() -> Iterator[Any]:
 
 @pytest.mark.slow
 def test_a_dask_cluster_gives_the_numbers_of_one_process(
-    tmp_path: Path, water: Path, model: Path, cluster: Any
+    tmp_path: Path, water: Path, model: Path, study: Study, cluster: Any
 ) -> None:
-    ablate(cold(water, model, tmp_path / "here", conditions="fp64,mixed+hashed"))
     there = cold(water, model, tmp_path / "there", conditions="fp64,mixed+hashed", workers=None)
     ablate(replace(there, scheduler=cluster.scheduler_address))
-    assert numbers(tmp_path / "here") == numbers(tmp_path / "there")
+    assert_as_in(study, tmp_path / "there")
 
 
-def test_a_restart_computes_nothing_that_is_there(tmp_path: Path, water: Path, model: Path) -> None:
-    folder = tmp_path / "out"
-    settings = cold(water, model, folder, conditions="fp64,mixed+hashed")
-    ablate(settings)
+def test_a_restart_computes_nothing_that_is_there(tmp_path: Path, water: Path, model: Path, study: Study) -> None:
+    folder = Path(shutil.copytree(study[0], tmp_path / "out"))
+    settings = cold(water, model, folder)
     before = written(folder)
-    table = (folder / "table.json").read_bytes()
+    table = (folder / "table.json").read_text().replace(str(study[0]), str(folder))
     ablate(replace(settings, restart=True), given={"system"})
-    assert written(folder) == before and (folder / "table.json").read_bytes() == table
+    assert written(folder) == before and (folder / "table.json").read_text() == table
     ablate(replace(settings, restart=True))  # from Python: what differs from the defaults counts as given
-    assert written(folder) == before and (folder / "table.json").read_bytes() == table
+    assert written(folder) == before and (folder / "table.json").read_text() == table
     more = replace(settings, restart=True, replicas=3, conditions="fp64,fp32")
     results = ablate(more, given={"system", "replicas", "conditions"})
     after = written(folder)
@@ -113,15 +127,13 @@ def test_a_restart_computes_nothing_that_is_there(tmp_path: Path, water: Path, m
 
 
 def test_interrupted_runs_go_on_and_the_numbers_are_those_of_an_unbroken_study(
-    tmp_path: Path, water: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, water: Path, model: Path, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import os
     import signal
 
     from mdet_openmm.simulation.monitor import Monitor
 
-    settings = cold(water, model, tmp_path / "whole", conditions="fp64,mixed+hashed")
-    ablate(settings)
     check, calls = Monitor.problem, [0]
 
     def interrupting(self: Monitor, *arguments: Any) -> object:
@@ -131,7 +143,7 @@ def test_interrupted_runs_go_on_and_the_numbers_are_those_of_an_unbroken_study(
         return check(self, *arguments)
 
     monkeypatch.setattr(Monitor, "problem", interrupting)
-    broken = replace(settings, output=tmp_path / "broken")
+    broken = cold(water, model, tmp_path / "broken", conditions="fp64,mixed+hashed")
     interruptions = 0
     for _ in range(5):
         try:
@@ -141,7 +153,7 @@ def test_interrupted_runs_go_on_and_the_numbers_are_those_of_an_unbroken_study(
             interruptions += 1
             broken = replace(broken, restart=True)
     assert interruptions == 2
-    assert numbers(tmp_path / "whole") == numbers(tmp_path / "broken")
+    assert_as_in(study, tmp_path / "broken")
 
 
 def test_a_run_that_was_killed_before_it_had_stored_its_settings_starts_anew(
@@ -231,10 +243,8 @@ def test_bad_input_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_restart_refuses_what_differs(tmp_path: Path, water: Path, model: Path) -> None:
-    folder = tmp_path / "out"
-    settings = cold(water, model, folder, conditions="fp64", replicas=1)
-    ablate(settings)
+def test_a_restart_refuses_what_differs(tmp_path: Path, water: Path, model: Path, study: Study) -> None:
+    settings = cold(water, model, Path(shutil.copytree(study[0], tmp_path / "out")))
     with pytest.raises(InputError, match="holds a study"):
         ablate(settings)
     again = replace(settings, restart=True)
@@ -275,21 +285,21 @@ def test_command_line(tmp_path: Path, water: Path, model: Path, capsys: pytest.C
     from mdet_openmm.studies.command import main
 
     flags = ["--model", str(model), "--output", str(tmp_path / "out"), "--conditions", "fp64", "--replicas", "1"]
-    flags += [
-        "--time",
-        "0.01",
-        "--thermalize",
-        "0.01",
-        "--temperature",
-        "10",
-        "--workers",
-        "1",
-        "--report-interval",
-        "1",
-    ]
+    flags += ["--time", "0.01", "--thermalize", "0.01", "--temperature", "10", "--workers", "1"]
+    flags += ["--report-interval", "1"]
     assert main("ablate-nve", [str(water), *flags]) == 0
     assert "| fp64 | 1 of 1 |" in capsys.readouterr().out
     assert main("ablate-nve", [str(water), *flags]) == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert main("ablate-nve", [str(water), "--output", str(tmp_path / "out"), "--restart", "--quiet"]) == 0
     assert sys.modules["mdet_openmm.studies.ablation"] and capsys.readouterr().out == ""
+
+
+def test_a_study_is_stored_by_the_former_names_of_its_settings(tmp_path: Path) -> None:
+    asked = AblationSettings(system=Path("water.xyz"), output=tmp_path / "out", teacher="gfn2")
+    (tmp_path / "out").mkdir()
+    store(asked, {})
+    kept = json.loads((tmp_path / "out" / STUDY).read_text())["settings"]
+    assert kept["reference"] == "gfn2" and "teacher" not in kept
+    again = AblationSettings(system=Path("water.xyz"), output=tmp_path / "out", restart=True)
+    assert go_on(again, {"system"}).teacher == "gfn2"

@@ -21,12 +21,12 @@ def test_conditions_are_read_and_written() -> None:
     assert found[-1].folder == "fp64-hashed-60"
 
 
-def test_the_default_is_the_papers_four_and_ours_but_for_24_frames() -> None:
+def test_the_default_is_the_papers_four_and_ours_but_for_24_orientations() -> None:
     default = read_conditions(DEFAULT)
     assert {(c.precision, c.offset) for c in default if c.offset != "hashed"} == {
         ("fp32", "none"), ("double", "none"), ("fp32", "random"), ("double", "random"),
     }  # fmt: skip
-    assert {(c.precision, c.frames) for c in default if c.offset == "hashed"} == {
+    assert {(c.precision, c.orientations) for c in default if c.offset == "hashed"} == {
         ("mixed", 1), ("mixed", 12), ("mixed", 60), ("double", 12), ("double", 60),
     }  # fmt: skip
 
@@ -35,7 +35,7 @@ def test_a_condition_is_one_of_those_that_can_be_written() -> None:
     for values, message in (
         (("fp64",), "precision must be one of double, mixed, fp32, not 'fp64'"),
         (("double", "hash"), "offset must be one of none, random, hashed"),
-        (("double", "none", 7), "frames must be one of 1, 12, 24, 60"),
+        (("double", "none", 7), "orientations must be one of 1, 12, 24, 60"),
     ):
         with pytest.raises(InputError, match=message):
             Condition(*values)

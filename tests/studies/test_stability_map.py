@@ -10,10 +10,10 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.molecules.checks import check_molecule
 from mdet_openmm.studies.estimate import Estimate
+from mdet_openmm.studies.molecules import known_to, listed, series
 from mdet_openmm.studies.nve_figures import drift_against_size
 from mdet_openmm.studies.settings import MapSettings
 from mdet_openmm.studies.stability_map import map_stability
-from mdet_openmm.studies.structures import known_to, listed, series
 
 
 def cold(model: Path, folder: Path, **options: Any) -> MapSettings:
@@ -35,8 +35,8 @@ def test_the_series() -> None:
     alkanes = [s.molecule.n_atoms for s in found.values() if s.kind == "alkane"]
     assert alkanes == [3 * n + 2 for n in range(1, 9)]
     assert {s.molecule.n_atoms for s in found.values() if s.kind == "cumulene"} == {7, 8, 9, 10}
-    for structure in found.values():  # as a run reads them, from a file that has no SMILES
-        check_molecule(replace(structure.molecule, smiles=None))
+    for member in found.values():  # as a run reads them, from a file that has no SMILES
+        check_molecule(replace(member.molecule, smiles=None))
 
 
 def test_lists(water: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_map(tmp_path: Path, model: Path, water: Path) -> None:
     folder = tmp_path / "out"
     settings = cold(model, folder, structures=f"C,{water},CN")
     results = map_stability(settings)
-    assert [r.structure.molecule.name for r in results] == ["C", "water"]
+    assert [r.member.molecule.name for r in results] == ["C", "water"]
     assert all(r.summary is not None and r.summary["exit_reason"] == "completed" for r in results)
     text = (folder / "table.md").read_text()
     assert "| C | given | 5 | mixed+hashed | 1 of 1 |" in text and "skipped CN: N is not among" in text
@@ -66,7 +66,7 @@ def test_a_map(tmp_path: Path, model: Path, water: Path) -> None:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("log.csv")}
     more = map_stability(replace(settings, structures=f"C,{water},CO", restart=True), given={"structures"})
-    assert [r.structure.molecule.name for r in more] == ["C", "water", "CO"]
+    assert [r.member.molecule.name for r in more] == ["C", "water", "CO"]
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 

@@ -51,8 +51,8 @@ def run_apart(body: str) -> str:
 def test_a_frozen_module_that_fails_raises() -> None:
     out = run_apart(
         """
-        modules = [bind(model, ATOMS, ForceOptions(offset=offset, compiled=compiled, forces=forces, frames=frames))
-                   for offset, compiled, forces, frames in (("hashed", False, None, 1), ("none", True, None, 12),
+        modules = [bind(model, ATOMS, ForceOptions(offset=offset, compiled=compiled, forces=forces, orientations=count))
+                   for offset, compiled, forces, count in (("hashed", False, None, 1), ("none", True, None, 12),
                                                             ("none", True, "conservative", 1))]
         bind(model, Species([8, 1, 1]))(torch.rand(3, 3, dtype=torch.float64))
         for module in modules:
@@ -83,7 +83,7 @@ def test_memory_that_runs_out_in_a_force_call_is_named(backend: str) -> None:
     out = run_apart(
         f"""
         system = make_system([12.0] * 24)  # a tensor of a call has 20 MB
-        add_force(system, bind(model, Species([6] * 24), ForceOptions(frames=60, compiled=False)), {backend!r})
+        add_force(system, bind(model, Species([6] * 24), ForceOptions(orientations=60, compiled=False)), {backend!r})
         context = context_of(system)
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken, taken))

@@ -57,10 +57,12 @@ def test_make_system_has_masses_and_nothing_else():
 
 
 @pytest.mark.parametrize("offset", ["none", "hashed"])
-@pytest.mark.parametrize("frames", [1, 12])
+@pytest.mark.parametrize("orientations", [1, 12])
 @pytest.mark.parametrize("precision", ["double", "mixed"])
-def test_both_backends_give_the_force_of_the_module(model, precision, frames, offset):
-    module = bind(model, Species(ETHANOL), ForceOptions(precision=precision, frames=frames, offset=offset, seed=4))
+def test_both_backends_give_the_force_of_the_module(model, precision, orientations, offset):
+    module = bind(
+        model, Species(ETHANOL), ForceOptions(precision=precision, orientations=orientations, offset=offset, seed=4)
+    )
     energy, forces = module(torch.tensor(start()))
     assert forces.abs().max() > 1e-3
     for backend in ("torch", "python"):
@@ -73,7 +75,7 @@ def test_both_backends_give_the_force_of_the_module(model, precision, frames, of
 
 
 def test_on_the_cpu_platform_positions_are_single_at_least(model):
-    module = bind(model, Species(ETHANOL), ForceOptions(frames=12, offset="none"))
+    module = bind(model, Species(ETHANOL), ForceOptions(orientations=12, offset="none"))
     forces = module(torch.tensor(start()))[1].numpy()
     for backend in ("torch", "python"):
         found = measured(context_of(module, backend, platform="CPU")[0])[1]
@@ -96,7 +98,7 @@ def test_the_backends_run_the_same_trajectory(model):
 
 @pytest.mark.parametrize("backend", ["torch", "python"])
 def test_a_hashed_run_goes_on_bit_by_bit_from_a_checkpoint(model, backend):
-    module = bind(model, Species(ETHANOL), ForceOptions(frames=12, offset="hashed"))
+    module = bind(model, Species(ETHANOL), ForceOptions(orientations=12, offset="hashed"))
 
     def fresh():
         integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.0005)

@@ -198,3 +198,31 @@ def test_forces_that_need_no_energy_pass():
     check_system(system, has_energy=False)
     made = simulation(False, spring(), openmm.CMMotionRemover())
     made.step(1)
+
+
+@pytest.mark.parametrize("ending", ["(forces without an energy)", "(forces that are not the gradient of its energy)"])
+def test_exchanging_states_is_refused_unless_the_forces_are_a_gradient(ending):
+    made = simulation(True)
+    states = [{"temperature": 300.0}, {"temperature": 400.0}]
+    for make in (app.ReplicaExchangeSampler, app.ExpandedEnsembleSampler):
+        make(states, with_langevin(made), 10)
+    made = with_langevin(made, f"MDET model {ending}")
+    for make in (app.ReplicaExchangeSampler, app.ExpandedEnsembleSampler):
+        with pytest.raises(InputError, match=rf"^{make.__name__} accepts moves between states by their energies"):
+            make(states, made, 10)
+    with pytest.raises(InputError, match="ExpandedEnsembleSampler accepts"):
+        app.SimulatedTempering(made, temperatures=[300.0, 400.0])
+    with pytest.raises(InputError, match="MonteCarloBarostat"):
+        made.system.addForce(openmm.MonteCarloBarostat(1, 300))
+
+
+def with_langevin(made: app.Simulation, name: str | None = None) -> app.Simulation:
+    system = openmm.System()
+    system.addParticle(1.0)
+    ours = spring()
+    ours.setName(name or "model")
+    system.addForce(ours)
+    integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.001)
+    again = app.Simulation(made.topology, system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    again.context.setPositions([openmm.Vec3(1, 0, 0)])
+    return again

@@ -35,7 +35,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_config(small_data: Path) -> TrainConfig:
     """A run of seconds."""
     return TrainConfig(

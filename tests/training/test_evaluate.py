@@ -2,17 +2,26 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.data.store import Store
 from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
-from mdet_openmm.training.card import LONGEST, metrics_table
-from mdet_openmm.training.evaluate import evaluate, force_jacobian, random_rotations, rotated_forces
+from mdet_openmm.training.card import LONGEST, WORST, group_table, metrics_table
+from mdet_openmm.training.evaluate import (
+    PROBES,
+    _lambdas,
+    evaluate,
+    force_jacobian,
+    random_rotations,
+    rotated_forces,
+)
 
 
 class Analytic(nn.Module):
@@ -120,5 +129,43 @@ def test_a_card_of_many_molecules_shows_the_worst() -> None:
     row = {"frames": 1, "reference_rms": 1.0, "mae": 1.0, "e_eq_kcal_mol_A": 0.1, "lambda": 0.01}
     molecules = {f"m{i}": {**row, "mae_12": float(i)} for i in range(LONGEST + 7)}
     table = metrics_table({"all": {**row, "mae_12": 3.0}, "by_molecule": molecules})
-    assert f"| m{LONGEST + 6} |" in table and "| m7 |" in table and "| m6 |" not in table
-    assert f"The {LONGEST} worst of {LONGEST + 7}" in table
+    best = LONGEST + 7 - WORST
+    assert f"| m{LONGEST + 6} |" in table and f"| m{best} |" in table and f"| m{best - 1} |" not in table
+    assert f"The {WORST} worst of {LONGEST + 7}" in table
+
+
+def test_a_card_of_many_molecules_groups_them() -> None:
+    smiles = {"CCO": 9, "CC(=O)[O-]": 7, "ethyl acetate": 14, "C.O": 8, "CCCCCCCCCCCC": 38}
+    rows = [
+        MoleculeRow(name, "CCOC(C)=O" if name == "ethyl acetate" else name, "", -(name[-1] == "]"), 1, "test", n)
+        for name, n in smiles.items()
+    ]
+    errors = {name: {"mae": 10.0 * (i + 1), "mae_12": 1.0, "e_eq_kcal_mol_A": 0.1} for i, name in enumerate(smiles)}
+    table = group_table({"by_molecule": errors}, rows).splitlines()
+    found = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:5] for line in table[2:]}
+    assert found["**all**"] == ["5", "30.0", "30.0", "46.0"]
+    assert found["up to 8 atoms"] == ["2", "30.0", "30.0", "38.0"]  # acetate and the pair
+    assert found["37 and more atoms"][:2] == ["1", "50.0"] and found["charge -1"][:2] == ["1", "20.0"]
+    assert found["pairs"][:2] == ["1", "40.0"] and found["written down by name"][:2] == ["1", "30.0"]
+    assert found["esters"][0] == found["carboxylates"][0] == found["alcohols"][0] == found["hydrocarbons"][0] == "1"
+
+
+def test_lambda_of_a_larger_molecule_by_probes_is_that_of_its_jacobian() -> None:
+    torch.manual_seed(1)
+    shape = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, energy_head=True)
+    network = EdgeTransformer(shape).double().eval()
+    n = PROBES // 3 + 4
+    z, x = torch.randint(1, 9, (1, n)), 3.0 * torch.randn(1, n, 3, dtype=torch.float64)
+    zero = torch.zeros(1, dtype=torch.int64)
+    turn = torch.eye(3, dtype=torch.float64)[None]
+    batch = Batch(z, x, torch.zeros_like(x), zero.double(), zero, zero + 1, turn, torch.zeros(1, 3))
+    direct, gradient = (force_jacobian(network, batch, gradient=g) for g in (False, True))
+    scale = direct.norm() / gradient.norm()
+    with torch.no_grad():  # both count in the difference
+        network.energy_head.mlp[-1].weight.mul_(scale)
+    gradient = scale * gradient
+    exact = [float(antisymmetric_ratio(jacobian)) for jacobian in (direct, gradient - direct)]
+    estimates = [_lambdas(network, batch, torch.Generator().manual_seed(k), gradient=True) for k in range(8)]
+    assert np.mean(estimates, axis=0) == pytest.approx(exact, rel=0.05)
+    assert (np.std(estimates, axis=0) < 0.15 * np.array(exact)).all()
+    assert _lambdas(network, batch, torch.Generator().manual_seed(0), gradient=False) == [estimates[0][0]]

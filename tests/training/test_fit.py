@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from mdet_openmm.data.store import Store
-from mdet_openmm.errors import InputError, RunStopped
+from mdet_openmm.errors import InputError, RunStopped, exit_status
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import load_model, save_model
 from mdet_openmm.export.options import ForceOptions
@@ -23,7 +25,9 @@ from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
 from mdet_openmm.training.fit import run_training
+from mdet_openmm.training.module import ForceTraining
 from mdet_openmm.training.optimizers import learning_rate_factor
+from mdet_openmm.training.run_folder import stored
 
 
 def losses(run: Path) -> dict[int, str]:
@@ -31,65 +35,71 @@ def losses(run: Path) -> dict[int, str]:
         return {int(row["step"]): row["loss"] for row in csv.DictReader(file) if row["loss"]}
 
 
+def train(config: TrainConfig, folder: Path, **options: Any) -> None:
+    run_training(config, model_folder=folder / "model", run_folder=folder / "run", quiet=True, **options)
+
+
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
+def unbroken(tmp_path_factory: pytest.TempPathFactory, small_config: TrainConfig) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
-    _run_in_process(folder, small_data)
+    train(small_config, folder)
     return folder
 
 
-SCRIPT = """
-import sys, dataclasses, time
-from pathlib import Path
-from mdet_openmm.network.config import NetworkConfig
-from mdet_openmm.training.config import TrainConfig
-from mdet_openmm.training import fit
+def assert_the_same(folder: Path, unbroken: Path) -> None:
+    assert losses(folder / "run") == losses(unbroken / "run")
+    assert load_model(folder / "model").sha256 == load_model(unbroken / "model").sha256
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_goes_on_with_the_same_curve(
+    how: signal.Signals, tmp_path: Path, small_config: TrainConfig, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = ForceTraining.training_step
+
+    def interrupting(self: ForceTraining, *arguments: Any) -> Any:
+        if self.global_step == 13:
+            os.kill(os.getpid(), how)
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ForceTraining, "training_step", interrupting)
+        assert exit_status(lambda: train(small_config, tmp_path)) == 130
+    assert not (tmp_path / "model").exists() and len(losses(tmp_path / "run")) == 14
+    train(small_config, tmp_path, restart=True)
+    assert_the_same(tmp_path, unbroken)
+
+
+SLOW = """
+import sys, time
+from mdet_openmm.cli import main
 from mdet_openmm.training.progress import Progress
-folder, data, restart, slow = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "restart", sys.argv[4] == "slow"
-config = TrainConfig(name="small", data=data, steps=24, batch_size=6, learning_rate=3e-3, warmup_steps=4,
-    validate_every=12, checkpoint_every=5, threads=1, accelerator="cpu",
-    network=NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=16, l_max=2))
-if slow:
-    before = Progress.on_train_batch_end
-    def wait(self, trainer, *args):
-        before(self, trainer, *args)
-        if trainer.global_step >= 13:
-            time.sleep(0.5)
-    Progress.on_train_batch_end = wait
-from mdet_openmm.errors import exit_status
-sys.exit(exit_status(lambda: fit.run_training(
-    config, model_folder=folder / "model", run_folder=folder / "run", restart=restart, quiet=True)))
+before = Progress.on_train_batch_end
+def wait(self, trainer, *args):
+    before(self, trainer, *args)
+    if trainer.global_step >= 13:
+        time.sleep(0.5)
+Progress.on_train_batch_end = wait
+sys.exit(main(sys.argv[1:]))
 """
 
 
-def _start(folder: Path, data: Path, restart: bool, slow: bool) -> "subprocess.Popen[bytes]":
-    words = ["restart" if restart else "new", "slow" if slow else "fast"]
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(data), *words], env=dict(os.environ))
-
-
-def _run_in_process(folder: Path, data: Path, restart: bool = False) -> None:
-    assert _start(folder, data, restart, slow=False).wait(timeout=300) == 0
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_stop_and_resume_continues_the_same_curve(
-    how: signal.Signals, tmp_path: Path, small_data: Path, unbroken: Path
-) -> None:
-    process = _start(tmp_path, small_data, restart=False, slow=True)
+def test_killed_it_goes_on_with_the_same_curve(tmp_path: Path, small_config: TrainConfig, unbroken: Path) -> None:
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(stored(small_config)))
+    words = ["train", "small.yaml", "--output", "model", "--run-folder", "run", "--quiet"]
+    process = subprocess.Popen([sys.executable, "-c", SLOW, *words], cwd=tmp_path)
     deadline = time.time() + 120
     while len(losses(tmp_path / "run") if (tmp_path / "run/loss.csv").exists() else {}) < 13:
         assert time.time() < deadline and process.poll() is None
         time.sleep(0.1)
-    process.send_signal(how)
-    assert process.wait(timeout=60) == (-signal.SIGKILL if how == signal.SIGKILL else 130)
+    process.kill()
+    assert process.wait(timeout=60) == -signal.SIGKILL
     assert not (tmp_path / "model").exists()
-    if how == signal.SIGKILL:  # a checkpoint that the crash cut off is passed over
-        (tmp_path / "run/checkpoints/step12.ckpt").write_bytes(b"half a checkpoint")
-    _run_in_process(tmp_path, small_data, restart=True)
-    assert losses(tmp_path / "run") == losses(unbroken / "run")
-    ours, theirs = load_model(tmp_path / "model"), load_model(unbroken / "model")
-    assert ours.sha256 == theirs.sha256
+    # a checkpoint that the crash cut off is passed over
+    (tmp_path / "run/checkpoints/step12.ckpt").write_bytes(b"half a checkpoint")
+    train(small_config, tmp_path, restart=True)
+    assert_the_same(tmp_path, unbroken)
 
 
 def test_the_loss_falls_and_the_folder_is_complete(unbroken: Path) -> None:

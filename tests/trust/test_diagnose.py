@@ -84,8 +84,8 @@ def test_frames_of_a_trajectory_and_probes(tiny: Path, tmp_path: Path, monkeypat
     ase.io.write(tmp_path / "run.xyz", images, format="extxyz")
     common = {"model": str(tiny), "system": SYSTEMS / "methanol.sdf", "trajectory": tmp_path / "run.xyz", "quiet": True}
     exact = diagnose(DiagnoseSettings(**common, structures=2, rotations=8, output=tmp_path / "exact"))
-    monkeypatch.setattr("mdet_openmm.trust.study.EXACT_ATOMS", 2)
-    monkeypatch.setattr("mdet_openmm.trust.study.PROBES", 200)
+    monkeypatch.setattr("mdet_openmm.trust.diagnosis.EXACT_ATOMS", 2)
+    monkeypatch.setattr("mdet_openmm.trust.diagnosis.PROBES", 200)
     found = diagnose(DiagnoseSettings(**common, structures=2, rotations=8, output=tmp_path / "probes"))
     for name in ("raw", "used"):
         probed = found["lambda"][name]

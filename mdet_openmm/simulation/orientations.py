@@ -1,4 +1,4 @@
-"""The fewest frames whose noise a thermostat, or the length of a run without one, forgives."""
+"""The fewest orientations whose noise a thermostat, or the length of a run without one, forgives."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from mdet_openmm.digits import shown
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.export.options import FRAMES, ForceOptions
+from mdet_openmm.export.options import ORIENTATIONS, ForceOptions
 from mdet_openmm.measure.field import Field, make_field, uniform_rotations
 from mdet_openmm.measure.heating import Heating, heating_of
-from mdet_openmm.measure.orientation import averaged_frames, orientation_noise
+from mdet_openmm.measure.orientation import averaged_over_group, orientation_noise
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.simulation.structures import atomic_masses, model_structures
 from mdet_openmm.units import NM_PER_ANGSTROM
@@ -22,30 +22,30 @@ BUDGET_OF_TEMPERATURE = 0.01
 """Part of the temperature that noise may add: 3 K at 300 K, what a run of some 100 ps of a small molecule can just
 resolve beside its own statistical error."""
 STRUCTURES, OFFSETS = 4, 32
-"""Thermal structures, and offsets of each: sigma² is then known to some 10 %, the number of frames is decided by
+"""Thermal structures, and offsets of each: sigma² is then known to some 10 %, the number of orientations is decided by
 factors."""
 
 
 @dataclass(frozen=True)
-class FramesChoice:
-    """How many frames to take.
+class OrientationsChoice:
+    """How many orientations to take.
 
     Attributes
     ----------
-    frames
+    orientations
         1, 12, 24 or 60.
     within
-        Whether the heating is within the budget; if not, `frames` is the setting that heats least.
+        Whether the heating is within the budget; if not, `orientations` is the setting that heats least.
     budget
         K.
     heating
-        By number of frames, of those that were measured: rise in K of the hottest element under friction, or of
+        By number of orientations, of those that were measured: rise in K of the hottest element under friction, or of
         the molecule over the time of a run at constant energy.
     reason
         One line for the user.
     """
 
-    frames: int
+    orientations: int
     within: bool
     budget: float
     heating: dict[int, float]
@@ -53,13 +53,13 @@ class FramesChoice:
 
 
 def cheapest(heating: Mapping[int, float], budget: float) -> tuple[int, bool]:
-    """The fewest frames within the budget (K), and True; if none is, those that heat least, and False."""
-    fitting = [frames for frames in sorted(heating) if heating[frames] <= budget]
-    return (fitting[0], True) if fitting else (min(heating, key=lambda frames: heating[frames]), False)
+    """The fewest orientations within the budget (K), and True; if none is, those that heat least, and False."""
+    fitting = [orientations for orientations in sorted(heating) if heating[orientations] <= budget]
+    return (fitting[0], True) if fitting else (min(heating, key=lambda orientations: heating[orientations]), False)
 
 
 def noise_variance(
-    field: Field, structures: NDArray[np.float64], frames: int, offsets: int, seed: int
+    field: Field, structures: NDArray[np.float64], orientations: int, offsets: int, seed: int
 ) -> NDArray[np.float64]:
     """Variance (n,) of a component of each atom's force as used, (kJ/mol/nm)², over uniform offsets.
 
@@ -69,7 +69,7 @@ def noise_variance(
         In the precision of the run.
     structures
         (s, n, 3) in Å.
-    frames
+    orientations
         1, 12, 24 or 60.
     offsets
         Uniform offsets for each structure, 2 or more.
@@ -79,12 +79,12 @@ def noise_variance(
     generator = torch.Generator().manual_seed(seed)
     total = np.zeros(structures.shape[1])
     for x in torch.tensor(NM_PER_ANGSTROM * structures):
-        turned = averaged_frames(field, x, frames, uniform_rotations(offsets, generator))
+        turned = averaged_over_group(field, x, orientations, uniform_rotations(offsets, generator))
         total += orientation_noise(field, x, turned).variance.numpy()
     return total / len(structures)
 
 
-def choose_frames(
+def choose_orientations(
     model: Model,
     molecule: Molecule,
     *,
@@ -97,8 +97,8 @@ def choose_frames(
     forces: str | None = None,
     structures: NDArray[np.float64] | None = None,
     seed: int = 0,
-) -> FramesChoice:
-    """Measure the noise with 1, 12, 24 and 60 frames until it is within the budget.
+) -> OrientationsChoice:
+    """Measure the noise with 1, 12, 24 and 60 orientations until it is within the budget.
 
     Parameters
     ----------
@@ -127,10 +127,12 @@ def choose_frames(
         If the model's forces are not finite.
     """
     if friction is None and time is None:
-        raise InputError("choosing frames needs a friction, or the time of a run at constant energy")
+        raise InputError("choosing orientations needs a friction, or the time of a run at constant energy")
     budget = BUDGET_OF_TEMPERATURE * temperature if budget_K is None else budget_K
     if ForceOptions(forces=forces).resolved(model).conservative:
-        return FramesChoice(1, True, budget, {1: 0.0}, "1 frame: conservative forces are run without rotations")
+        return OrientationsChoice(
+            1, True, budget, {1: 0.0}, "1 orientation: conservative forces are run without rotations"
+        )
     field = make_field(model, molecule, precision, forces)
     if structures is None:
         run = model_structures(
@@ -145,17 +147,21 @@ def choose_frames(
         structures = run.positions[1:] if len(run.positions) > 1 else run.positions
     masses = atomic_masses(molecule)
     heating: dict[int, float] = {}
-    for frames in FRAMES:
-        variance = noise_variance(field, structures, frames, OFFSETS if frames == 1 else OFFSETS // 4, seed)
+    for orientations in ORIENTATIONS:
+        variance = noise_variance(field, structures, orientations, OFFSETS if orientations == 1 else OFFSETS // 4, seed)
         found = heating_of(variance, molecule.atomic_numbers, masses, timestep=timestep, friction=friction or 1.0)
-        heating[frames] = rise(found, friction, time)
-        if heating[frames] <= budget:
+        heating[orientations] = rise(found, friction, time)
+        if heating[orientations] <= budget:
             break
-    frames, within = cheapest(heating, budget)
+    orientations, within = cheapest(heating, budget)
     measured = ", ".join(f"{shown(heating[f])} K with {f}" for f in heating)
     verdict = "within" if within else "all above"
-    return FramesChoice(
-        frames, within, budget, heating, f"{frames} frame(s): noise heats by {measured}; {verdict} {budget:g} K"
+    return OrientationsChoice(
+        orientations,
+        within,
+        budget,
+        heating,
+        f"{orientations} orientation(s): noise heats by {measured}; {verdict} {budget:g} K",
     )
 
 

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from mdet_openmm.export.memory import available_memory, peak_bytes
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.export.options import FRAMES, PRECISIONS
+from mdet_openmm.export.options import ORIENTATIONS, PRECISIONS
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure import curl
 from mdet_openmm.measure.coverage import Coverage, Distance, distance_to, stored_coverage, training_e_eq
 from mdet_openmm.measure.field import Field, make_field, smooth_field
 from mdet_openmm.measure.heating import Heating, heating_of
-from mdet_openmm.measure.orientation import OrientationNoise, SymmetryTest, noise_by_frames, symmetry_test
+from mdet_openmm.measure.orientation import OrientationNoise, SymmetryTest, noise_by_orientations, symmetry_test
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.simulation.structures import Samples, atomic_masses
 from mdet_openmm.trust.forces import ForceError, force_error
@@ -36,7 +36,7 @@ EXACT_ATOMS: Final = 30
 """Up to this size the whole Jacobian is computed: 3n gradients, whose cost grows with n³ each."""
 PROBES: Final = 16
 STRUCTURES_WITH_PROBES: Final = 3
-AVERAGED_FRAMES: Final = 12
+AVERAGED_ORIENTATIONS: Final = 12
 
 RADII_NM: Final = (0.001, 0.003, 0.01)
 PLANES: Final = 16
@@ -46,7 +46,7 @@ POINTS: Final = 24
 
 @dataclass(frozen=True)
 class Equivariance:
-    """E_eq and heat with one number of frames, means over the structures.
+    """E_eq and heat with one number of orientations, means over the structures.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class LambdaResult:
 
 
 @dataclass(frozen=True)
-class Study:
+class Diagnosis:
     """What was measured; forces in kJ/mol/nm where no unit is named.
 
     `lambdas` has "raw" and "used" (net force and torque removed), and "averaged" (of the force as used, averaged over
@@ -96,7 +96,7 @@ class Study:
     molecule: Molecule
     conservative: bool
     structures: Samples
-    frames: dict[int, Equivariance]
+    orientations: dict[int, Equivariance]
     net_force: float
     net_torque: float
     rms_force: float
@@ -111,17 +111,17 @@ class Study:
 
 
 def steps_of(n_structures: int) -> int:
-    """How often `study_molecule` calls its tick."""
+    """How often `measure_molecule` calls its tick."""
     return 4 * n_structures + 1
 
 
-def study_molecule(
+def measure_molecule(
     settings: DiagnoseSettings,
     model: Model,
     molecule: Molecule,
     structures: Samples,
     tick: Callable[[], object] = lambda: None,
-) -> Study:
+) -> Diagnosis:
     """Measure.
 
     Parameters
@@ -141,7 +141,7 @@ def study_molecule(
     noise: list[dict[int, OrientationNoise]] = []
     nets, sizes, tests = [], [], []
     for x in positions:
-        found, net, size = noise_by_frames(
+        found, net, size = noise_by_orientations(
             fields[settings.precision], x, rotations=rotations, offsets=offsets, generator=generator
         )
         noise.append(found)
@@ -153,16 +153,16 @@ def study_molecule(
     # A relaxed structure has next to no force, whose direction says nothing.
     thermal = tests[1:] if structures.relaxed and len(tests) > 1 else tests
     masses = atomic_masses(molecule)
-    lambdas, loops, pumping = _study_curl(model, molecule, fields["double"], structures, positions, generator, tick)
+    lambdas, loops, pumping = _measure_curl(model, molecule, fields["double"], structures, positions, generator, tick)
     coverage = stored_coverage(model)
     largest = max(sizes) / KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
-    return Study(
+    return Diagnosis(
         settings=settings,
         model=model,
         molecule=molecule,
         conservative=fields["double"].conservative,
         structures=structures,
-        frames={f: _equivariance([n[f] for n in noise], settings, molecule, masses) for f in FRAMES},
+        orientations={f: _equivariance([n[f] for n in noise], settings, molecule, masses) for f in ORIENTATIONS},
         net_force=_rms([net[0] for net in nets]),
         net_torque=_rms([net[1] for net in nets]),
         rms_force=_rms(sizes),
@@ -205,7 +205,7 @@ def _mean_test(tests: list[SymmetryTest]) -> SymmetryTest:
     )
 
 
-def _study_curl(
+def _measure_curl(
     model: Model,
     molecule: Molecule,
     fast: Field,
@@ -246,9 +246,11 @@ def _study_curl(
     }
     pumping = None
     if exact:
-        mean = curl.jacobian(smooth, positions[0], rotations=rotation_group(AVERAGED_FRAMES))
+        mean = curl.jacobian(smooth, positions[0], rotations=rotation_group(AVERAGED_ORIENTATIONS))
         value = float(curl.antisymmetric_ratio(mean))
-        lambdas["averaged"] = LambdaResult(value, 0.0, (value,), f"exact Jacobian, {AVERAGED_FRAMES} orientations")
+        lambdas["averaged"] = LambdaResult(
+            value, 0.0, (value,), f"exact Jacobian, {AVERAGED_ORIENTATIONS} orientations"
+        )
         if structures.relaxed and n > 2:
             pumping = curl.pumping_rate(mean, torch.tensor(atomic_masses(molecule)))
     loops = curl.loop_work(

@@ -8,14 +8,14 @@ import numpy as np
 from ase.data import atomic_masses, chemical_symbols
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis.energy import EnergyResult, study_energy
+from mdet_openmm.analysis.energy import EnergyResult, analyze_energy
 from mdet_openmm.analysis.reference import Reference
 from mdet_openmm.analysis.run_dipoles import dipoles_of_run
 from mdet_openmm.measure import geometry
 from mdet_openmm.measure.block_average import BlockedMean, blocked_mean
 from mdet_openmm.measure.infrared import InfraredSpectrum, infrared_spectrum
 from mdet_openmm.measure.pair_distances import density_error, pair_density
-from mdet_openmm.measure.temperature import TemperatureResult, isolated_temperature, study_temperature
+from mdet_openmm.measure.temperature import TemperatureResult, analyze_temperature, isolated_temperature
 from mdet_openmm.measure.vibrations import Spectrum, folded_stretches, nyquist_per_cm, vibrational_spectrum
 from mdet_openmm.simulation.ended_run import Run
 from mdet_openmm.simulation.log_file import TEMPERATURE, TIME, temperature_of
@@ -57,7 +57,7 @@ class BondResult:
 
 
 @dataclass(frozen=True)
-class Study:
+class RunAnalysis:
     """Results for one run. Distributions count only the `stable` frames, those before a collapse.
 
     `temperature` is None if the log has no rows, `energy` also for a run that is not NVE; the spectra and densities of
@@ -97,7 +97,7 @@ class Study:
         return None if self.reference_density is None else density_error(self.density, self.reference_density)
 
 
-def study_run(run: Run, reference: Reference | None = None) -> Study:
+def analyze_run(run: Run, reference: Reference | None = None) -> RunAnalysis:
     """Compute everything that the report shows.
 
     Parameters
@@ -147,7 +147,7 @@ def study_run(run: Run, reference: Reference | None = None) -> Study:
             "--report-interval 4 (fs) or less to see them in place."
         )
     times, series, by_element = _temperatures(run, stability.collapse_frame)
-    return Study(
+    return RunAnalysis(
         run=run,
         reference=reference,
         coordinates=coordinates,
@@ -159,7 +159,7 @@ def study_run(run: Run, reference: Reference | None = None) -> Study:
         temperature=_temperature(run, times, series, by_element, target, notes),
         temperature_times=times,
         temperature_series=series,
-        energy=study_energy(run),
+        energy=analyze_energy(run),
         rmsd=geometry.root_mean_square_deviation(trajectory),
         density=pair_density(positions),
         reference_density=None if reference is None else pair_density(reference.positions),
@@ -228,4 +228,4 @@ def _temperature(
     spacing = float(np.median(np.diff(times))) if len(times) > 1 else run.interval_fs * 1e-3
     settled = spacing * len(times) + float(run.summary.get("equilibrate_ps") or 0.0)
     relaxations = math.inf if not friction else float(friction) * settled
-    return study_temperature(series, by_element, target, int(freedom), relaxations)
+    return analyze_temperature(series, by_element, target, int(freedom), relaxations)

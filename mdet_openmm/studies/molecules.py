@@ -43,8 +43,8 @@ GIVEN = "given"
 
 
 @dataclass(frozen=True)
-class Structure:
-    """A molecule of a study, with the kind of molecule that it is."""
+class StudyMolecule:
+    """A molecule of a study, and of what kind it is."""
 
     kind: str
     molecule: Molecule
@@ -55,16 +55,16 @@ class Structure:
         return re.sub(r"[^A-Za-z0-9._-]+", "_", self.molecule.name).strip("_") or "molecule"
 
 
-def series() -> tuple[Structure, ...]:
+def series() -> tuple[StudyMolecule, ...]:
     """Alkanes, branched alkanes and cumulenes."""
     return tuple(
-        Structure(kind, molecule_from_smiles(smiles, name))
+        StudyMolecule(kind, molecule_from_smiles(smiles, name))
         for kind, members in SERIES.items()
         for name, smiles in members.items()
     )
 
 
-def listed(text: str, charge: int | None = None, multiplicity: int | None = None) -> tuple[Structure, ...]:
+def listed(text: str, charge: int | None = None, multiplicity: int | None = None) -> tuple[StudyMolecule, ...]:
     """Structures from SMILES and names of files (of a charge and multiplicity, if given), separated by commas.
 
     Raises
@@ -76,7 +76,7 @@ def listed(text: str, charge: int | None = None, multiplicity: int | None = None
     if not words:
         raise InputError("--structures lists nothing")
     found = tuple(
-        Structure(
+        StudyMolecule(
             GIVEN,
             read_molecule(Path(word), charge, multiplicity) if Path(word).is_file() else molecule_from_smiles(word),
         )
@@ -89,11 +89,11 @@ def listed(text: str, charge: int | None = None, multiplicity: int | None = None
     return found
 
 
-def known_to(model: Model, structures: Sequence[Structure]) -> tuple[list[Structure], list[str]]:
+def known_to(model: Model, members: Sequence[StudyMolecule]) -> tuple[list[StudyMolecule], list[str]]:
     """Structures that the model was trained on, by their elements and charges, and a note on each of the others."""
     known, notes = [], []
-    for structure in structures:
-        molecule = structure.molecule
+    for member in members:
+        molecule = member.molecule
         try:
             check_elements(molecule, model.elements, model.name)
             for what, value in (("charge", molecule.charge), ("multiplicity", molecule.multiplicity)):
@@ -103,5 +103,5 @@ def known_to(model: Model, structures: Sequence[Structure]) -> tuple[list[Struct
         except InputError as error:
             notes.append(f"skipped {error}")
         else:
-            known.append(structure)
+            known.append(member)
     return known, notes
