@@ -134,7 +134,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     common: dict[str, Any] = {
-        "model": args.model, "precision": args.precision, "orientations": args.orientations, "watch_equivariance": 0, "quiet": True,
+        "model": args.model, "precision": args.precision, "orientations": args.orientations, "watch_equivariance": 0,
+        "quiet": True,
     }  # fmt: skip
     result: list[dict[str, Any]] = []
     for system in args.systems:

@@ -37,7 +37,7 @@ def antisymmetry(network: EdgeTransformer, batch: Batch, probes: Tensor, turns: 
 def jacobian_products(
     network: EdgeTransformer, batch: Batch, probes: Tensor, turns: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """J v and J^T v, (b, n, 3) each, of the force's Jacobian and one probe per structure, differentiable in the weights.
+    """J v and J^T v, (b, n, 3) each, of the force's Jacobian and one probe v per structure; differentiable in weights.
 
     By forward and by reverse differentiation, so that it costs a few force calls and never builds J.
 
@@ -51,7 +51,8 @@ def jacobian_products(
         (b, n, 3) Gaussian numbers.
     turns
         (K, b, 3, 3), rotations or mirrorings: of the force averaged over these orientations. With K of them random,
-        the mean of lambda^2 is that of the average over all orientations plus 1/K of what that leaves out. None: as they lie.
+        the mean of lambda^2 is that of the average over all orientations plus 1/K of what that leaves out. None: as
+        they lie.
     """
     if turns is None:
         turns = torch.eye(3, dtype=batch.positions.dtype, device=batch.positions.device).expand(1, len(probes), 3, 3)
