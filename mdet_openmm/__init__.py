@@ -2,7 +2,7 @@
 
 ======================  ==========================================================================
 `load_model`            a model from its folder, or a shipped one by its name
-`read_molecule`         a molecule from PDB, mmCIF, XYZ or SDF
+`read_molecule`         a molecule from PDB, mmCIF, XYZ, SDF or a SMILES
 `create_system`         an openmm.System for a topology
 `add_force`             the model's force in a System of one's own
 `platform`              OpenMM's platform and properties, in double precision

@@ -134,18 +134,23 @@ def _export(args: argparse.Namespace) -> None:
     molecule = read_molecule(args.system, charge=args.charge, multiplicity=args.multiplicity)
     model = load_model(args.model)
     _note(sentences(model, molecule))
-    export(model, molecule, args.out, from_namespace(ForceOptions, args))
-    print(f"written: {args.out}")
+    export(model, molecule, args.output, from_namespace(ForceOptions, args))
+    print(f"written: {args.output}")
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from mdet_openmm.export.predict import predict
+    from mdet_openmm.export.predict import check_output, predict, write
 
+    if args.output is not None:
+        check_output(args.output)
     options = from_namespace(ForceOptions, args)
-    result = predict(args.model, args.file, charge=args.charge, multiplicity=args.multiplicity, options=options)
+    result = predict(args.model, args.system, charge=args.charge, multiplicity=args.multiplicity, options=options)
     _note(result["notes"])
-    json.dump(result, sys.stdout, indent=1)
-    print()
+    if args.output is None:
+        print(json.dumps(result, indent=1))
+    else:
+        write(args.output, result)
+        print(f"written: {args.output}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -282,6 +287,7 @@ def build_parser() -> argparse.ArgumentParser:
     from mdet_openmm.analysis.settings import AnalyzeSettings
     from mdet_openmm.conversion.settings import ConvertSettings
     from mdet_openmm.evaluation.settings import EvaluateSettings
+    from mdet_openmm.molecules.files import SYSTEM_HELP
     from mdet_openmm.simulation.command import add_arguments as add_run_arguments
     from mdet_openmm.simulation.settings import NveSettings, NvtSettings
     from mdet_openmm.simulation.torsion_settings import MetadynamicsSettings, ScanSettings
@@ -357,17 +363,19 @@ def build_parser() -> argparse.ArgumentParser:
 
     export = add("export", _export, "Write a TorchScript force module bound to one molecule.")
     export.add_argument("model", help="model folder or name")
-    export.add_argument("system", type=Path, help="PDB, mmCIF, XYZ or SDF")
-    export.add_argument("--out", type=Path, required=True, help="file to write, .pt")
+    export.add_argument("system", help=SYSTEM_HELP)
+    place = export.add_mutually_exclusive_group(required=True)
+    place.add_argument("--output", type=Path, help="file to write, .pt")
+    place.add_argument("--out", dest="output", type=Path, help=argparse.SUPPRESS)  # its former name
     _add_molecule_flags(export)
     export.add_argument("--offset", choices=OFFSETS, help="rotation offset [hashed; none for conservative forces]")
     export.add_argument("--seed", type=int, default=0, help="seed of the hashed offset")
 
     predict = add("predict", _predict, "Print forces (eV/Å), and energy and dipole where the model has them, as JSON.")
     predict.add_argument("model", help="model folder or name")
-    predict.add_argument("file", type=Path, help="PDB, mmCIF, XYZ or SDF")
+    predict.add_argument("system", help=SYSTEM_HELP)
+    predict.add_argument("--output", type=Path, help="file to write instead: .xyz or .extxyz (extended XYZ), or .json")
     _add_molecule_flags(predict)
-
     predict.add_argument("--raw", action="store_true", help="leave net force and torque in direct forces")
 
     evaluated = add("evaluate", _evaluate, "Errors of a model, and of others beside it, on labelled data: a report.")
@@ -392,7 +400,7 @@ def build_parser() -> argparse.ArgumentParser:
     biased = add("metadynamics", _metadynamics, "Free energy of a dihedral, like simulations/metadynamics.py.")
     add_flags(biased, MetadynamicsSettings, positional=("system", "dihedral"))
 
-    add_diagnose_arguments(add("diagnose", _diagnose, "Can a model be trusted with a molecule? A report in a minute."))
+    add_diagnose_arguments(add("diagnose", _diagnose, "Can a model be trusted with a molecule? A report."))
 
     for name, study in STUDIES.items():
         add_study_arguments(add(name, functools.partial(_study, name=name), study.description), name)
@@ -409,7 +417,7 @@ def build_parser() -> argparse.ArgumentParser:
     listed.add_argument("--json", action="store_true", help="everything, as JSON")
 
     info = add("info", _info, "What a model, run, training, data set, force, configuration or structure is.")
-    info.add_argument("what", help="file, folder, or name of a shipped model")
+    info.add_argument("what", help="file, folder, name of a shipped model, or a SMILES")
     info.add_argument("--json", action="store_true", help="as JSON")
 
     add("doctor", _doctor, "What is installed, what will be used, and what does not go together.")
@@ -431,6 +439,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         parser = build_parser()
         if "_ARGCOMPLETE" in os.environ:  # the shell asks, having been told: register-python-argcomplete mdet
+            _need("completion", "argcomplete")
             import argcomplete
 
             argcomplete.autocomplete(parser)

@@ -4,7 +4,6 @@ import importlib.metadata
 import importlib.util
 import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ EXTRAS = {
     "dask": ("distributed",),
     "qcml": ("array_record",),
     "openmm-ml": ("openmmml",),
+    "completion": ("argcomplete",),
 }
 """Modules that tell whether an extra is there."""
 
@@ -54,8 +54,6 @@ def _machine() -> Iterator[Finding]:
         new = tuple(int(p) for p in release.split(".")[:2]) >= (2, 34)
         cure = "" if new else "PyPI's wheels of openmm and openmmtorch need glibc 2.34: use conda, or a newer system"
         yield Finding(GOOD if new else PROBLEM, f"glibc {release}", cure)
-    elif sys.platform != "linux":
-        yield Finding(NOTE, "openmmtorch has wheels for Linux only", "the python backend works without it")
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     yield Finding(GOOD if free > 1 else PROBLEM, f"{free:.0f} GB free here", "" if free > 1 else "make room")
 
@@ -64,7 +62,9 @@ def _packages() -> Iterator[Finding]:
     for name in ("mdet-openmm", "torch", "openmm", "openmmtorch", "numpy", "mdtraj", "ase", "rdkit"):
         version = _version(name)
         if version is None and name == "openmmtorch":
-            yield Finding(NOTE, "openmmtorch is not installed: PythonForce is used", "pip install openmmtorch")
+            asked_for = platform.system() == "Linux" and platform.machine() == "x86_64"  # as in pyproject.toml
+            cure = "pip install 'openmmtorch>=1.5,<1.6'" if asked_for else ""
+            yield Finding(NOTE, "openmmtorch is not installed: PythonForce does the work of TorchForce", cure)
         elif version is None:
             yield Finding(PROBLEM, f"{name} is not installed", f"pip install {name}")
         else:
@@ -80,11 +80,12 @@ def _packages() -> Iterator[Finding]:
 
 def _forces() -> Iterator[Finding]:
     # torch before openmm: the other way round openmm's torch plugin does not find torch's libraries
-    from mdet_openmm.system.force import python_problem, torch_problem
+    from mdet_openmm.system.force import NOT_INSTALLED, python_problem, torch_problem
     from mdet_openmm.system.platform import choose_platform
 
     for name, problem in (("TorchForce", torch_problem()), ("PythonForce", python_problem())):
-        yield Finding(PROBLEM if problem else GOOD, f"{name} {f'fails: {problem}' if problem else 'works'}")
+        state = GOOD if not problem else NOTE if problem == NOT_INSTALLED else PROBLEM
+        yield Finding(state, f"{name} {f'fails: {problem}' if problem else 'works'}")
     if torch_problem() and python_problem():
         yield Finding(PROBLEM, "no backend works", "pip install 'openmm>=8.6.1,<8.7'")
     yield Finding(GOOD, f"runs use the {choose_platform().reason}")

@@ -85,6 +85,20 @@ def plain(value: Any, other: Callable[[Any], Any] | None = None) -> Any:
     return plain(other(value), other)
 
 
+def check_new_file(path: Path) -> None:
+    """Refuse to write over a file, or into a folder that is not there.
+
+    Raises
+    ------
+    InputError
+        Before anything is computed for it.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists; remove it or choose another name")
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist; make it first")
+
+
 def check_version(found: Any, known: int, where: Path) -> None:
     """Refuse a file of a format version that is not known here, from 1 to ``known``.
 

@@ -8,6 +8,8 @@ import yaml
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import find_model, shipped_models
+from mdet_openmm.molecules.files import names_file
+from mdet_openmm.molecules.smiles import is_smiles
 from mdet_openmm.settings import read_yaml
 
 
@@ -77,7 +79,7 @@ def describe(what: str | Path) -> dict[str, Any]:
     ----------
     what
         A model (folder or name), a run folder, a folder of a training, a data set, a TorchScript file of ``mdet
-        export``, a labelling or training configuration, or a structure.
+        export``, a labelling or training configuration, a structure, or a SMILES.
 
     Raises
     ------
@@ -85,6 +87,8 @@ def describe(what: str | Path) -> dict[str, Any]:
         If there is no such thing, or it is none of these.
     """
     path = Path(what).expanduser()
+    if not path.exists() and str(what) not in shipped_models() and (names_file(path) or is_smiles(str(what))):
+        return _structure(path)
     if not path.exists() or (path / "manifest.json").is_file():
         return model_facts(find_model(str(what)))
     if path.is_dir():
@@ -198,7 +202,7 @@ def _configuration(path: Path) -> dict[str, Any] | None:
     raise InputError(f"{path} is neither a configuration of mdet label nor one of mdet train")
 
 
-def _structure(path: Path) -> dict[str, Any] | None:
+def _structure(path: Path) -> dict[str, Any]:
     from mdet_openmm.molecules.elements import hill_formula
     from mdet_openmm.molecules.readers import read_molecule
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from mdet_openmm.cli import main
 
@@ -65,10 +66,14 @@ def test_export(model: Path, tmp_path: Path) -> None:
     import torch
 
     out = tmp_path / "methanol.pt"
-    assert main(["export", str(model), str(METHANOL), "--out", str(out), "--offset", "none"]) == 0
+    assert main(["export", str(model), str(METHANOL), "--output", str(out), "--offset", "none"]) == 0
     energy, forces = torch.jit.load(out)(torch.rand(6, 3, dtype=torch.float64))
     assert energy == 0 and forces.shape == (6, 3)
-    assert main(["export", str(model), str(METHANOL), "--out", str(out)]) == 2
+    assert main(["export", str(model), str(METHANOL), "--output", str(out)]) == 2  # it is there
+    with pytest.raises(SystemExit):
+        main(["export", str(model), str(METHANOL)])
+    former = tmp_path / "former.pt"
+    assert main(["export", str(model), str(METHANOL), "--out", str(former)]) == 0 and former.is_file()
 
 
 def test_finetune_keeps_the_shape(model: Path, tmp_path: Path) -> None:
@@ -76,6 +81,8 @@ def test_finetune_keeps_the_shape(model: Path, tmp_path: Path) -> None:
     data = str(model.parent / "tiny.h5")
     assert main(["finetune", str(model), data, "--name", "tuned", "--steps", "2", "--batch-size", "2", *flags]) == 0
     assert (tmp_path / "tuned" / "weights.safetensors").exists()
+    config = yaml.safe_load((tmp_path / "tuned" / "config.yaml").read_text())
+    assert config["training"]["network"] == config["network"]
     assert main(["finetune", str(tmp_path / "absent"), data, "--name", "x", *flags]) == 2
 
 

@@ -26,7 +26,8 @@ def requirements() -> dict[str, str]:
     lines = [*project["dependencies"], *extras["train"], *extras["label"], *extras["dask"], *extras["dev"]]
     found = {}
     for line in lines:
-        name, bounds = re.fullmatch(r"([\w-]+)(.*)", line).groups()  # type: ignore[union-attr]
+        # conda has its own builds for every machine
+        name, bounds = re.fullmatch(r"([\w-]+)([^;]*)", line.partition(";")[0]).groups()  # type: ignore[union-attr]
         assert found.setdefault(name, bounds) == bounds, f"{name} has two ranges"
     return found
 

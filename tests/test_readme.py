@@ -15,15 +15,21 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_python_example() -> None:
+def test_python_example(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
     checked = code + (
-        "\nstate = context.getState(positions=True, velocities=True)\n"
-        "import numpy as np\n"
-        "x = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)\n"
-        "assert np.isfinite(x).all() and 0.001 < np.abs(x - molecule.positions).max() < 1.0\n"
+        "\nimport mdtraj, numpy as np\n"
+        "from openmm import unit\n"
+        "state = simulation.context.getState(positions=True)\n"
+        "x, start = (p.value_in_unit(unit.angstrom) for p in (state.getPositions(asNumpy=True), pdb.positions))\n"
+        "assert np.isfinite(x).all() and 0.001 < np.abs(x - np.array(start)).max() < 1.0\n"
+        "del simulation\n"
+        "assert len(mdtraj.load('trajectory.dcd', top='simulations/systems/ethanol.pdb')) == 12\n"
     )
-    done = subprocess.run([sys.executable, "-c", checked], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    (tmp_path / "simulations").symlink_to(ROOT / "simulations")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", checked]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
 
 

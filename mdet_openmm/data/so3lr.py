@@ -83,9 +83,7 @@ def _weights() -> Any:
         file = importlib.resources.files("so3krates_torch.pretrained.so3lr").joinpath("so3lr.model")
         data = file.read_bytes()
     except (ImportError, OSError) as error:
-        raise InputError(
-            f"the teacher so3lr needs So3krates-torch ({error}); install it with: pip install 'mdet-openmm[teachers]'"
-        ) from None
+        raise _missing(error) from None
     found = hashlib.sha256(data).hexdigest()
     if found != WEIGHTS_SHA256:
         raise InputError(
@@ -95,10 +93,19 @@ def _weights() -> Any:
     return file
 
 
+def _missing(error: Exception) -> InputError:
+    return InputError(
+        f"the teacher so3lr needs So3krates-torch ({error}); install it with: pip install 'mdet-openmm[teachers]'"
+    )
+
+
 @functools.cache
 def _model(device: str, double: bool) -> Any:
-    with importlib.resources.as_file(_weights()) as path:
-        model = torch.load(path, map_location=device, weights_only=False)
+    try:
+        with importlib.resources.as_file(_weights()) as path:
+            model = torch.load(path, map_location=device, weights_only=False)
+    except ImportError as error:  # of what the package needs
+        raise _missing(error) from None
     model.r_max_lr = LONG_RANGE_CUTOFF
     model.dispersion_energy_cutoff_lr_damping = DISPERSION_DAMPING
     return (model.double() if double else model.float()).requires_grad_(False)

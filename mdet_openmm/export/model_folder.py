@@ -117,7 +117,7 @@ def find_model(name_or_path: str | Path) -> Path:
         If there is no such folder; names the shipped models.
     """
     if str(name_or_path).startswith("hf://"):
-        raise InputError(f"import it first: mdet import {name_or_path} --out models/NAME; then use models/NAME")
+        raise InputError(f"import it first: mdet import {name_or_path} --output models/NAME; then use models/NAME")
     path = Path(name_or_path).expanduser()
     shipped = shipped_models()
     known = f"shipped models: {', '.join(shipped) or 'none'}"

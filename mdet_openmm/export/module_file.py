@@ -13,7 +13,7 @@ from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.torchscript import as_bytes
-from mdet_openmm.files import write_file
+from mdet_openmm.files import check_new_file, write_file
 from mdet_openmm.molecules.molecule import Molecule
 
 
@@ -42,10 +42,7 @@ def export(model: Model, molecule: Molecule, path: Path, options: ForceOptions =
         If the file exists, or its folder does not.
     """
     path = Path(path)
-    if path.exists():
-        raise InputError(f"{path} exists; remove it or choose another name")
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist; make it first")
+    check_new_file(path)
     options = replace(options, compiled=False).resolved(model)
     check_memory(model, molecule.n_atoms, options)
     module = bind(model, molecule, options)

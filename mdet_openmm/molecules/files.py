@@ -1,5 +1,6 @@
 """Opening a structure file: what can be wrong with it before its contents are looked at."""
 
+import os
 import re
 from pathlib import Path
 
@@ -16,7 +17,24 @@ EXTENSIONS = {
     ".sdf": "SDF",
     ".mol": "SDF",
 }
+SYSTEM_HELP = "PDB, mmCIF, XYZ or SDF file, or a SMILES"
+"""What a structure may be given as."""
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+
+
+def names_file(source: str | Path) -> bool:
+    """Whether this is a structure file, there or not, and no SMILES."""
+    return Path(source).suffix.lower() in EXTENSIONS or os.path.lexists(source)
+
+
+def name_of(source: str | Path) -> str:
+    """A name for a file's or SMILES' own files and folders."""
+    return Path(source).stem if names_file(source) else as_file_name(str(source))
+
+
+def as_file_name(text: str) -> str:
+    """A text without the characters that make trouble in names of files."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_") or "molecule"
 
 
 def read_text(path: Path) -> str:

@@ -8,6 +8,17 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.molecule import Molecule
 
 
+def is_smiles(text: str) -> bool:
+    """Whether RDKit reads a text as one."""
+    from rdkit import Chem, rdBase
+
+    if not text.isascii() or len(text.split()) != 1:  # RDKit takes what follows a space for a name
+        return False
+    with rdBase.BlockLogs():
+        parsed = Chem.MolFromSmiles(text)
+    return parsed is not None and parsed.GetNumAtoms() > 0
+
+
 def canonical_smiles(smiles: str) -> str:
     """The one SMILES that all spellings of a molecule have in common.
 
@@ -18,10 +29,10 @@ def canonical_smiles(smiles: str) -> str:
     """
     from rdkit import Chem, rdBase
 
+    if not is_smiles(smiles):
+        raise InputError(f"RDKit cannot read the SMILES '{smiles}'")
     with rdBase.BlockLogs():
         parsed = Chem.MolFromSmiles(smiles)
-        if parsed is None or parsed.GetNumAtoms() == 0 or len(smiles.split()) > 1:
-            raise InputError(f"RDKit cannot read the SMILES '{smiles}'")
         if any(atom.GetIsotope() for atom in parsed.GetAtoms()):
             raise InputError(f"isotopes are not supported, masses are the natural ones; remove those of '{smiles}'")
         if any(atom.GetAtomicNum() == 0 for atom in parsed.GetAtoms()):
@@ -132,3 +143,12 @@ def _together(fragments: list[Molecule], name: str, smiles: str, rng: np.random.
 def molecule_from_smiles(smiles: str, name: str | None = None, seed: int = 0) -> Molecule:
     """One start structure; see `conformers_from_smiles`."""
     return conformers_from_smiles(smiles, 1, name, seed)[0]
+
+
+def left_open(smiles: str) -> bool:
+    """Whether a SMILES leaves open of which stereoisomer it is."""
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        found = Chem.FindPotentialStereo(Chem.MolFromSmiles(smiles))
+    return any(one.specified == Chem.StereoSpecified.Unspecified for one in found)

@@ -40,9 +40,9 @@ def import_model(settings: ImportSettings) -> Path:
         or if the folder exists.
     """
     elements = _elements(settings.elements)
-    out = settings.out or Path("models") / Path(settings.source.rstrip("/")).name
+    out = settings.output or Path("models") / Path(settings.source.rstrip("/")).name
     if out.exists():
-        raise InputError(f"{out} exists; remove it, or choose another name with --out")
+        raise InputError(f"{out} exists; remove it, or choose another name with --output")
     revision = None
     if is_hub(settings.source):
         if "/md-et-v3" in settings.source:

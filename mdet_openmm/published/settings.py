@@ -13,7 +13,7 @@ class ImportSettings(Checked):
     source: str = option(
         help="run folder, a checkpoint in it, or hf://OWNER/NAME[@REVISION]/FOLDER on the Hugging Face hub"
     )
-    out: Path | None = option(None, "model folder to write [models/ and the name of the source]")
+    output: Path | None = option(None, "model folder to write [models/ and the name of the source]", formerly="out")
     checkpoint: str | None = option(None, "name of the file in ckpts/ [best_model.pth]")
     ema: bool = option(False, "the moving average of the weights, where the file has it")
     code: str | None = option(

@@ -17,6 +17,7 @@ from mdet_openmm.export.options import (
     PRECISIONS,
     ForceOptions,
 )
+from mdet_openmm.molecules.files import SYSTEM_HELP, name_of
 from mdet_openmm.settings import Checked, OptionError, as_stored, flag_of, from_stored, option
 from mdet_openmm.simulation.protocol import ML_PEG_NVE, MLIPAUDIT_STABILITY, fixed
 from mdet_openmm.walltime import HELP, Walltime
@@ -64,7 +65,7 @@ class RunSettings(Checked):
 
     ensemble: ClassVar[str]
 
-    system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
+    system: Path = option(help=f"the molecule: {SYSTEM_HELP}")
     model: str = option(DEFAULT_MODEL, "name of a shipped model, or a model folder")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
     multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1", at_least=1)
@@ -147,7 +148,7 @@ class RunSettings(Checked):
                     raise OptionError(name, f"must be a quantity in {unit}, not {value}") from None
         super().__post_init__()
         self._follow_protocol()
-        object.__setattr__(self, "output", self.output or Path(f"{self.system.stem}-{self.ensemble}"))
+        object.__setattr__(self, "output", self.output or Path(f"{name_of(self.system)}-{self.ensemble}"))
 
     def _follow_protocol(self) -> None:
         name = getattr(self, "protocol", None)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import DEFAULT_MODEL, FORCES, ORIENTATIONS, PRECISION_HELP, PRECISIONS
+from mdet_openmm.molecules.files import SYSTEM_HELP, name_of
 from mdet_openmm.settings import Checked, option
 from mdet_openmm.simulation.settings import TEACHERS
 
@@ -13,7 +14,7 @@ from mdet_openmm.simulation.settings import TEACHERS
 class ScanSettings(Checked):
     """What ``simulations/scan_torsion.py`` and ``mdet scan-torsion`` take."""
 
-    system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
+    system: Path = option(help=f"the molecule: {SYSTEM_HELP}")
     dihedral: str = option(help="four bonded atoms, counted from 1: 9-3-2-1; the end at the last one turns")
     model: str = option(DEFAULT_MODEL, "name of a shipped model, or a model folder")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
@@ -38,14 +39,14 @@ class ScanSettings(Checked):
     @property
     def folder(self) -> Path:
         """The output folder."""
-        return self.output or Path(f"{self.system.stem}-scan")
+        return self.output or Path(f"{name_of(self.system)}-scan")
 
 
 @dataclass(frozen=True)
 class MetadynamicsSettings(Checked):
     """What ``simulations/metadynamics.py`` and ``mdet metadynamics`` take."""
 
-    system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
+    system: Path = option(help=f"the molecule: {SYSTEM_HELP}")
     dihedral: str = option(help="four bonded atoms, counted from 1: 9-3-2-1")
     model: str = option(DEFAULT_MODEL, "name of a shipped model, or a model folder")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
@@ -74,4 +75,4 @@ class MetadynamicsSettings(Checked):
     @property
     def folder(self) -> Path:
         """The output folder."""
-        return self.output or Path(f"{self.system.stem}-metadynamics")
+        return self.output or Path(f"{name_of(self.system)}-metadynamics")

@@ -12,7 +12,6 @@ from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.molecules.checks import check_elements, check_molecule
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
-from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.side_by_side import run_side_by_side
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.settings import NveSettings, NvtSettings, resolved
@@ -76,14 +75,7 @@ def read_systems(words: Sequence[str], settings: FailureSettings) -> list[StudyM
     """
     if not words:
         raise InputError("no system to run; give structure files or SMILES")
-    found = []
-    for word in words:
-        if Path(word).is_file():
-            found.append(StudyMolecule(GIVEN, read_molecule(Path(word), settings.charge, settings.multiplicity)))
-        elif Path(word).suffix:  # a SMILES has no suffix of letters, a file that was misspelt has
-            raise InputError(f"there is no file {word}")
-        else:
-            found.append(StudyMolecule(GIVEN, molecule_from_smiles(word)))
+    found = [StudyMolecule(GIVEN, read_molecule(word, settings.charge, settings.multiplicity)) for word in words]
     folders = [each.folder.lower() for each in found]
     for each in found:
         if folders.count(each.folder.lower()) > 1:

@@ -1,13 +1,12 @@
 """The molecules of a map: a series of hydrocarbons, or what the user lists."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.molecules.checks import check_elements
+from mdet_openmm.molecules.files import as_file_name
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.smiles import molecule_from_smiles
@@ -52,7 +51,7 @@ class StudyMolecule:
     @property
     def folder(self) -> str:
         """The name of its folder."""
-        return re.sub(r"[^A-Za-z0-9._-]+", "_", self.molecule.name).strip("_") or "molecule"
+        return as_file_name(self.molecule.name)
 
 
 def series() -> tuple[StudyMolecule, ...]:
@@ -75,13 +74,7 @@ def listed(text: str, charge: int | None = None, multiplicity: int | None = None
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
         raise InputError("--structures lists nothing")
-    found = tuple(
-        StudyMolecule(
-            GIVEN,
-            read_molecule(Path(word), charge, multiplicity) if Path(word).is_file() else molecule_from_smiles(word),
-        )
-        for word in words
-    )
+    found = tuple(StudyMolecule(GIVEN, read_molecule(word, charge, multiplicity)) for word in words)
     folders = [each.folder.lower() for each in found]
     for each in found:
         if folders.count(each.folder.lower()) > 1:

@@ -13,6 +13,7 @@ from mdet_openmm.data.config import LabelConfig, MoleculeEntry, TeacherConfig
 from mdet_openmm.data.label import run_label
 from mdet_openmm.data.merge import merge_data
 from mdet_openmm.data.store import Store
+from mdet_openmm.data.teacher import teacher_version
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model, load_model
 from mdet_openmm.files import write_json
@@ -80,7 +81,7 @@ def check_learning(data: Path, model: Model, settings: FailureSettings) -> None:
         For data without a known teacher, a network that cannot be trained, or a setting that makes no sense.
     """
     with Store(data) as store:
-        teacher_of(store)
+        teacher_version(teacher_of(store))  # is it installed?
     if not model.network.config.force_head:
         raise InputError(f"model {model.name} has no force head: energy-conserving ones can be run, not trained")
     _train_config(data, model, 1, settings)

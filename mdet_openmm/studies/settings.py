@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import DEFAULT_MODEL, FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS
+from mdet_openmm.molecules.files import SYSTEM_HELP, name_of
 from mdet_openmm.settings import Checked, option
 from mdet_openmm.simulation.settings import LARGEST_TIMESTEP_FS, TEACHERS
 from mdet_openmm.studies.conditions import DEFAULT, read_conditions
@@ -69,12 +70,12 @@ class NveStudySettings(StudySettings):
 class AblationSettings(NveStudySettings):
     """What ``simulations/ablate_nve.py`` takes."""
 
-    system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
+    system: Path = option(help=f"the molecule: {SYSTEM_HELP}")
 
     @property
     def folder(self) -> Path:
         """The output folder."""
-        return Path(self.output or f"{Path(self.system).stem}-ablation")
+        return Path(self.output or f"{name_of(self.system)}-ablation")
 
 
 @dataclass(frozen=True, kw_only=True)

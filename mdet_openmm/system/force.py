@@ -40,6 +40,8 @@ def _load_torch_plugins() -> None:
 _load_torch_plugins()
 
 BACKENDS: Final = ("auto", "torch", "python")
+NOT_INSTALLED: Final = "openmmtorch is not installed"
+log = logging.getLogger("mdet_openmm")
 
 
 @contextmanager
@@ -128,7 +130,8 @@ def add_force(
     InputError
         If the backend does not work here, or if the module is for another number of atoms.
     """
-    chosen, _ = choose_backend(backend, "CUDA" if torch.device(device).type == "cuda" else "Reference")
+    chosen, why = choose_backend(backend, "CUDA" if torch.device(device).type == "cuda" else "Reference")
+    log.info("%s backend: %s", chosen, why)
     bound = getattr(module, "n_atoms", 0)
     atoms = placement.atoms if placement is not None else None
     there = system.getNumParticles() if atoms is None else len(atoms)
@@ -224,6 +227,8 @@ def torch_problem(platform: str = "Reference") -> str:
     try:
         openmmtorch = _openmmtorch()
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "openmmtorch":
+            return NOT_INSTALLED
         return f"openmmtorch does not import: {' '.join(str(error).split())}"
 
     def make() -> Any:

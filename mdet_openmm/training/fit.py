@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import importlib.util
 import logging
 import shutil
@@ -21,7 +22,7 @@ from torch.utils.data import DataLoader
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.export.model_folder import load_model, save_model
-from mdet_openmm.files import locked
+from mdet_openmm.files import locked, plain
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.measure.coverage import coverage_of
 from mdet_openmm.network.edge_transformer import EdgeTransformer
@@ -248,7 +249,8 @@ def _write_model(
     average.load_state_dict(module.average.module.state_dict())
     both = config.forces == "both"
     metrics = evaluate(copy.deepcopy(average).to(device), store, ("test", "unseen"), gradient=both)
-    training = {**stored(config), **run}
+    # of a model that started from another, the configuration has no word on the network
+    training = {**stored(config), "network": plain(dataclasses.asdict(average.config), str), **run}
     training["teacher"] = store.attributes["teacher"]
     learnt = [store.molecules[k] for k in np.unique(store.molecule[store.indices("train")])]
     training["trained_on"] = {

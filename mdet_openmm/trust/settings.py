@@ -5,13 +5,14 @@ from pathlib import Path
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import PRECISIONS
+from mdet_openmm.molecules.files import SYSTEM_HELP, name_of
 from mdet_openmm.settings import Checked, option
 from mdet_openmm.simulation.settings import LARGEST_TIMESTEP_FS
 
 PAPERS_ROTATIONS = 512
 FEWEST_ROTATIONS = 32
 SMALL_ATOMS = 12
-"""Up to this size a diagnosis with the paper's 512 rotations takes less than a minute with a small model."""
+"""Up to this size a diagnosis takes the paper's 512 rotations, and above fewer, lest it take hours."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class DiagnoseSettings(Checked):
     """What ``simulations/diagnose.py`` and ``mdet diagnose`` take; K, fs and 1/ps."""
 
     model: str = option(help="name of a shipped model, or a model folder")
-    system: Path = option(help="the molecule: PDB, mmCIF, XYZ or SDF")
+    system: Path = option(help=f"the molecule: {SYSTEM_HELP}")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
     multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1", at_least=1)
     temperature: float = option(300.0, "of the runs that are judged, and of the thermal structures, in K", above=0)
@@ -49,7 +50,7 @@ class DiagnoseSettings(Checked):
     @property
     def folder(self) -> Path:
         """The output folder."""
-        return Path(self.output or f"{Path(self.system).stem}-diagnosis")
+        return Path(self.output or f"{name_of(self.system)}-diagnosis")
 
 
 def resolved(settings: DiagnoseSettings, n_atoms: int) -> DiagnoseSettings:

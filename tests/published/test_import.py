@@ -307,7 +307,7 @@ def test_bad_checkpoints_are_refused_in_one_line(
 ) -> None:
     run = make_run(tmp_path / "run", V2)
     hostile(run, how)
-    assert main(["import", str(run), "--out", str(tmp_path / "model")]) == 2
+    assert main(["import", str(run), "--output", str(tmp_path / "model")]) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1 and len(said) < 400
     assert not (run / "ran").exists() and not (tmp_path / "model").exists()
@@ -337,7 +337,7 @@ def test_the_third_version_is_recognised_before_anything_is_downloaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mdet_openmm.published.importing.download", lambda *_: pytest.fail("downloads"))
-    assert main(["import", "hf://mx-e/md-et-v3/qcml-s2", "--out", str(tmp_path / "model")]) == 2
+    assert main(["import", "hf://mx-e/md-et-v3/qcml-s2", "--output", str(tmp_path / "model")]) == 2
     assert "third version" in capsys.readouterr().err and not (tmp_path / "model").exists()
 
 
@@ -362,4 +362,4 @@ def test_bad_sources_and_targets(tmp_path: Path) -> None:
     (run / ".hydra" / "config.yaml").unlink()
     with pytest.raises(InputError, match="neither"):
         import_model(ImportSettings(str(run), tmp_path / "x"))
-    assert dataclasses.replace(ImportSettings("a")).out is None and not (tmp_path / "x").exists()
+    assert dataclasses.replace(ImportSettings("a")).output is None and not (tmp_path / "x").exists()
