@@ -177,7 +177,7 @@ def evaluate(
                 averaged = rotated_forces(fast, batch, orientations)
                 energy = network.reference_energy(batch.atomic_numbers).double()
                 if network.has_energy:
-                    energy = energy + fast.from_pairs(*_turned(network, batch, uniform[:1]))[0].double()
+                    energy = energy + fast.from_pairs(*_turned(fast, batch, uniform[:1]))[0].double()
                 if bool(known.any()):
                     dipole = (rotated_dipoles(fast, batch, orientations) - batch.dipole).cpu()
                 if gradient:
