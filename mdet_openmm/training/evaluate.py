@@ -149,7 +149,7 @@ def evaluate(
     fast = copy.deepcopy(network)  # without derivatives, which lambda needs
     device = next(network.parameters()).device
     if device.type == "cpu" and isinstance(fast, EdgeTransformer):
-        fast.to(torch.float32)
+        fast.to_mixed()
         compile_attention(fast)
         for part in (fast.layers, fast.radial):
             use_onednn(part)

@@ -1,6 +1,7 @@
 """The command line of a diagnosis, shared by ``simulations/diagnose.py`` and ``mdet diagnose``."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 
 from mdet_openmm.errors import exit_status
@@ -19,6 +20,8 @@ def run(arguments: argparse.Namespace) -> None:
     from mdet_openmm.trust.diagnose import PAGE_NAME, diagnose
 
     settings = from_namespace(DiagnoseSettings, arguments)
+    if settings.quiet:
+        logging.getLogger("mdet_openmm").setLevel(logging.ERROR)
     found = diagnose(settings)
     if not settings.quiet:
         for verdict in found["verdicts"]:

@@ -43,7 +43,7 @@ def test_lists(water: Path) -> None:
     found = listed(f"CCO, {water},C=C")
     assert [s.molecule.name for s in found] == ["CCO", "water", "C=C"]
     assert [s.folder for s in found] == ["CCO", "water", "C_C"] and found[2].molecule.n_atoms == 6
-    for text, message in ((" ,", "lists nothing"), ("C=C,C#C", "share the folder C_C"), ("nowhere.xyz", "SMILES")):
+    for text, message in ((" ,", "lists nothing"), ("C=C,C#C", "share the folder C_C"), ("nowhere.xyz", "such file")):
         with pytest.raises(InputError, match=message):
             listed(text)
 
