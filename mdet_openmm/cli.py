@@ -7,12 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mdet_openmm import __version__
 from mdet_openmm.errors import InputError, exit_status
 from mdet_openmm.export.options import FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS, ForceOptions
 from mdet_openmm.published.settings import ImportSettings
-from mdet_openmm.settings import OneLineParser, add_flags, from_namespace, read_settings
+from mdet_openmm.settings import OneLineParser, add_flags, from_mapping, from_namespace, read_settings, read_yaml
 from mdet_openmm.walltime import HELP as WALLTIME_HELP
 from mdet_openmm.walltime import Walltime
 
@@ -91,19 +92,34 @@ def _train(args: argparse.Namespace, start_from: str | None = None) -> None:
     print(f"model written: {folder}")
 
 
+def _written(path: Path, fixed: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a fine-tuning in a YAML file, beside those that are fixed."""
+    from mdet_openmm.training.config import TrainConfig
+
+    settings = read_yaml(path)
+    taken = sorted({*fixed, "network"} & set(settings)) if isinstance(settings, dict) else []
+    if taken:
+        raise InputError(f"{path}: leave out {', '.join(taken)}; the command line and the model give them")
+    read = from_mapping(TrainConfig, {**fixed, **settings} if isinstance(settings, dict) else settings, str(path))
+    return {key: getattr(read, key) for key in settings}
+
+
 def _finetune(args: argparse.Namespace) -> None:
     from mdet_openmm.training.config import FINETUNE_DEFAULTS, HEAD_DEFAULTS, TrainConfig
 
-    given = {"steps": args.steps, "learning_rate": args.learning_rate, "batch_size": args.batch_size, "seed": args.seed}
-    args.continue_from = args.cooldown = None
-    config = {
-        **HEAD_DEFAULTS.get(args.train_only, FINETUNE_DEFAULTS),
-        **{k: v for k, v in given.items() if v is not None},
-        "name": args.name,
-        "data": args.data,
-        "start_from": args.model,
-        "description": f"Fine-tuned from {args.model}.",
+    given = {
+        "steps": args.steps, "learning_rate": args.learning_rate, "batch_size": args.batch_size, "seed": args.seed,
         "train_only": args.train_only,
+    }  # fmt: skip
+    args.continue_from = args.cooldown = None
+    fixed = {"name": args.name, "data": args.data, "start_from": args.model}
+    written = _written(args.config, fixed) if args.config else {}
+    config = {
+        **HEAD_DEFAULTS.get(args.train_only or written.get("train_only", "all"), FINETUNE_DEFAULTS),
+        "description": f"Fine-tuned from {args.model}.",
+        **written,
+        **{k: v for k, v in given.items() if v is not None},
+        **fixed,
     }
     args.train_config = from_namespace(TrainConfig, argparse.Namespace(**config))
     _train(args, start_from=args.model)
@@ -334,9 +350,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     tune.add_argument("--batch-size", type=int, help="structures per step [64]")
     tune.add_argument("--seed", type=int, help="seed [0]")
-    tune.add_argument(
-        "--train-only", choices=("all", "dipole", "energy"), default="all", help="that head, and no force changes"
-    )
+    tune.add_argument("--train-only", choices=("all", "dipole", "energy"), help="that head, and no force changes [all]")
+    tune.add_argument("--config", type=Path, help="YAML file with any other setting, see docs/training.md")
     for sub in (train, tune):
         sub.add_argument("--output", type=Path, help="model folder [models/NAME]")
         sub.add_argument("--run-folder", type=Path, help="checkpoints and logs [runs/NAME]")

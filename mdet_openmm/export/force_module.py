@@ -18,7 +18,7 @@ from mdet_openmm.export.bound_network import BoundNetwork
 from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.fast_linear import use_onednn
 from mdet_openmm.export.net_force import remove_net_force_and_torque
-from mdet_openmm.export.options import OFFSETS, ForceOptions
+from mdet_openmm.export.options import DIFFERENCE, FORCES, OFFSETS, ForceOptions
 from mdet_openmm.export.replicas import ReplicaForces
 from mdet_openmm.export.rotations import hashed_rotation, random_rotation, rotation_group
 from mdet_openmm.export.torchscript import MAKING, run_plainly, script
@@ -59,10 +59,11 @@ class ForceModule(nn.Module):
         For the hashed offset.
     has_energy
         False: the energy is 0.
-    conservative
-        The forces are minus the gradient of the energy (averaged over the orientations, at the rotation of this call),
-        and the network's own are ignored. They have no net force; a net torque stays, for without it they would be
-        the gradient of nothing.
+    forces
+        "direct": the network's own. "conservative": minus the gradient of the energy (averaged over the orientations,
+        at the rotation of this call), and the network's own are ignored. They have no net force; a net torque stays,
+        for without it they would be the gradient of nothing. "difference": the second less the first, from one pass,
+        with an energy of 0: what is to be added to direct forces and their energy for conservative ones.
     raw
         Direct forces as the network gives them: net force and torque stay.
     """
@@ -76,19 +77,21 @@ class ForceModule(nn.Module):
         offset: str = "none",
         seed: int = 0,
         has_energy: bool = False,
-        conservative: bool = False,
+        forces: str = "direct",
         raw: bool = False,
     ) -> None:
         super().__init__()
         one_of("offset", offset, OFFSETS)
+        one_of("forces", forces, (*FORCES, DIFFERENCE))
         self.network = network
         self.n_atoms = int(getattr(network, "n_atoms", 0))  # 0: a network of any number of them
         self.register_buffer("rotations", rotation_group(orientations))
         self.turned = orientations > 1 or offset != "none"
         self.offset = offset
         self.seed = seed
-        self.has_energy = has_energy
-        self.conservative = conservative
+        self.has_energy = has_energy and forces != DIFFERENCE
+        self.direct = forces != "conservative"
+        self.gradient = forces != "direct"
         self.raw = raw
         # TorchScript sees no module constants
         self.bohr_per_nm = BOHR_PER_NM
@@ -121,7 +124,7 @@ class ForceModule(nn.Module):
                 turns = self.rotations @ random_rotation(given)
             else:
                 turns = self.rotations @ hashed_rotation(given, self.seed)
-        if self.conservative:
+        if self.gradient:
             # TorchScript has no enable_grad; the caller may have switched gradients off.
             enabled = torch.is_grad_enabled()
             torch.set_grad_enabled(True)
@@ -142,22 +145,30 @@ class ForceModule(nn.Module):
         """Energy in Ha and forces (n, 3) in Ha/bohr of the network's force head, averaged over the orientations."""
         x = r.unsqueeze(0)
         energies, forces = self.network(x @ turns if self.turned else x)
+        return energies.to(torch.float64).mean(), self._averaged(forces, r, turns)
+
+    def _averaged(self, forces: Tensor, r: Tensor, turns: Tensor) -> Tensor:
+        """The force head's answer in every orientation (f, n, 3), turned back and averaged: (n, 3)."""
         forces = forces.to(torch.float64)
         if self.turned:
             forces = forces @ turns.transpose(1, 2)
         mean = forces.mean(dim=0)
         if not self.raw:
             # The removal is linear and does not depend on the orientation, so that once after the average does it.
-            mean = remove_net_force_and_torque(x, mean.unsqueeze(0))[0]
-        return energies.to(torch.float64).mean(), mean
+            mean = remove_net_force_and_torque(r.unsqueeze(0), mean.unsqueeze(0))[0]
+        return mean
 
     def _gradient(self, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Energy in Ha, averaged over the orientations, and minus its gradient (n, 3) in Ha/bohr."""
+        """Energy in Ha, averaged over orientations, and minus its gradient (n, 3) in Ha/bohr, less direct forces."""
         x = r.unsqueeze(0)
-        energy = self.network(x @ turns if self.turned else x)[0].to(torch.float64).mean()
+        energies, own = self.network(x @ turns if self.turned else x)
+        energy = energies.to(torch.float64).mean()
         forces = minus_gradient(energy, r)
         # r are positions about their centroid, and this is the derivative of that
-        return energy.detach(), forces - forces.mean(dim=0, keepdim=True)
+        forces = forces - forces.mean(dim=0, keepdim=True)
+        if self.direct:
+            forces = forces - self._averaged(own.detach(), r.detach(), turns)
+        return energy.detach(), forces
 
 
 def bind(
@@ -217,14 +228,14 @@ def bind(
         else:
             network.to(torch.float64 if options.precision == "double" else torch.float32)
         bound = BoundNetwork(network, numbers, charge, multiplicity, rounded=options.precision == "fp32")
-        if options.compiled and not options.conservative:  # neither has a derivative
+        if options.compiled and not options.differentiated:  # neither has a derivative
             compile_attention(network)
             for part in (network.layers, network.radial, network.decomposer, network.atomic_energies):
                 if part is not None:
                     use_onednn(part)
         run_plainly()
-        assert options.offset is not None
-        kind = (model.has_energy, options.conservative, options.raw)
+        assert options.offset is not None and options.forces is not None
+        kind = (model.has_energy, options.forces, options.raw)
         if seeds is not None:
             return script(ReplicaForces(bound, seeds, options.orientations, options.offset, *kind))
         return script(ForceModule(bound, options.orientations, options.offset, options.seed, *kind))

@@ -18,7 +18,7 @@ def peak_bytes(
     orientations: int,
     precision: str,
     *,
-    conservative: bool = False,
+    differentiated: bool = False,
     compiled: bool = False,
 ) -> int:
     """Estimate of the peak memory of one call.
@@ -33,9 +33,11 @@ def peak_bytes(
     ----------
     shape
         Of the network.
-    n_atoms, orientations, precision, conservative
+    n_atoms, orientations, precision
         As for `mdet_openmm.export.force_module.bind`. The trunk's numbers have 8 bytes in "double",
         4 in "mixed" and "fp32".
+    differentiated
+        As in `ForceOptions`.
     compiled
         Whether the attention is the compiled one.
 
@@ -47,7 +49,7 @@ def peak_bytes(
     one_of("precision", precision, PRECISIONS)
     n, e, heads = n_atoms, shape.embd_dim, shape.n_heads
     itemsize = 8 if precision == "double" else 4
-    if conservative:
+    if differentiated:
         kept = shape.n_layers * (n**3 * (e + 2 * heads) + 30 * n**2 * e)
         return orientations * itemsize * (4 * n**3 * heads + 40 * n**2 * e + kept)
     if compiled:
@@ -79,13 +81,13 @@ def check_memory(
     """
     options = options.resolved(model)
     orientations, precision = options.orientations, options.precision
-    used = options.compiled and not options.conservative and available is None and not kernel_problem()
+    used = options.compiled and not options.differentiated and available is None and not kernel_problem()
     free = available_memory() if available is None else available
 
     def bytes_for(orientations: int, precision: str) -> int:
         shape = model.network.config
         return peak_bytes(
-            shape, n_atoms, orientations * replicas, precision, conservative=options.conservative, compiled=used
+            shape, n_atoms, orientations * replicas, precision, differentiated=options.differentiated, compiled=used
         )
 
     needed = bytes_for(orientations, precision)

@@ -19,6 +19,8 @@ PRECISION_HELP: Final = (
 ORIENTATIONS: Final = (1, 12, 24, 60)
 OFFSETS: Final = ("none", "random", "hashed")
 FORCES: Final = ("direct", "conservative")
+"""What may drive dynamics by itself."""
+DIFFERENCE: Final = "difference"
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class ForceOptions(Checked):
     seed
         Of the hashed offset.
     forces
-        "direct": the network's own. "conservative": minus the gradient of its energy. None: the model's own kind,
-        direct where it has both.
+        "direct": the network's own. "conservative": minus the gradient of its energy. "difference": the second less the
+        first (see `split`). None: the model's own kind, direct where it has both.
     raw
         Direct forces as the network gives them: net force and torque stay.
     compiled
@@ -54,9 +56,29 @@ class ForceOptions(Checked):
     orientations: int = option(1, "orientations to average over", choices=ORIENTATIONS)
     offset: str | None = option(None, "rotation offset [hashed; none for conservative forces]", choices=OFFSETS)
     seed: int = option(0, "of the hashed offset", at_least=-(2**63), below=2**63)
-    forces: str | None = option(None, "the network's own, or the gradient of its energy", choices=FORCES)
+    forces: str | None = option(None, "the network's own, or the gradient of its energy", choices=(*FORCES, DIFFERENCE))
     raw: bool = option(False, "leave net force and torque in direct forces")
     compiled: bool = option(True, "use code that other programs cannot run")
+
+    def check(self) -> None:
+        """Refuse a difference of forces that are not taken in the same orientation."""
+        if self.forces == DIFFERENCE and self.offset in ("random", "hashed"):
+            raise InputError(
+                f"with offset {self.offset} direct forces are turned at each call and differ by a noise that no later "
+                "step takes away from what corrects them; multiple time steps need offset none (with more "
+                "orientations, if a single one is to count less)"
+            )
+
+    def split(self) -> tuple["ForceOptions", "ForceOptions"]:
+        """Conservative forces as two that add up to them: direct ones, to be taken often, and what these lack.
+
+        Raises
+        ------
+        InputError
+            For an offset, with which the two would not belong together.
+        """
+        lacking = replace(self, forces=DIFFERENCE, offset=self.offset or "none")
+        return replace(lacking, forces="direct"), lacking
 
     def resolved(self, model: "Model") -> "ForceOptions":
         """With the forces and the offset that a model gets where they were left open.
@@ -69,9 +91,9 @@ class ForceOptions(Checked):
         shape, forces = model.network.config, self.forces
         if forces is None:
             forces = "direct" if shape.force_head else "conservative"
-        if forces == "direct" and not shape.force_head:
+        if forces != "conservative" and not shape.force_head:
             raise InputError(f"the model {model.name} has no direct forces, only the gradient of its energy")
-        if forces == "conservative" and not shape.energy_head:
+        if forces != "direct" and not shape.energy_head:
             raise InputError(f"the model {model.name} has no energy that conservative forces could be the gradient of")
         return replace(self, forces=forces, offset=self.offset or ("hashed" if forces == "direct" else "none"))
 
@@ -79,3 +101,8 @@ class ForceOptions(Checked):
     def conservative(self) -> bool:
         """Whether the forces are the gradient of an energy; known once they are resolved."""
         return self.forces == "conservative"
+
+    @property
+    def differentiated(self) -> bool:
+        """Whether a call differentiates the network; known once they are resolved."""
+        return self.forces != "direct"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mdet_openmm.export.net_force import remove_net_force_and_torque
-from mdet_openmm.export.options import OFFSETS
+from mdet_openmm.export.options import FORCES, OFFSETS
 from mdet_openmm.export.rotations import hashed_rotations, random_rotations, rotation_group
 from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.settings import one_of
@@ -21,8 +21,8 @@ class ReplicaForces(nn.Module):
 
     Parameters
     ----------
-    network, orientations, offset, has_energy, conservative, raw
-        As for `ForceModule`.
+    network, orientations, offset, has_energy, forces, raw
+        As for `ForceModule`, but for forces that are a difference.
     seeds
         Of the hashed offset, one for each of the R copies; a single one is that of any number of them.
     """
@@ -37,11 +37,12 @@ class ReplicaForces(nn.Module):
         orientations: int = 1,
         offset: str = "none",
         has_energy: bool = False,
-        conservative: bool = False,
+        forces: str = "direct",
         raw: bool = False,
     ) -> None:
         super().__init__()
         one_of("offset", offset, OFFSETS)
+        one_of("forces", forces, FORCES)
         self.network = network
         self.replicas = len(seeds)
         self.per_copy = int(getattr(network, "n_atoms", 0))  # 0: a network of any number of atoms
@@ -50,7 +51,7 @@ class ReplicaForces(nn.Module):
         self.register_buffer("seeds", torch.tensor(list(seeds), dtype=torch.int64))
         self.offset = offset
         self.has_energy = has_energy
-        self.conservative = conservative
+        self.gradient = forces == "conservative"
         self.raw = raw
         # TorchScript sees no module constants
         self.bohr_per_nm = BOHR_PER_NM
@@ -91,7 +92,7 @@ class ReplicaForces(nn.Module):
             elif self.offset == "hashed":
                 turns = turns @ hashed_rotations(given, self.seeds).unsqueeze(1)
         # TorchScript cannot return from within a no_grad
-        if self.conservative:
+        if self.gradient:
             # TorchScript has no enable_grad; the caller may have switched gradients off.
             enabled = torch.is_grad_enabled()
             torch.set_grad_enabled(True)

@@ -5,8 +5,9 @@ import dataclasses
 import logging
 import os
 
-from mdet_openmm.errors import exit_status
+from mdet_openmm.errors import InputError, exit_status
 from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
+from mdet_openmm.simulation.protocol import fixed
 from mdet_openmm.simulation.settings import NveSettings, NvtSettings, RunSettings
 
 
@@ -22,6 +23,9 @@ def run(arguments: argparse.Namespace, kind: type[RunSettings]) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     settings = from_namespace(kind, arguments)
     given = vars(arguments).keys() & {field.name for field in dataclasses.fields(kind)}
+    for name, value in fixed(getattr(settings, "protocol", None)).items():  # a default that was given counts too
+        if name in given and getattr(arguments, name) != value:
+            raise InputError(f"--{name.replace('_', '-')} is {value} in --protocol {arguments.protocol}; leave it out")
     if settings.quiet:
         logging.getLogger("mdet_openmm").setLevel(logging.ERROR)
     # Late, so that --help needs neither torch nor OpenMM.

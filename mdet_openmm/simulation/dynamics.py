@@ -24,7 +24,7 @@ from mdet_openmm.simulation.motion import make_motion
 from mdet_openmm.simulation.replicas import Failure, Replicas
 from mdet_openmm.simulation.schedule import Schedule
 from mdet_openmm.simulation.settings import RunSettings
-from mdet_openmm.simulation.state import read_phase
+from mdet_openmm.simulation.state import potential_energy, read_phase
 
 CHECKPOINT_SECONDS = 300.0
 """A checkpoint is also written when the last is this old; when they are written changes nothing in the run."""
@@ -136,8 +136,7 @@ def run_dynamics(
             if schedule.reports(step):
                 potential: Sequence[float] | None = None
                 if has_energy:
-                    potential = [context.getState(energy=True).getPotentialEnergy()._value]
-                    potential = energies(now.positions) if energies is not None else potential
+                    potential = energies(now.positions) if energies is not None else [potential_energy(context)]
                 force = motion.force(before, now)
                 row = (counted, counted * timestep, now, watching, force, potential)
                 replicas.report(*row, motion.energies(now), motion.added())

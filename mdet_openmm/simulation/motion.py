@@ -11,7 +11,7 @@ from mdet_openmm.simulation.monitor import Monitor
 from mdet_openmm.simulation.rigid_motion import without_rigid_motion
 from mdet_openmm.simulation.settings import NvtSettings, RunSettings
 from mdet_openmm.simulation.state import Phase, last_force, read_phase, replicas_of
-from mdet_openmm.simulation.thermostat import count_freedom, langevin_friction, make_thermometer
+from mdet_openmm.simulation.thermostat import count_freedom, langevin_friction, make_thermometer, set_friction
 
 
 class Motion(Protocol):
@@ -56,7 +56,7 @@ class Thermostatted:
     def enter(self, equilibrating: bool) -> None:
         """Set the friction of the phase."""
         if self._settings.thermostat == "langevin":
-            self._integrator.setFriction(langevin_friction(self._settings, equilibrating))
+            set_friction(self._integrator, langevin_friction(self._settings, equilibrating))
 
     def begin(self) -> None:
         """Nothing: the thermostat goes on."""
@@ -97,7 +97,7 @@ class Isolated:
         self._context.getIntegrator().setCurrentIntegrator(verlet.LANGEVIN if equilibrating else verlet.VERLET)
 
     def begin(self) -> None:
-        """Take total momentum and angular momentum away, and start to count work (one force call)."""
+        """Take total momentum and angular momentum away, and start to count work (one call of each force)."""
         masses, now = self._monitor.thermometer.masses, read_phase(self._context)
         each = (now.of(atoms) for atoms in replicas_of(len(masses), self._replicas))
         still = [without_rigid_motion(masses, one.positions, one.velocities) for one in each]

@@ -5,11 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from mdet_openmm.data.teacher import NAMES
+from mdet_openmm.digits import shown
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import EnergySource, conservation, integrator_check, sentences
 from mdet_openmm.simulation.dynamics import Outcome
 from mdet_openmm.simulation.log_file import ADDED, POTENTIAL, read_table
+from mdet_openmm.simulation.protocol import SOFT_LIMIT
 from mdet_openmm.simulation.run import run
 from mdet_openmm.simulation.settings import NveSettings
 from mdet_openmm.simulation.setup import Say, Setup
@@ -47,4 +49,8 @@ def _measure(setup: Setup, outcome: Outcome, interrupt: Interrupt, say: Say) -> 
     }
     for line in sentences(measured):
         say(line)
+    protocol, ratio = getattr(setup.settings, "protocol", None), measured["drift_ratio"]
+    if protocol is not None and isinstance(ratio, float):
+        verdict = "below" if ratio < SOFT_LIMIT else "above"
+        say(f"{protocol}: drift ratio {shown(ratio)}, {verdict} its soft limit of {SOFT_LIMIT:g}")
     return outcome, measured

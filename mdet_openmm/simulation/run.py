@@ -99,10 +99,10 @@ def _run(
             setup.settings.folder / run_folder.SETTINGS,
             {"ensemble": settings.ensemble, "settings": stored(setup.settings), **setup.identity},
         )
-        with original_errors(setup.force):
+        with original_errors(*setup.forces):
             setup = _start(setup, say) if step is None else _go_on(setup, step, say)
         with interrupt:
-            with original_errors(setup.force):
+            with original_errors(*setup.forces):
                 outcome = run_dynamics(
                     setup.context,
                     setup.settings,
@@ -214,9 +214,10 @@ def _watch(setup: Setup, say: Say) -> EquivarianceWatch | None:
     interval, rotations = setup.schedule.equivariance, setup.settings.equivariance_rotations
     if not interval:
         return None
+    of = " (of the gradient)" if setup.settings.multiple_time_steps is not None else ""
     say(
         f"equivariance error every {interval} steps, {rotations} rotations: {shown(100.0 * rotations / interval)} % "
-        "more force calls"
+        f"more force calls{of}"
     )
     module = setup.steady
     if setup.settings.replicas > 1:

@@ -22,6 +22,8 @@ class Schedule:
         Steps between reports (counted from the end of the equilibration) and between checkpoints.
     equivariance
         Steps between two measurements of the equivariance error, a multiple of `report`; 0: never.
+    cycle
+        Of multiple time steps; all others are multiples of it, because between cycles alone the forces belong together.
     """
 
     equilibrate: int
@@ -29,6 +31,7 @@ class Schedule:
     report: int
     checkpoint: int
     equivariance: int = 0
+    cycle: int = 1
 
     def reports(self, step: int) -> bool:
         """Whether a frame and a log row are due at this step."""
@@ -52,18 +55,25 @@ class Schedule:
             due = self.equilibrate
         else:
             due = self.equilibrate + (self.frames(step) + 1) * self.report
-        return min(step + CHECK_STEPS, due, (step // self.checkpoint + 1) * self.checkpoint, self.total)
+        ahead = max(1, CHECK_STEPS // self.cycle) * self.cycle
+        return min(step + ahead, due, (step // self.checkpoint + 1) * self.checkpoint, self.total)
 
 
 def make_schedule(settings: RunSettings) -> Schedule:
-    """Turn the intervals of resolved settings into whole steps, at least one each."""
-    equilibrate = round(1000.0 * settings.equilibrate / settings.timestep)
-    report = max(1, round(settings.report_interval / settings.timestep))
+    """Turn the intervals of resolved settings into whole steps, or whole cycles of them, at least one each."""
+    cycle = settings.multiple_time_steps or 1
+
+    def whole(steps: int) -> int:
+        return -(-steps // cycle) * cycle
+
+    equilibrate = whole(round(1000.0 * settings.equilibrate / settings.timestep))
+    report = whole(max(1, round(settings.report_interval / settings.timestep)))
     return Schedule(
         equilibrate=equilibrate,
         total=equilibrate + (settings.steps or 0),
         report=report,
-        checkpoint=max(1, round(1000.0 * settings.checkpoint_interval / settings.timestep)),
+        checkpoint=whole(max(1, round(1000.0 * settings.checkpoint_interval / settings.timestep))),
         # Where the run stops anyway, so that the steps are taken in the same portions with and without it.
         equivariance=-(-(settings.watch_equivariance or 0) // report) * report,
+        cycle=cycle,
     )

@@ -19,6 +19,7 @@ from mdet_openmm.export.options import (
 )
 from mdet_openmm.molecules.files import SYSTEM_HELP, name_of
 from mdet_openmm.settings import Checked, OptionError, as_stored, flag_of, from_stored, option
+from mdet_openmm.simulation.protocol import ML_PEG_NVE, MLIPAUDIT_STABILITY, fixed
 from mdet_openmm.walltime import HELP, Walltime
 
 DEFAULT_TIME_PS = 5.0
@@ -26,6 +27,11 @@ DEFAULT_FRICTION = {"langevin": 1.0, "nose-hoover": 10.0}
 LARGEST_TIMESTEP_FS = 5.0
 AUTO_ORIENTATIONS = 0
 """The number of orientations that stands for "auto"; it is measured before the run."""
+AUTO_CYCLE = 0
+"""The same for multiple time steps."""
+CYCLES = (16, 8, 4, 2, 1)
+"""What "auto" chooses from."""
+DEFAULT_LARGEST_DRIFT = 0.1
 STEPS_PER_ROTATION = 50
 """Default interval of the equivariance watch, in steps per rotation: its force calls are 2 % of the run's."""
 UNITS = {
@@ -40,8 +46,11 @@ UNITS = {
 }
 NO_TEACHER = "none"
 TEACHERS = ("so3lr", "gfn2", NO_TEACHER)
-NOT_STORED = ("system", "output", "restart", "max_walltime", "quiet", "time")
-"""Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps)."""
+NOT_STORED = ("system", "output", "restart", "max_walltime", "quiet", "time", "largest_drift")
+"""Fields that say how this one call goes, not what is simulated (the time is stored as a number of steps, and what a
+drift allows as multiple time steps)."""
+NOT_IN_OLD_RUNS = {"watch_equivariance": 0, "replicas": 1, "multiple_time_steps": None, "protocol": None}
+"""What a run of a version without these settings goes on with."""
 MAY_CHANGE = frozenset({"steps", "model", "threads", "teacher", "cuda_graph"})
 """Fields that a restart may give anew (the model is compared by its hash)."""
 
@@ -94,6 +103,19 @@ class RunSettings(Checked):
     forces: str | None = option(
         None, "straight from the network, or the gradient of its energy [what the model gives]", choices=FORCES
     )
+    multiple_time_steps: int | None = option(
+        None,
+        "conservative dynamics of direct forces, corrected by the gradient of the energy once in so many steps; "
+        "auto: the most that --largest-drift allows, measured before the run",
+        at_least=AUTO_CYCLE,
+        at_most=64,
+        words={"auto": AUTO_CYCLE},
+    )
+    largest_drift: float | None = option(
+        None,
+        f"of the energy in meV/atom/ps, for --multiple-time-steps auto [{DEFAULT_LARGEST_DRIFT}]",
+        above=0,
+    )
     seed: int | None = option(
         None, "one seed for velocities, thermostat and rotations; default: drawn and printed", at_least=0, below=2**31
     )
@@ -125,7 +147,18 @@ class RunSettings(Checked):
                 except TypeError:
                     raise OptionError(name, f"must be a quantity in {unit}, not {value}") from None
         super().__post_init__()
+        self._follow_protocol()
         object.__setattr__(self, "output", self.output or Path(f"{name_of(self.system)}-{self.ensemble}"))
+
+    def _follow_protocol(self) -> None:
+        name = getattr(self, "protocol", None)
+        if name is not None and self.time is not None:
+            raise OptionError("time", f"is fixed by --protocol {name}; leave it out")
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for setting, value in fixed(name).items():
+            if getattr(self, setting) not in (defaults[setting], value):
+                raise OptionError(setting, f"is {value} in --protocol {name}; leave it out")
+            object.__setattr__(self, setting, value)
 
     @property
     def folder(self) -> Path:
@@ -157,6 +190,9 @@ class NvtSettings(RunSettings):
         "Langevin friction, or collision frequency of the Nosé-Hoover chain, in 1/ps [1.0; nose-hoover 10.0]",
         above=0,
     )
+    protocol: str | None = option(
+        None, "100,000 steps of 1 fs at 300 K, judged as MLIPAudit does", choices=(MLIPAUDIT_STABILITY,)
+    )
 
 
 @dataclass(frozen=True)
@@ -177,6 +213,7 @@ class NveSettings(RunSettings):
         "(0.1, say); needs a model with an energy head",
         above=0,
     )
+    protocol: str | None = option(None, "50 ps of 1 fs at 300 K, judged as ML-PEG does", choices=(ML_PEG_NVE,))
 
 
 S = TypeVar("S", bound=RunSettings)
@@ -211,6 +248,10 @@ def resolved(settings: S) -> S:
     if s.steps is not None and s.time is not None:
         raise InputError("--steps and --time both say how long to run; give only one")
     steps = s.steps if s.steps is not None else round((s.time or DEFAULT_TIME_PS) * 1000.0 / s.timestep)
+    if s.multiple_time_steps is not None:
+        steps = _whole_cycles(s, steps)
+    elif s.largest_drift is not None:
+        raise InputError("--largest-drift belongs to --multiple-time-steps auto")
     if steps < 1:
         raise InputError("the run must have at least one step; raise --steps or --time")
     if s.report_interval < s.timestep:
@@ -224,6 +265,27 @@ def resolved(settings: S) -> S:
     if isinstance(s, NvtSettings) and s.friction is None:
         s = dataclasses.replace(s, friction=DEFAULT_FRICTION[s.thermostat])
     return dataclasses.replace(s, steps=steps, time=None, seed=seed, watch_equivariance=watch)
+
+
+def _whole_cycles(s: RunSettings, steps: int) -> int:
+    """Steps of a run with multiple time steps, once nothing speaks against them."""
+    cycle = s.multiple_time_steps or CYCLES[0]
+    ForceOptions(offset=s.offset).split()
+    if s.replicas > 1:
+        raise InputError("--multiple-time-steps is for one molecule; use it without --replicas")
+    if s.forces == "direct":
+        raise InputError("--multiple-time-steps makes the forces conservative; leave out --forces direct")
+    if getattr(s, "thermostat", "langevin") != "langevin":
+        raise InputError("--multiple-time-steps goes with the langevin thermostat and with NVE; leave out nose-hoover")
+    if getattr(s, "hold_energy", None) is not None:
+        raise InputError("--hold-energy is for direct forces; with --multiple-time-steps the energy keeps without it")
+    if s.largest_drift is not None and s.multiple_time_steps != AUTO_CYCLE:
+        raise InputError("--largest-drift belongs to --multiple-time-steps auto")
+    if s.steps is None:
+        return max(1, round(steps / cycle)) * cycle
+    if s.multiple_time_steps and steps % cycle:
+        raise InputError(f"--steps {steps} is not a whole number of cycles of --multiple-time-steps {cycle}")
+    return steps
 
 
 def stored(settings: RunSettings) -> dict[str, Any]:
@@ -258,15 +320,13 @@ def continued(settings: S, before: dict[str, Any], given: Collection[str]) -> S:
         Naming the first setting that differs from the stored run's.
     """
     try:
-        # A run of a version that did not measure equivariance goes on without it, one that knew no replicas alone.
-        old = dataclasses.replace(
-            settings, time=None, **{"watch_equivariance": 0, "replicas": 1, **from_stored(type(settings), before)}
-        )
+        kept = {**NOT_IN_OLD_RUNS, **from_stored(type(settings), before)}
+        old = dataclasses.replace(settings, time=None, largest_drift=None, **kept)
     except (TypeError, OptionError) as error:
         raise InputError(f"the settings stored in {settings.folder} are not of this version ({error})") from None
     asked = {name: getattr(settings, name) for name in given if name not in NOT_STORED}
-    for name in ("backend", "platform", "orientations"):  # these leave the choice to us
-        if asked.get(name) in ("auto", None, AUTO_ORIENTATIONS):
+    for name in ("backend", "platform", "orientations", "multiple_time_steps"):  # these leave the choice to us
+        if asked.get(name) in ("auto", None, AUTO_ORIENTATIONS, AUTO_CYCLE):
             asked.pop(name, None)
     new = resolved(dataclasses.replace(old, **{**asked, "model": old.model}))
     if settings.time is not None:

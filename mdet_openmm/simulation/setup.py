@@ -28,7 +28,13 @@ from mdet_openmm.molecules.topology import made_topology
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
 from mdet_openmm.simulation.schedule import Schedule, make_schedule
-from mdet_openmm.simulation.settings import AUTO_ORIENTATIONS, NveSettings, RunSettings
+from mdet_openmm.simulation.settings import (
+    AUTO_CYCLE,
+    AUTO_ORIENTATIONS,
+    DEFAULT_LARGEST_DRIFT,
+    NveSettings,
+    RunSettings,
+)
 from mdet_openmm.simulation.teacher_energy import teacher_for
 from mdet_openmm.simulation.thermostat import (
     make_integrator,
@@ -36,6 +42,7 @@ from mdet_openmm.simulation.thermostat import (
     make_thermometer,
     replica_seeds,
 )
+from mdet_openmm.simulation.verlet import FAST, SLOW
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.guards import check_system
 from mdet_openmm.system.platform import PlatformChoice, choose_platform
@@ -65,12 +72,12 @@ class Setup:
         When what happens.
     choice
         The platform, with the reason.
-    context, force
-        OpenMM's; the force is the model's.
+    context, forces
+        OpenMM's; the forces are the model's, two with multiple time steps.
     steady
         The model's force on one molecule without an offset, unfrozen; for the relaxation.
     module
-        The model's force as it runs, unfrozen.
+        The model's force as it runs, unfrozen; of multiple time steps the direct one.
     monitor
         With the bond lengths of the input structure.
     teacher
@@ -86,7 +93,7 @@ class Setup:
     schedule: Schedule
     choice: PlatformChoice
     context: Any
-    force: Any
+    forces: tuple[Any, ...]
     steady: torch.jit.ScriptModule
     module: torch.jit.ScriptModule
     monitor: Monitor
@@ -123,12 +130,18 @@ def prepare(settings: RunSettings, say: Say) -> Setup:
     schedule = make_schedule(settings)
     run_folder.check_free_space(settings.folder, settings.replicas * _bytes_to_write(schedule, molecule))
     choice = choose_platform(settings.platform, settings.precision)
-    chosen = ForceOptions(forces=settings.forces, offset=settings.offset).resolved(model)
+    chosen = ForceOptions(forces=settings.forces, offset=settings.offset)
+    if settings.multiple_time_steps is not None:
+        chosen = replace(chosen.split()[1].resolved(model), forces="conservative")
+    chosen = chosen.resolved(model)
     settings = replace(settings, forces=chosen.forces, offset=chosen.offset)
     if isinstance(settings, NveSettings) and settings.hold_energy is not None:
         check_held(model, chosen)
     if settings.orientations == AUTO_ORIENTATIONS:
         settings = _with_orientations(settings, model, molecule, say)
+    if settings.multiple_time_steps == AUTO_CYCLE:
+        settings = _with_cycle(settings, model, molecule, say)
+        schedule = make_schedule(settings)
     on_gpu = torch.cuda.mem_get_info()[0] if choice.device == "cuda" else None
     check_memory(model, molecule.n_atoms, settings.force_options, on_gpu, settings.replicas)
     backend, why = choose_backend(settings.backend, choice.name)
@@ -147,6 +160,11 @@ def prepare(settings: RunSettings, say: Say) -> Setup:
         f"{settings.forces} forces, {settings.orientations} orientation(s), offset {settings.offset}, seed "
         f"{settings.seed}, {settings.threads} CPU thread(s)"
     )
+    if settings.multiple_time_steps is not None:
+        say(
+            f"multiple time steps: direct forces every {settings.timestep:g} fs, corrected by the gradient every "
+            f"{settings.multiple_time_steps * settings.timestep:g} fs"
+        )
     if settings.replicas > 1:
         say(f"{settings.replicas} replicas, each with its own velocities, noise and rotations, in one force call")
     if settings.timestep > LONG_TIMESTEP_FS:
@@ -156,17 +174,20 @@ def prepare(settings: RunSettings, say: Say) -> Setup:
         torch.manual_seed(settings.seed or 0)
     for note in notes_on_forces(model, settings, molecule):
         say(f"note: {note}")
+    options = settings.force_options
+    parts = (options,) if settings.multiple_time_steps is None else options.split()
     seeds = replica_seeds(settings.seed or 0, settings.replicas) if settings.replicas > 1 else None
-    module = bind(model, molecule, settings.force_options, seeds)
+    modules = [bind(model, molecule, part, seeds) for part in parts]
     masses = _masses(molecule)
     system = make_system(np.tile(masses, settings.replicas))
-    force = add_force(system, module, backend, choice.device, settings.cuda_graph)
+    forces = tuple(add_force(system, module, backend, choice.device, settings.cuda_graph) for module in modules)
+    for group, force in zip((FAST, SLOW), forces, strict=False):
+        force.setForceGroup(group)
     integrator = make_integrator(settings, system)
     check_system(system, model.has_energy)
     context = openmm.Context(system, integrator, choice.platform, choice.properties)
-    steady = module
-    if settings.offset != "none" or seeds is not None:
-        steady = bind(model, molecule, replace(settings.force_options, offset="none"))
+    still = replace(options, offset="none")
+    steady = modules[0] if parts[0] == still and seeds is None else bind(model, molecule, still)
     identity = {
         "model": {"name": model.name, "sha256": model.sha256},
         "molecule": {
@@ -178,7 +199,7 @@ def prepare(settings: RunSettings, say: Say) -> Setup:
     }
     monitor = _make_monitor(settings, molecule, masses)
     return Setup(
-        settings, molecule, topology, model, schedule, choice, context, force, steady, module, monitor, teacher,
+        settings, molecule, topology, model, schedule, choice, context, forces, steady, modules[0], monitor, teacher,
         identity,
     )  # fmt: skip
 
@@ -233,6 +254,27 @@ def _with_orientations(
     )
     say(chosen.reason)
     return replace(settings, orientations=chosen.orientations)
+
+
+def _with_cycle(settings: RunSettings, model: Model, molecule: Molecule, say: Callable[[str], None]) -> RunSettings:
+    """The settings with the multiple time steps that a drift allows, measured on short runs, in place of "auto"."""
+    # here because it makes short runs of its own
+    from mdet_openmm.simulation.cycles import choose_cycle
+
+    allowed = settings.largest_drift or DEFAULT_LARGEST_DRIFT
+    say(f"--multiple-time-steps auto: measuring the drift, at most {allowed:g} meV/atom/ps")
+    chosen = choose_cycle(
+        model,
+        molecule,
+        allowed=allowed,
+        temperature=settings.temperature,
+        timestep=settings.timestep,
+        options=settings.force_options,
+        dividing=settings.steps or 0,
+        seed=settings.seed or 0,
+    )
+    say(chosen.reason)
+    return replace(settings, multiple_time_steps=chosen.cycle, largest_drift=None)
 
 
 def notes_on_forces(model: Model, settings: RunSettings, molecule: Molecule) -> list[str]:

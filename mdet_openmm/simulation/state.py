@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.simulation.verlet import FAST
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -28,6 +30,11 @@ def read_phase(context: Any) -> Phase:
     """That of an ``openmm.Context``, without a force call."""
     state = context.getState(getPositions=True, getVelocities=True)
     return Phase(state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value)
+
+
+def potential_energy(context: Any) -> float:
+    """That of an ``openmm.Context`` in kJ/mol, at one force call; of multiple time steps the fast forces know it."""
+    return float(context.getState(getEnergy=True, groups=1 << FAST).getPotentialEnergy()._value)
 
 
 def last_force(masses: NDArray[np.float64], timestep: float, before: Phase, after: Phase) -> NDArray[np.float64]:

@@ -4,6 +4,10 @@ Langevin: OpenMM's ``LangevinMiddleIntegrator``. Its stored velocities are those
 directly after friction and noise; their distribution is Maxwell's without the time-step error that velocities at
 full steps have (exactly so for a harmonic force), so they are the ones that the temperature is taken from.
 
+Langevin with multiple time steps: the same, with a kick by M times the slow force at the start of each cycle of M
+steps. OpenMM's MTSLangevinIntegrator leaves velocities at full steps, where a vibration seems too cold by (ωΔt)²/4: 2 %
+for C-H at 0.5 fs.
+
 Nosé-Hoover: OpenMM's ``NoseHooverIntegrator``, a chain of three on all atoms. The model's net force is zero, so the
 total momentum stays zero: three degrees of freedom fewer, counted by OpenMM when a ``CMMotionRemover`` is present.
 Angular momentum is only scaled, never drawn anew.
@@ -23,7 +27,7 @@ from numpy.typing import NDArray
 
 from mdet_openmm.simulation.rigid_motion import internal_freedom
 from mdet_openmm.simulation.settings import NvtSettings, RunSettings
-from mdet_openmm.simulation.verlet import make_verlet
+from mdet_openmm.simulation.verlet import FAST, SLOW, make_verlet
 from mdet_openmm.units import BOLTZMANN_KJ_PER_MOL_K
 
 EQUILIBRATION_FRICTION = 10.0
@@ -57,7 +61,11 @@ def make_integrator(settings: RunSettings, system: Any) -> Any:
         integrator.setRandomNumberSeed(derived_seeds(settings.seed or 0)[1])
         return integrator
 
+    cycle = settings.multiple_time_steps
+
     def langevin(friction: float) -> Any:
+        if cycle:
+            return seeded(make_langevin(settings.temperature, friction, timestep, cycle))
         return seeded(openmm.LangevinMiddleIntegrator(settings.temperature, friction, timestep))
 
     if not isinstance(settings, NvtSettings):
@@ -65,7 +73,7 @@ def make_integrator(settings: RunSettings, system: Any) -> Any:
         both.addIntegrator(langevin(EQUILIBRATION_FRICTION))
         # Verlet draws nothing, but on the Reference platform the last integrator to be set up seeds all of them.
         hold = getattr(settings, "hold_energy", None)
-        both.addIntegrator(seeded(make_verlet(timestep, hold, by_atom=settings.replicas > 1)))
+        both.addIntegrator(seeded(make_verlet(timestep, hold, cycle, by_atom=settings.replicas > 1)))
         return both
     if settings.thermostat == "langevin":
         return langevin(langevin_friction(settings, settings.equilibrate > 0))
@@ -88,6 +96,50 @@ def count_freedom(integrator: Any, freedom: int) -> None:
     """Tell each Nosé-Hoover chain of replicas, in a Context, how many degrees of freedom it has: 3n − 3."""
     for k in range(integrator.getNumThermostats()):
         integrator.getThermostat(k).setNumDegreesOfFreedom(freedom)
+
+
+def make_langevin(temperature: float, friction: float, timestep: float, cycle: int) -> Any:
+    """Langevin dynamics with multiple time steps; with a cycle of 1 that of ``LangevinMiddleIntegrator``.
+
+    Parameters
+    ----------
+    temperature, friction, timestep
+        K, 1/ps, ps; the friction can be changed with `set_friction`.
+    cycle
+        Steps with the force group `FAST` to one kick with the group `SLOW`. Checkpoints hold no more than OpenMM's do,
+        and so have to be taken between cycles.
+
+    Returns
+    -------
+    openmm.CustomIntegrator
+    """
+    import openmm
+
+    integrator = openmm.CustomIntegrator(timestep)
+    variables = {"phase": 0.0, "cycle": cycle, "friction": friction, "kT": BOLTZMANN_KJ_PER_MOL_K * temperature}
+    for name, value in variables.items():
+        integrator.addGlobalVariable(name, value)
+    integrator.addUpdateContextState()
+    integrator.beginIfBlock("phase = 0")
+    integrator.addComputePerDof("v", f"v + cycle*dt*f{SLOW}/m")
+    integrator.endBlock()
+    integrator.addComputePerDof("v", f"v + dt*f{FAST}/m")
+    integrator.addComputePerDof("x", "x + 0.5*dt*v")
+    integrator.addComputePerDof("v", "exp(-friction*dt)*v + sqrt(kT*(1 - exp(-2*friction*dt))/m)*gaussian")
+    integrator.addComputePerDof("x", "x + 0.5*dt*v")
+    integrator.addComputeGlobal("phase", "phase + 1")
+    integrator.beginIfBlock("phase = cycle")
+    integrator.addComputeGlobal("phase", "0")
+    integrator.endBlock()
+    return integrator
+
+
+def set_friction(integrator: Any, friction: float) -> None:
+    """Set the friction, in 1/ps, of either kind of Langevin integrator."""
+    if hasattr(integrator, "setFriction"):
+        integrator.setFriction(friction)
+    else:
+        integrator.setGlobalVariableByName("friction", friction)
 
 
 def derived_seeds(seed: int) -> tuple[int, int]:

@@ -16,6 +16,11 @@ is counted, and is taken from the check above.
 
 The force of the second half kick is kept for the first half kick of the next step and goes into checkpoints. Taking
 it anew would cost a call, and with random rotations be another force.
+
+With a ``cycle`` of M steps the force above is that of the group `FAST` alone, and half kicks of M Δt by the force S of
+the group `SLOW` stand before the first and after the last step of each cycle (Tuckerman, Berne and Martyna, J. Chem.
+Phys. 97, 1990 (1992)): the trajectory of OpenMM's MTSIntegrator, which takes the fast force once more in each cycle and
+keeps no work. Their work is counted too, and M² Σ S²/m is added to Σ F²/m; at the end of a cycle the check then holds.
 """
 
 from typing import Any
@@ -29,9 +34,13 @@ WORK, INVARIANT, FORCE_SQUARE = "work", "invariant", "force_square"
 TARGET, ADDED = "target", "added"
 """Of an integrator that holds the energy, kJ/mol."""
 FORCE = "force"
+CORRECTION, PHASE, CYCLE = "correction", "phase", "cycle"
+"""Of multiple time steps: the last slow force, the steps done in this cycle, and those of a whole one."""
+FAST, SLOW = 0, 1
+"""Force groups of multiple time steps."""
 
 
-def make_verlet(timestep: float, hold: float | None = None, by_atom: bool = False) -> Any:
+def make_verlet(timestep: float, hold: float | None = None, cycle: int | None = None, by_atom: bool = False) -> Any:
     """Make the integrator; `begin` has to be called before its first step.
 
     Its global variables are ``work`` (kJ/mol), ``force_square`` (Σ F²/m, kJ²/mol²/nm²/dalton) and ``invariant`` (what
@@ -44,9 +53,11 @@ def make_verlet(timestep: float, hold: float | None = None, by_atom: bool = Fals
     hold
         Time constant in ps with which the total energy is held; None: it is left alone. Needs a potential energy. Its
         global variables are then also ``target`` (of the total energy) and ``added`` (by scaling), kJ/mol.
+    cycle
+        Steps with the group `FAST` to one with the group `SLOW`; None: the force of all groups at every step.
     by_atom
         ``work`` and ``invariant`` are kept for each degree of freedom instead, so that a System of replicas has those
-        of each; for that nothing can be held.
+        of each; for that nothing can be held, and there is no cycle.
 
     Returns
     -------
@@ -72,15 +83,36 @@ def make_verlet(timestep: float, hold: float | None = None, by_atom: bool = Fals
         for name in (TARGET, ADDED, "kinetic", "scale"):
             integrator.addGlobalVariable(name, 0.0)
     integrator.addPerDofVariable(FORCE, 0.0)
+    if cycle is not None:
+        integrator.addPerDofVariable(CORRECTION, 0.0)
+        integrator.addGlobalVariable(PHASE, 0.0)
+        integrator.addGlobalVariable(CYCLE, float(cycle))
     integrator.addUpdateContextState()
+    if cycle is not None:
+        integrator.beginIfBlock("phase = 0")
+        integrator.addComputePerDof("v", "v + 0.5*cycle*dt*correction/m")
+        integrator.addComputeSum("first", "correction*v")
+        integrator.addComputeGlobal(WORK, "work + 0.5*cycle*dt*first")
+        integrator.endBlock()
     integrator.addComputePerDof("v", "v + 0.5*dt*force/m")
     integrator.addComputeSum("first", "force*v")
     integrator.addComputePerDof("x", "x + dt*v")
-    integrator.addComputePerDof(FORCE, "f")
+    integrator.addComputePerDof(FORCE, "f" if cycle is None else f"f{FAST}")
     integrator.addComputeSum("second", "force*v")
     integrator.addComputeGlobal(WORK, "work + 0.5*dt*(first + second)")
     integrator.addComputeSum(FORCE_SQUARE, "force*force/m")
     integrator.addComputePerDof("v", "v + 0.5*dt*force/m")
+    if cycle is not None:
+        integrator.addComputeGlobal(PHASE, "phase + 1")
+        integrator.beginIfBlock("phase = cycle")
+        integrator.addComputeGlobal(PHASE, "0")
+        integrator.addComputePerDof(CORRECTION, f"f{SLOW}")
+        integrator.addComputeSum("second", "correction*v")
+        integrator.addComputeGlobal(WORK, "work + 0.5*cycle*dt*second")
+        integrator.addComputeSum("second", "correction*correction/m")
+        integrator.addComputeGlobal(FORCE_SQUARE, "force_square + cycle*cycle*second")
+        integrator.addComputePerDof("v", "v + 0.5*cycle*dt*correction/m")
+        integrator.endBlock()
     if hold is not None:
         integrator.addComputeSum("kinetic", "0.5*m*v*v")
         # the energy comes with the force of this step, without another call
@@ -92,7 +124,7 @@ def make_verlet(timestep: float, hold: float | None = None, by_atom: bool = Fals
 
 
 def begin(context: Any, masses: NDArray[np.float64]) -> None:
-    """Take the force at the context's positions (one call) and start to count work.
+    """Take the force (of multiple time steps both) at the context's positions and start to count work.
 
     Parameters
     ----------
@@ -102,16 +134,23 @@ def begin(context: Any, masses: NDArray[np.float64]) -> None:
         (n,) in dalton.
     """
     verlet = _verlet(context)
-    if len(_arrays(verlet)) > 1:
+    if WORK in _arrays(verlet):
         _begin_by_atom(context, masses)
         return
     held = TARGET in _counters(verlet)
-    state = context.getState(getForces=True, getVelocities=True, getEnergy=held)
+    groups = 1 << FAST if _is_split(verlet) else -1
+    state = context.getState(getForces=True, getVelocities=True, getEnergy=held, groups=groups)
     force = state.getForces(asNumpy=True)._value
     force_square = float((force**2 / masses[:, None]).sum())
     kinetic = kinetic_energy(masses, state.getVelocities(asNumpy=True)._value)
     timestep = verlet.getStepSize()._value
     verlet.setPerDofVariableByName(FORCE, force)
+    if _is_split(verlet):
+        correction = context.getState(getForces=True, groups=1 << SLOW).getForces(asNumpy=True)._value
+        cycle = verlet.getGlobalVariableByName(CYCLE)
+        force_square += cycle**2 * float((correction**2 / masses[:, None]).sum())
+        verlet.setPerDofVariableByName(CORRECTION, correction)
+        verlet.setGlobalVariableByName(PHASE, 0.0)
     verlet.setGlobalVariableByName(WORK, 0.0)
     verlet.setGlobalVariableByName(FORCE_SQUARE, force_square)
     verlet.setGlobalVariableByName(INVARIANT, kinetic - timestep**2 / 8.0 * force_square)
@@ -135,7 +174,7 @@ def kinetic_energy(masses: NDArray[np.float64], velocities: NDArray[np.float64])
 
 
 def work_and_check(context: Any, kinetic: float) -> tuple[float, float]:
-    """Work since `begin` and the integrator check, both in kJ/mol.
+    """Work since `begin` and the integrator check, both in kJ/mol; of multiple time steps at the end of a cycle.
 
     The check is K − W − Δt²/8·Σ F²/m, less what scaling has added, less what it was at the start: zero up to rounding
     for any force.
@@ -190,8 +229,12 @@ def added_energy(context: Any) -> float | None:
 
 
 def held_force(context: Any) -> NDArray[np.float64]:
-    """(n, 3) force of the last half kick in kJ/mol/nm: that at the present positions, without a call."""
-    return _read(_verlet(context), FORCE)
+    """(n, 3) force of the last half kick in kJ/mol/nm: that at the present positions, without a call.
+
+    Of multiple time steps the sum of both, at the end of a cycle.
+    """
+    verlet = _verlet(context)
+    return np.sum([_read(verlet, name) for name in _arrays(verlet) if name in (FORCE, CORRECTION)], axis=0)
 
 
 def saved_state(context: Any) -> bytes:
@@ -238,7 +281,12 @@ def _verlet(context: Any) -> Any:
 def _counters(verlet: Any) -> tuple[str, ...]:
     """Names of the global variables that live longer than a step."""
     names = {verlet.getGlobalVariableName(i) for i in range(verlet.getNumGlobalVariables())}
-    return tuple(name for name in (WORK, INVARIANT, FORCE_SQUARE, TARGET, ADDED) if name in names)
+    return tuple(name for name in (WORK, INVARIANT, FORCE_SQUARE, TARGET, ADDED, PHASE) if name in names)
+
+
+def _is_split(verlet: Any) -> bool:
+    """Whether it has multiple time steps."""
+    return PHASE in _counters(verlet)
 
 
 def _arrays(verlet: Any) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ def create_system(
     multiplicity: int | None = None,
     backend: str = "auto",
     device: str | None = None,
+    force_groups: tuple[int, int] | None = None,
     **options: Any,
 ) -> Any:
     """A System of one free molecule whose forces are the model's.
@@ -69,6 +70,9 @@ def create_system(
         Total charge in e and 2S + 1. Left out: what the bonds of the topology show must be neutral, and 1.
     backend, device
         "torch" (TorchForce), "python" (PythonForce) or "auto"; where the latter computes, "cpu" or "cuda".
+    force_groups
+        Conservative forces as two, for multiple time steps: the group of the direct forces (and the energy), and that
+        of what they lack to be its gradient, which costs several times as much and may be taken more rarely.
     options
         Fields of `mdet_openmm.export.options.ForceOptions`: precision, orientations, offset, seed, forces.
 
@@ -100,6 +104,7 @@ def create_system(
         multiplicity=multiplicity,
         backend=backend,
         device=device,
+        force_groups=force_groups,
         **options,
     )
     return system
@@ -117,6 +122,7 @@ def add_force(
     backend: str = "auto",
     device: str | None = None,
     force_group: int = 0,
+    force_groups: tuple[int, int] | None = None,
     **options: Any,
 ) -> Any:
     """Add the model's force to a System that may have other forces and other atoms.
@@ -132,12 +138,13 @@ def add_force(
         Indices of the molecule's atoms, in any order; None: all. They must be bonded to each other, and to no others.
     force_group
         Of the force.
-    model, positions, charge, multiplicity, backend, device, options
+    model, positions, charge, multiplicity, backend, device, force_groups, options
         As for `create_system`; positions are those of all particles.
 
     Returns
     -------
     openmm.Force
+        With ``force_groups`` two of them.
 
     Raises
     ------
@@ -156,8 +163,13 @@ def add_force(
     bonds = [*((a.index, b.index) for a, b in topology.bonds()), *((cap, inside) for cap, (inside, _) in links.items())]
     _check_border(bonds, set(chosen), set(links.values()))
     molecule = _molecule(topology, chosen, bonds, positions, charge, multiplicity)
-    choice = ForceOptions(**options).resolved(loaded)
-    check_memory(loaded, len(chosen), choice)
+    choice = ForceOptions(**options)
+    if force_groups is None:
+        parts = [(force_group, choice.resolved(loaded))]
+    else:
+        _check_groups(force_group, force_groups, choice)
+        parts = [(group, part.resolved(loaded)) for group, part in zip(force_groups, choice.split(), strict=True)]
+    check_memory(loaded, len(chosen), parts[-1][1])
     check_system(system, loaded.has_energy)
     placement = None
     if atoms is not None:
@@ -169,17 +181,31 @@ def add_force(
     # what another process makes anew gets the positions of these atoms alone
     alone = replace(placement, atoms=None) if placement is not None and placement.parents is not None else None
     guard_energies()
-    force = add_module(
-        system,
-        bind(loaded, species, choice),
-        backend,
-        where,
-        placement=placement,
-        origin=Origin(loaded.path, loaded.sha256, species, choice, alone),
-    )
-    force.setForceGroup(force_group)
-    force.setName(name_of_force(loaded.name, loaded.has_energy, choice.conservative))
-    return force
+    forces = []
+    for group, part in parts:
+        force = add_module(
+            system,
+            bind(loaded, species, part),
+            backend,
+            where,
+            placement=placement,
+            origin=Origin(loaded.path, loaded.sha256, species, part, alone),
+        )
+        force.setForceGroup(group)
+        # two parts are together the gradient of the energy
+        force.setName(name_of_force(loaded.name, loaded.has_energy, part.conservative or force_groups is not None))
+        forces.append(force)
+    return forces[0] if force_groups is None else tuple(forces)
+
+
+def _check_groups(force_group: int, force_groups: tuple[int, int], options: ForceOptions) -> None:
+    """Refuse groups that OpenMM does not have, or that leave nothing to choose from."""
+    if len(set(force_groups)) != 2 or not all(0 <= group < 32 for group in force_groups):
+        raise InputError(f"force_groups must be two different groups from 0 to 31, not {force_groups}")
+    if force_group:
+        raise InputError("force_groups says where both parts of the forces go; leave out force_group")
+    if options.forces is not None:
+        raise InputError(f"force_groups splits conservative forces into two parts; leave out forces={options.forces!r}")
 
 
 def _links(system: Any, inside: set[int]) -> dict[int, tuple[int, int]]:

@@ -45,26 +45,26 @@ log = logging.getLogger("mdet_openmm")
 
 
 @contextmanager
-def original_errors(force: Any) -> Iterator[None]:
+def original_errors(*forces: Any) -> Iterator[None]:
     """Raise the exception that a PythonForce's callback met, not the OpenMMException that OpenMM makes of it.
 
     And a KeyboardInterrupt where Ctrl-C met Python code under TorchScript, which makes a RuntimeError of it.
 
     Parameters
     ----------
-    force
+    forces
         From `add_force`, either backend.
     """
     try:
         yield
     except (openmm.OpenMMException, RuntimeError) as error:
-        callback = getattr(force, "callback", None)
-        original = getattr(callback, "error", None)
+        callbacks = [force.callback for force in forces if getattr(force, "callback", None) is not None]
+        original = next((callback.error for callback in callbacks if callback.error is not None), None)
         if was_interrupted(error if original is None else original):
             original = KeyboardInterrupt()
         if original is None:
             raise
-        if callback is not None:
+        for callback in callbacks:
             callback.error = None
         raise original from error
 

@@ -96,6 +96,24 @@ def metrics_table(report: dict[str, Any]) -> str:
     return _shown(lines, len(ranked))
 
 
+def gradient_table(report: dict[str, Any]) -> str:
+    """Markdown table of one split's errors of the energy's gradient, the worst first; empty where there are none."""
+    rows = {name: row for name, row in report["by_molecule"].items() if "gradient_mae" in row}
+    if not rows:
+        return ""
+    ranked = sorted(rows.items(), key=lambda item: -item[1]["gradient_mae"])
+    of = ("direct", "gradient", "difference")
+    lines = [f"| molecule | {' | '.join(f'MAE, {w}' for w in of)} | {' | '.join(f'E_eq, {w}' for w in of[1:])} |"]
+    lines += ["| --- " * 6 + "|"]
+    lines += [
+        f"| {name} | {row['mae']:.1f} | {row['gradient_mae']:.1f} | {row['difference_mae']:.1f} | "
+        f"{row['gradient_e_eq_kcal_mol_A']:.2f} | {row['difference_e_eq_kcal_mol_A']:.2f} |"
+        for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]
+    ]
+    title = "The gradient of the energy (λ = 0), and what direct forces lack to be it, in one orientation:\n\n"
+    return title + _shown(lines, len(ranked))
+
+
 def energy_table(report: dict[str, Any]) -> str:
     """Markdown table of one split's energy errors in meV, the worst first; empty where there are none."""
     rows = {name: row for name, row in report["by_molecule"].items() if "energy_rmse_meV" in row}
@@ -160,6 +178,7 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
             + (f"\n\n{group_table(report, store.molecules)}" if many else "")
             + f"\n\n{metrics_table(report)}"
         )
+        parts.append(gradient_table(report))
         parts.append(energy_table(report))
         parts.append(dipole_table(report))
     return "\n\n".join(p for p in parts if p) + "\n"

@@ -37,6 +37,15 @@ class TrainConfig(Checked):
     weight_decay: float = option(1e-7, "AdamW weight decay", at_least=0)
     clip_norm: float = option(1.0, "largest gradient norm", above=0)
     energy_weight: float = option(0.0, "weight of the energy error per atom (needs network.energy_head)", at_least=0)
+    forces: str = option(
+        "direct",
+        "both: train the gradient of the energy on the forces too, beside the direct head (about three times the time)",
+        choices=("direct", "both"),
+    )
+    gradient_weight: float = option(1.0, "forces: both: weight of the error of the gradient", at_least=0)
+    difference_weight: float = option(
+        0.0, "forces: both: weight of the distance of the direct forces from the gradient, taken as it is", at_least=0
+    )
     energy_from: int = option(0, "steps before which the energy teaches its own head and not the trunk", at_least=0)
     dipole_weight: float = option(0.0, "weight of the dipole error, in e bohr (needs network.dipole_head)", at_least=0)
     train_only: str = option(
@@ -85,8 +94,25 @@ class TrainConfig(Checked):
             raise InputError(f"cooldown_steps {self.cooldown_steps} is more than all {self.steps} steps")
         if self.train_only != "all":
             self._check_head_alone(self.train_only)
+        if self.forces == "both":
+            self._check_both()
+        elif self.difference_weight:
+            raise InputError("difference_weight needs forces: both")
         if self.equivariance_weight and self.copies < 2:
             raise InputError("equivariance_weight compares rotated copies: set copies to 2 or more")
+
+    def _check_both(self) -> None:
+        if self.train_only != "all":
+            raise InputError(f"forces: both trains the whole network; leave out train_only: {self.train_only}")
+        if not self.energy_weight:
+            raise InputError("forces: both needs energy_weight, of the energy whose gradient is trained")
+        if self.energy_from:
+            raise InputError(
+                "forces: both trains the trunk by the energy from the first step on; leave out energy_from"
+            )
+        for name, value in (("compile", self.compile), ("precision: bf16", self.precision == "bf16")):
+            if value:
+                raise InputError(f"forces: both differentiates the layers twice; leave out {name}")
 
     def _check_head_alone(self, head: str) -> None:
         own = f"{head}_weight"

@@ -15,10 +15,11 @@ from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.fast_linear import use_onednn
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
-from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
+from mdet_openmm.measure.definitions import antisymmetric_ratio, antisymmetric_share, equivariance_error
 from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.training.batches import Batch, load_batch, random_orthogonal
-from mdet_openmm.training.penalties import antisymmetry
+from mdet_openmm.training.penalties import jacobian_products
 from mdet_openmm.units import (
     ANGSTROM_PER_BOHR,
     DEBYE_PER_E_ANGSTROM,
@@ -31,6 +32,8 @@ MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
 RECORDED = ("single", "twelve", "label", "e_eq", "dipole", "dipole_12", "dipole_label")
+PAIRS_WITH_GRAPH = 4000
+"""Structures times atoms squared that are differentiated at once: a graph keeps every layer's activations."""
 PROBES = 6
 """Random directions for lambda of one structure, each some force calls; an exact Jacobian has 3n rows of them."""
 SMALL = 8
@@ -61,6 +64,19 @@ def rotated_forces(network: EdgeTransformer, batch: Batch, rotations: Tensor) ->
     return torch.einsum("kbnj,kbij->kbni", forces, rotations.double())
 
 
+def rotated_gradients(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> Tensor:
+    """Minus the energy's gradient under K rotations, turned back: (K, b, n, 3) in Ha/bohr; see `rotated_forces`."""
+    k, b, n = *rotations.shape[:2], batch.positions.shape[1]
+    pairs, positions, types = _turned(network, batch, rotations)
+    found = []
+    for rows in torch.arange(k * b, device=positions.device).split(max(1, PAIRS_WITH_GRAPH // n**2)):
+        with torch.enable_grad():
+            x = positions[rows].detach().requires_grad_(True)
+            energy = network.from_pairs(pairs[rows], x, types[rows] if types is not None else None)[0]
+            found.append(minus_gradient(energy, x))
+    return torch.einsum("kbnj,kbij->kbni", torch.cat(found).double().view(k, b, n, 3), rotations.double())
+
+
 def rotated_dipoles(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> Tensor:
     """Dipoles of every molecule under its own K rotations, turned back: (K, b, 3) in e bohr; see `rotated_forces`."""
     k, b = rotations.shape[:2]
@@ -78,10 +94,11 @@ def _turned(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> tuple[
     return pairs.repeat(k, 1, 1, 1), x, types.repeat(k, 1, 1) if types is not None else None
 
 
-def force_jacobian(network: EdgeTransformer, batch: Batch) -> Tensor:
-    """The force's derivatives (3n, 3n), row by row, of a batch of one."""
+def force_jacobian(network: EdgeTransformer, batch: Batch, gradient: bool = False) -> Tensor:
+    """Derivatives (3n, 3n) of the force, or of minus the energy's gradient, row by row, of a batch of one."""
     x = batch.positions.clone().requires_grad_(True)
-    forces = network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)[1].reshape(-1)
+    energy, forces = network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)
+    forces = (minus_gradient(energy, x, create_graph=True) if gradient else forces).reshape(-1)
     return torch.stack([torch.autograd.grad(f, x, retain_graph=True)[0].reshape(-1) for f in forces])
 
 
@@ -94,6 +111,7 @@ def evaluate(
     n_rotations: int = 8,
     most_frames: int = 600,
     most_jacobians: int = 24,
+    gradient: bool = False,
 ) -> dict[str, Any]:
     """Errors on the held-out splits of a data set, molecule by molecule.
 
@@ -113,6 +131,8 @@ def evaluate(
         Of each split; of a larger one so many are drawn.
     most_jacobians
         For lambda, of each split. One or two of a molecule; where there are more molecules, of some of them.
+    gradient
+        Also of the gradient of the energy, and of its difference from the direct forces, in one orientation.
 
     Returns
     -------
@@ -158,6 +178,13 @@ def evaluate(
                     energy = energy + fast.from_pairs(*_turned(fast, batch, uniform[:1]))[0].double()
                 if bool(known.any()):
                     dipole = (rotated_dipoles(fast, batch, orientations) - batch.dipole).cpu()
+                if gradient:
+                    conserving = rotated_gradients(network, batch, uniform)
+                    conserving = conserving - conserving.mean(dim=2, keepdim=True)
+                    both_e_eq = torch.stack([equivariance_error(f) for f in (conserving, conserving - turned)])
+                    both_e_eq = (both_e_eq * KCAL_PER_MOL_ANGSTROM).cpu()
+                    used = remove_net_force_and_torque(batch.positions, turned[0])
+                    lacking, conserving = (conserving[0] - used).cpu(), (conserving[0] - batch.forces).cpu()
                 single = remove_net_force_and_torque(batch.positions, turned[0]) - batch.forces
                 twelve = remove_net_force_and_torque(batch.positions, averaged.mean(dim=0)) - batch.forces
             single, twelve, e_eq, energy = single.cpu(), twelve.cpu(), e_eq.cpu(), energy.cpu()
@@ -167,6 +194,11 @@ def evaluate(
                 record["twelve"].append(twelve[i])
                 record["label"].append(held.forces[i])
                 record["e_eq"].append(e_eq[i])
+                if gradient:
+                    record["gradient"].append(conserving[i])
+                    record["difference"].append(lacking[i])
+                    record["gradient_e_eq"].append(both_e_eq[0, i])
+                    record["difference_e_eq"].append(both_e_eq[1, i])
                 if network.has_energy:
                     record["energy"].append(energy[i])
                     record["energy_label"].append(held.energy[i])
@@ -179,7 +211,11 @@ def evaluate(
             for owner in np.intersect1d(owners, measured):
                 if len(ratios[int(owner)]) < 2:
                     one = int(np.flatnonzero(owners == owner)[0])
-                    ratios[int(owner)].append(_lambda(network, Batch(*(t[one : one + 1] for t in batch)), generator))
+                    alone = Batch(*(t[one : one + 1] for t in batch))
+                    ratio, *of_gradient = _lambdas(network, alone, generator, gradient)
+                    ratios[int(owner)].append(ratio)
+                    for name, value in zip(("difference_lambda", "gradient_lambda"), of_gradient, strict=False):
+                        errors[int(owner)][name].append(torch.tensor(value))
         names = [store.molecules[i].name for i in range(len(store.molecules))]
         by_molecule = {
             names[m]: _summary(errors[m], ratios[m]) | (_energy_errors(errors[m]) if errors[m]["energy"] else {})
@@ -194,16 +230,35 @@ def evaluate(
     return report
 
 
-def _lambda(network: EdgeTransformer, batch: Batch, generator: torch.Generator) -> float:
-    """Of a batch of one: exact for a small molecule, else by probes, which never build the (3n, 3n) Jacobian."""
+def _lambdas(network: EdgeTransformer, batch: Batch, generator: torch.Generator, gradient: bool) -> list[float]:
+    """Of a batch of one: of the direct forces, and then of what they lack to be the gradient, and of the gradient.
+
+    Exact for a small molecule; else by probes, which never build the (3n, 3n) Jacobian, and without the gradient, whose
+    products with probes are the same from both sides.
+    """
     n = batch.positions.shape[1]
     if n <= SMALL:
-        return float(antisymmetric_ratio(force_jacobian(network, batch)))
+        direct = force_jacobian(network, batch)
+        second = [force_jacobian(network, batch, gradient=True)] if gradient else []
+        jacobians = [direct, *(s - direct for s in second), *second]
+        return [float(antisymmetric_ratio(jacobian)) for jacobian in jacobians]
     squares = []
     for _ in range(PROBES):
-        probes = torch.randn(1, n, 3, generator=generator, dtype=torch.float64)
-        squares.append(float(antisymmetry(network, batch, probes.to(batch.positions.device)).detach()))
-    return float(np.sqrt(np.mean(squares)))
+        probes = torch.randn(1, n, 3, generator=generator, dtype=torch.float64).to(batch.positions.device)
+        forward, backward = (product.detach() for product in jacobian_products(network, batch, probes))
+        shares = [antisymmetric_share(forward, backward)]
+        if gradient:
+            both = _hessian_products(network, batch, probes)
+            shares.append(antisymmetric_share(both - forward, both - backward))
+        squares.append([float(share) for share in shares])
+    return [float(x) for x in np.sqrt(np.mean(squares, axis=0))]
+
+
+def _hessian_products(network: EdgeTransformer, batch: Batch, probes: Tensor) -> Tensor:
+    """The symmetric Jacobian of minus the energy's gradient times a probe (b, n, 3) for each of b structures."""
+    x = batch.positions.detach().requires_grad_(True)
+    energy = network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)[0]
+    return torch.autograd.grad(minus_gradient(energy, x, create_graph=True), x, probes)[0]
 
 
 def _drawn(store: Store, split: str, most: int, seed: int) -> dict[int, NDArray[np.int64]]:
@@ -245,8 +300,22 @@ def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, 
         "reference_rms": round(float(label.square().mean().sqrt()) * MEV_PER_ANGSTROM, 1),
         "e_eq_kcal_mol_A": round(float(torch.stack(record["e_eq"]).mean()), 4),
         **({"lambda": round(float(np.mean(ratios)), 4)} if ratios else {}),
+        **(_gradient_errors(record) if record["gradient"] else {}),
         **(_dipole_errors(record) if record["dipole"] else {}),
     }
+
+
+def _gradient_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
+    """Of minus the energy's gradient, whose lambda is 0, and of what direct forces lack to be it; one orientation."""
+    found = {}
+    for of in ("gradient", "difference"):
+        error = torch.cat([t.reshape(-1) for t in record[of]])
+        found[f"{of}_mae"] = round(float(error.abs().mean()) * MEV_PER_ANGSTROM, 3)
+        found[f"{of}_rmse"] = round(float(error.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3)
+        found[f"{of}_e_eq_kcal_mol_A"] = round(float(torch.stack(record[f"{of}_e_eq"]).mean()), 4)
+        if record[f"{of}_lambda"]:
+            found[f"{of}_lambda"] = round(float(torch.stack(record[f"{of}_lambda"]).mean()), 4)
+    return found
 
 
 def _dipole_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:

@@ -192,6 +192,7 @@ def _train(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            inference_mode=config.forces == "direct",  # whose tensors have no gradients, in a validation either
             accumulate_grad_batches=config.accumulate,
             val_check_interval=min(config.validate_every, config.steps) * config.accumulate,
             check_val_every_n_epoch=None,
@@ -246,7 +247,8 @@ def _write_model(
 ) -> None:
     average = EdgeTransformer(module.network.config)
     average.load_state_dict(module.average.module.state_dict())
-    metrics = evaluate(copy.deepcopy(average).to(device), store, ("test", "unseen"))
+    both = config.forces == "both"
+    metrics = evaluate(copy.deepcopy(average).to(device), store, ("test", "unseen"), gradient=both)
     # of a model that started from another, the configuration has no word on the network
     training = {**stored(config), "network": plain(dataclasses.asdict(average.config), str), **run}
     training["teacher"] = store.attributes["teacher"]

@@ -80,7 +80,7 @@ def _continued(config: TrainConfig, start_from: str, store: Store) -> EdgeTransf
         print("the energy head is left out: without energy_weight it would not follow the forces")
     if before.dipole_head and whole and not config.dipole_weight:
         print("the dipole head is left out: without dipole_weight it would not follow the forces")
-    new_energy = config.train_only == "energy" and not before.energy_head
+    new_energy = (config.train_only == "energy" or config.forces == "both") and not before.energy_head
     shape = dataclasses.replace(
         before,
         energy_head=new_energy or (before.energy_head and (bool(config.energy_weight) or not whole)),

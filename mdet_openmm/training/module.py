@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mdet_openmm.files import write_file
 from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.training.batches import Batch, random_orthogonal
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.optimizers import learning_rate_factor, make_optimizer, peak_rates
@@ -32,7 +33,9 @@ class ForceTraining(lightning.LightningModule):
     The loss is the mean over atoms of the Euclidean norm of the force error, in units of the network's force scale
     (as in the authors' code), plus the absolute energy error per atom in mHa times ``energy_weight``, plus the norm of
     the dipole error in e bohr times ``dipole_weight`` (over the structures whose dipole is known), plus the weighted
-    `mdet_openmm.training.penalties`. With ``train_only: dipole`` or ``energy`` it is that part alone.
+    `mdet_openmm.training.penalties`. With ``train_only: dipole`` or ``energy`` it is that part alone. ``forces: both``
+    adds, with weights of their own, the same error of minus the energy's gradient, and the distance of the direct
+    forces from that gradient, which it does not change.
     """
 
     def __init__(self, network: EdgeTransformer, config: TrainConfig, folder: Path) -> None:
@@ -78,6 +81,8 @@ class ForceTraining(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; a loss that is not finite stops the run with the batch saved."""
+        if self.train_config.forces == "both":
+            batch = batch._replace(positions=batch.positions.detach().requires_grad_(True))
         whole = self.train_config.train_only == "all"
         with torch.set_grad_enabled(whole):
             x = self.pair_features(batch)
@@ -86,6 +91,8 @@ class ForceTraining(lightning.LightningModule):
             energy, forces = self.predict_forces(x)
             if whole:
                 loss = self._force_loss(forces, batch)
+            if self.train_config.forces == "both":
+                loss = loss + self._gradient_loss(energy, forces, batch)
             if self.train_config.energy_weight:
                 loss = loss + self.train_config.energy_weight * self._energy_loss(energy, batch)
         if self.train_config.dipole_weight:
@@ -112,9 +119,24 @@ class ForceTraining(lightning.LightningModule):
         return calm / rms.clamp(min=calm)
 
     def _force_loss(self, forces: Tensor, batch: Batch) -> Tensor:
-        error = (forces - batch.forces.to(forces.dtype)).norm(dim=-1) * self._calm(batch).to(forces.dtype)
-        self.log("force_error_meV_A", error.mean().detach() * 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE)
-        return error.mean() / self.network.force_scale + self._penalties(batch, forces)
+        error = self._distance(forces, batch.forces, batch, "force_error_meV_A")
+        return error + self._penalties(batch, forces)
+
+    def _gradient_loss(self, energy: Tensor, forces: Tensor, batch: Batch) -> Tensor:
+        """What the gradient of the energy adds to the loss; its derivative in the weights differentiates twice."""
+        config = self.train_config
+        gradient = minus_gradient(energy, batch.positions, create_graph=True)
+        loss = config.gradient_weight * self._distance(gradient, batch.forces, batch, "gradient_error_meV_A")
+        if config.difference_weight:
+            apart = self._distance(forces, gradient.detach(), batch, "difference_meV_A")
+            loss = loss + config.difference_weight * apart
+        return loss
+
+    def _distance(self, forces: Tensor, wanted: Tensor, batch: Batch, name: str) -> Tensor:
+        """Mean norm of the difference of two forces in units of the force scale; logged in meV/Å."""
+        error = ((forces - wanted.to(forces.dtype)).norm(dim=-1) * self._calm(batch).to(forces.dtype)).mean()
+        self.log(name, error.detach() * 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE)
+        return error / self.network.force_scale
 
     def _energy_loss(self, energy: Tensor, batch: Batch) -> Tensor:
         """Mean absolute error per atom in mHa."""
@@ -160,10 +182,17 @@ class ForceTraining(lightning.LightningModule):
         self.average.update_parameters(self.network)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Force MAE (component-wise, meV/Å), and that of the dipole (D), of the averaged weights."""
-        _, forces = self.average(batch.atomic_numbers, batch.positions, batch.charge, batch.multiplicity)
-        error = (forces - batch.forces.to(forces.dtype)).abs().mean() * 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
-        self.log("val_mae_meV_A", error, prog_bar=True, batch_size=forces.shape[0] * forces.shape[1], sync_dist=True)
+        """Force MAE (component-wise, meV/Å) of both kinds, and that of the dipole (D), of the averaged weights."""
+        both = self.train_config.forces == "both"
+        positions = batch.positions.detach().requires_grad_(both)
+        with torch.set_grad_enabled(both):
+            energy, forces = self.average(batch.atomic_numbers, positions, batch.charge, batch.multiplicity)
+            found = {"val_mae_meV_A": forces.detach()}
+            if both:
+                found["val_gradient_mae_meV_A"] = minus_gradient(energy, positions)
+        for name, value in found.items():
+            error = (value - batch.forces.to(value.dtype)).abs().mean() * 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+            self.log(name, error, prog_bar=True, batch_size=value.shape[0] * value.shape[1], sync_dist=True)
         known, network = torch.isfinite(batch.dipole).all(dim=-1), cast(EdgeTransformer, self.average.module)
         if self.network.has_dipole and bool(known.any()):
             dipole = network.dipole(batch.atomic_numbers, batch.positions, batch.charge, batch.multiplicity)

@@ -29,7 +29,17 @@ class _PlainLayerNorm(TorchFunctionMode):
 def antisymmetry(network: EdgeTransformer, batch: Batch, probes: Tensor, turns: Tensor | None = None) -> Tensor:
     """lambda^2 of the force's Jacobian by one probe per structure, differentiable in the weights.
 
-    J v by forward, J^T v by reverse differentiation, so that it costs a few force calls and never builds J.
+    Parameters and cost are those of `jacobian_products`.
+    """
+    return antisymmetric_share(*jacobian_products(network, batch, probes, turns))
+
+
+def jacobian_products(
+    network: EdgeTransformer, batch: Batch, probes: Tensor, turns: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """J v and J^T v, (b, n, 3) each, of the force's Jacobian and one probe v per structure; differentiable in weights.
+
+    By forward and by reverse differentiation, so that it costs a few force calls and never builds J.
 
     Parameters
     ----------
@@ -40,8 +50,9 @@ def antisymmetry(network: EdgeTransformer, batch: Batch, probes: Tensor, turns: 
     probes
         (b, n, 3) Gaussian numbers.
     turns
-        (K, b, 3, 3), rotations or mirrorings: of the force averaged over these orientations. With K of them random, its
-        mean is lambda^2 of the average over all orientations plus 1/K of what that leaves out. None: as they lie.
+        (K, b, 3, 3), rotations or mirrorings: of the force averaged over these orientations. With K of them random,
+        the mean of lambda^2 is that of the average over all orientations plus 1/K of what that leaves out. None: as
+        they lie.
     """
     if turns is None:
         turns = torch.eye(3, dtype=batch.positions.dtype, device=batch.positions.device).expand(1, len(probes), 3, 3)
@@ -58,7 +69,7 @@ def antisymmetry(network: EdgeTransformer, batch: Batch, probes: Tensor, turns: 
     with torch.compiler.set_stance("force_eager"), _PlainLayerNorm():
         output, forward = torch.func.jvp(forces, (x,), (v,))
         (backward,) = torch.autograd.grad(output, x, v.to(output.dtype), create_graph=True)
-    return antisymmetric_share(back(forward), back(backward))
+    return back(forward), back(backward)
 
 
 def inequivariance(forces: Tensor, turns: Tensor, copies: int) -> Tensor:

@@ -122,8 +122,11 @@ class Progress(Callback):
         value = trainer.callback_metrics.get("val_mae_meV_A")
         if trainer.is_global_zero and value is not None and not trainer.sanity_checking:
             self.file.write(f"{trainer.global_step - 1},,,{float(value):.4f}\n")
-            dipole = trainer.callback_metrics.get("val_dipole_mae_D")
-            also = "" if dipole is None else f", dipole MAE {float(dipole):.4f} D"
+            gradient, dipole = (
+                trainer.callback_metrics.get(name) for name in ("val_gradient_mae_meV_A", "val_dipole_mae_D")
+            )
+            also = "" if gradient is None else f", of the energy's gradient {float(gradient):.2f}"
+            also += "" if dipole is None else f", dipole MAE {float(dipole):.4f} D"
             tqdm.write(
                 f"step {trainer.global_step}: validation force MAE {float(value):.2f} meV/Å{also} (averaged weights)"
             )

@@ -217,7 +217,7 @@ def _measure_curl(
     n = molecule.n_atoms
     at_once = max(1, curl.PAIRS_WITH_GRAPH // n**2)
     # twice: of conservative forces the graph is differentiated a second time
-    if 2 * peak_bytes(model.network.config, n, at_once, "double", conservative=True) > available_memory():
+    if 2 * peak_bytes(model.network.config, n, at_once, "double", differentiated=True) > available_memory():
         for _ in range(len(positions) + 1):
             tick()
         return {}, [], None

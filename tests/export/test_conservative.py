@@ -170,5 +170,5 @@ def test_what_a_model_cannot_give_is_refused() -> None:
     without = Model(Path("t"), Path("t"), network, (1, 6, 8), False, "0" * 64)
     with pytest.raises(InputError, match="no energy"):
         bind(without, Species(ETHANOL), ForceOptions(forces="conservative", offset="none"))
-    with pytest.raises(InputError, match="direct, conservative"):
+    with pytest.raises(InputError, match="direct, conservative, difference"):
         bind(both, Species(ETHANOL), ForceOptions(forces="mixed", offset="none"))

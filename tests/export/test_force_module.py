@@ -401,7 +401,7 @@ def test_molecules_that_cannot_be_bound_are_refused(model):
 def test_names_that_there_are_not_are_refused():
     with pytest.raises(InputError, match="offset must be one of none, random, hashed, not 'hash'"):
         ForceModule(Springs(), offset="hash")
-    with pytest.raises(InputError, match="forces must be one of direct, conservative, not 'energy'"):
+    with pytest.raises(InputError, match="forces must be one of direct, conservative, difference, not 'energy'"):
         ForceOptions(forces="energy")
 
 

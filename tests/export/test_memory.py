@@ -70,7 +70,7 @@ def test_scores_do_not_grow_beyond_what_is_held_at_a_time() -> None:
 
 
 def test_a_gradient_keeps_every_layer() -> None:
-    large, small = (memory.peak_bytes(PUBLISHED, n, 1, "double", conservative=True) for n in (2000, 1000))
+    large, small = (memory.peak_bytes(PUBLISHED, n, 1, "double", differentiated=True) for n in (2000, 1000))
     assert 7.5 < large / small <= 8.0
 
 

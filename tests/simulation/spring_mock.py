@@ -104,7 +104,7 @@ def topology_of(numbers: np.ndarray) -> Any:
 
 def make_run(
     folder: Path,
-    module: torch.jit.ScriptModule,
+    module: torch.jit.ScriptModule | tuple[torch.jit.ScriptModule, ...],
     numbers: tuple[int, ...] = (8, 1, 1),
     positions: np.ndarray = WATER_NM,
     bonds: np.ndarray = WATER_BONDS,
@@ -121,7 +121,9 @@ def make_run(
     atomic_numbers = np.array(numbers)
     masses = np.array([openmm.app.Element.getByAtomicNumber(z).mass._value for z in numbers])
     system = make_system(np.tile(masses, settings.replicas))
-    force = add_force(system, module, settings.backend)
+    forces = [add_force(system, m, settings.backend) for m in (module if isinstance(module, tuple) else (module,))]
+    for group, force in enumerate(forces):
+        force.setForceGroup(group)
     integrator = make_integrator(settings, system)
     context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
     zero = getattr(settings, "thermostat", None) == "nose-hoover"
@@ -140,4 +142,4 @@ def make_run(
         if settings.equilibrate == 0.0:
             make_motion(context, settings, monitor).begin()
         save_checkpoint(context, folder)
-    return MockRun(context, force, settings, make_schedule(settings), monitor, topology_of(atomic_numbers))
+    return MockRun(context, forces[0], settings, make_schedule(settings), monitor, topology_of(atomic_numbers))

@@ -16,7 +16,7 @@ from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.card import LONGEST, WORST, group_table, metrics_table
 from mdet_openmm.training.evaluate import (
     SMALL,
-    _lambda,
+    _lambdas,
     evaluate,
     force_jacobian,
     random_rotations,
@@ -152,12 +152,20 @@ def test_a_card_of_many_molecules_groups_them() -> None:
 
 def test_lambda_of_a_larger_molecule_by_probes_is_that_of_its_jacobian() -> None:
     torch.manual_seed(1)
-    network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2)).double().eval()
+    shape = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, energy_head=True)
+    network = EdgeTransformer(shape).double().eval()
     n = SMALL + 4
     z, x = torch.randint(1, 9, (1, n)), 3.0 * torch.randn(1, n, 3, dtype=torch.float64)
     zero = torch.zeros(1, dtype=torch.int64)
     turn = torch.eye(3, dtype=torch.float64)[None]
     batch = Batch(z, x, torch.zeros_like(x), zero.double(), zero, zero + 1, turn, torch.zeros(1, 3))
-    exact = float(antisymmetric_ratio(force_jacobian(network, batch)))
-    estimates = [_lambda(network, batch, torch.Generator().manual_seed(k)) for k in range(16)]
-    assert np.mean(estimates) == pytest.approx(exact, rel=0.1) and np.std(estimates) < 0.3 * exact
+    direct, gradient = (force_jacobian(network, batch, gradient=g) for g in (False, True))
+    scale = direct.norm() / gradient.norm()
+    with torch.no_grad():  # both count in the difference
+        network.energy_head.mlp[-1].weight.mul_(scale)
+    gradient = scale * gradient
+    exact = [float(antisymmetric_ratio(jacobian)) for jacobian in (direct, gradient - direct)]
+    estimates = [_lambdas(network, batch, torch.Generator().manual_seed(k), gradient=True) for k in range(16)]
+    assert np.mean(estimates, axis=0) == pytest.approx(exact, rel=0.1)
+    assert (np.std(estimates, axis=0) < 0.3 * np.array(exact)).all()
+    assert _lambdas(network, batch, torch.Generator().manual_seed(0), gradient=False) == [estimates[0][0]]

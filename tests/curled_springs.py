@@ -1,0 +1,48 @@
+"""Springs whose direct force is the gradient of their energy plus a known curl, for multiple time steps to cure."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mdet_openmm.export.force_module import ForceModule
+from mdet_openmm.units import BOHR_PER_NM, KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
+
+SPRING_UNIT = KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE * BOHR_PER_NM
+"""kJ/mol/nm² in one Ha/bohr²."""
+
+
+class CurledSprings(nn.Module):
+    """A spring k (d - length)²/2 between each pair; the direct forces have whirl z x r on every atom added.
+
+    r is from the centroid, lengths are in nm, k and whirl in kJ/mol/nm². A constructed energy, in Ha, and forces, in
+    Ha/bohr, as networks give them.
+    """
+
+    def __init__(self, lengths: Tensor, k: float, whirl: float) -> None:
+        super().__init__()
+        self.n_atoms = len(lengths)
+        self.register_buffer("lengths", lengths * BOHR_PER_NM)
+        self.k, self.whirl = k / SPRING_UNIT, whirl / SPRING_UNIT
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        between = positions.unsqueeze(1) - positions.unsqueeze(2)
+        own = torch.eye(positions.shape[1], dtype=positions.dtype)
+        distance = ((between * between).sum(-1) + own).sqrt()
+        stretch = (distance - self.lengths) * (1.0 - own)
+        energy = 0.25 * self.k * (stretch * stretch).sum(dim=(1, 2))
+        r = positions - positions.mean(dim=1, keepdim=True)
+        curl = self.whirl * torch.stack([-r[..., 1], r[..., 0], torch.zeros_like(r[..., 0])], dim=-1)
+        return energy, self.k * ((stretch / distance).unsqueeze(-1) * between).sum(dim=2) + curl
+
+
+def parts(
+    positions: np.ndarray | None = None, k: float = 2e5, whirl: float = 5e3
+) -> tuple[torch.jit.ScriptModule, torch.jit.ScriptModule]:
+    """The two force modules, direct and difference; between two atoms without positions a spring of no length."""
+    lengths = torch.zeros(2, 2).double() if positions is None else torch.cdist(*2 * [torch.tensor(positions)])
+    network = CurledSprings(lengths, k, whirl)
+    direct, difference = (
+        torch.jit.script(ForceModule(network, has_energy=True, forces=forces, raw=True).eval())
+        for forces in ("direct", "difference")
+    )
+    return direct, difference
