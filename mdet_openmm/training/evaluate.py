@@ -36,6 +36,8 @@ PAIRS_WITH_GRAPH = 4000
 """Structures times atoms squared that are differentiated at once: a graph keeps every layer's activations."""
 PROBES = 6
 """Random directions for lambda of one structure, each some force calls; an exact Jacobian has 3n rows of them."""
+LARGEST_FOR_LAMBDA = 24
+"""Atoms: differentiated twice, larger ones take a minute each. They count where there are no smaller ones."""
 SMALL = 8
 """Atoms up to which the Jacobian is exact."""
 MEV = 1e3 * EV_PER_HARTREE
@@ -130,7 +132,8 @@ def evaluate(
     most_frames
         Of each split; of a larger one so many are drawn.
     most_jacobians
-        For lambda, of each split. One or two of a molecule; where there are more molecules, of some of them.
+        For lambda, of each split. One or two of a molecule; where there are more molecules, of some of them, up to 24
+        atoms.
     gradient
         Also of the gradient of the energy, and of its difference from the direct forces, in one orientation.
 
@@ -277,7 +280,8 @@ def _drawn(store: Store, split: str, most: int, seed: int) -> dict[int, NDArray[
 
 def _some_molecules(store: Store, groups: dict[int, NDArray[np.int64]], most: int) -> NDArray[np.int64]:
     """Molecules whose lambda is measured, on two structures each: all, or some spread over the list."""
-    present = np.unique(np.concatenate([store.molecule[group] for group in groups.values()]))
+    small = [group for n, group in groups.items() if n <= LARGEST_FOR_LAMBDA] or list(groups.values())
+    present = np.unique(np.concatenate([store.molecule[group] for group in small]))
     return present[:: max(1, -(-2 * len(present) // most))]
 
 
