@@ -31,7 +31,10 @@ from mdet_openmm.units import (
 MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
-RECORDED = ("single", "twelve", "label", "e_eq", "dipole", "dipole_12", "dipole_label")
+RECORDED = (
+    "single", "twelve", "label", "e_eq", "dipole", "dipole_12", "dipole_label", "gradient", "gradient_e_eq",
+    "gradient_lambda", "difference", "difference_e_eq", "difference_lambda",
+)  # fmt: skip
 PAIRS_WITH_GRAPH = 4000
 """Structures times atoms squared that are differentiated at once: a graph keeps every layer's activations."""
 PROBES = 6
