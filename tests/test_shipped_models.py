@@ -9,6 +9,8 @@ import torch
 from ase import Atoms
 from tblite.ase import TBLite
 
+from mdet_openmm.data.config import TeacherConfig
+from mdet_openmm.data.teacher import make_batch_teacher
 from mdet_openmm.export.force_module import bind, forces
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.export.options import ForceOptions
@@ -23,7 +25,39 @@ from mdet_openmm.units import BOHR_PER_ANGSTROM
 ROOT = Path(__file__).resolve().parents[1]
 
 
-MINI, ALKANES = "mdet-gfn2-mini", "mdet-gfn2-alkanes"
+SMALL, MINI, ALKANES = "mdet-so3lr-small", "mdet-gfn2-mini", "mdet-gfn2-alkanes"
+HELD_OUT = {"C=CCO": 0, "COC(C)=O": 0, "Nc1nccs1": 0, "CC(=O)c1ccc(C)cc1": 0, "O=C1CC[C@@H](C(=O)[O-])N1": -1}
+"""Of the list that mdet-so3lr-small was not trained on, and their charges."""
+
+
+def test_the_general_model_follows_its_teacher_on_molecules_that_it_never_saw() -> None:
+    pytest.importorskip("so3krates_torch", reason="needs the extra 'teachers'")
+    listed = (ROOT / "configs/mdet-so3lr-small-held-out.smi").read_text().splitlines()
+    assert set(HELD_OUT) <= {line.split()[0] for line in listed if line.strip()}
+    model, rng = load_model(SMALL), np.random.default_rng(0)
+    teacher = make_batch_teacher(TeacherConfig(kind="so3lr"))
+    errors, sizes, energies = [], [], []
+    for smiles, charge in HELD_OUT.items():
+        molecule = molecule_from_smiles(smiles, seed=3)
+        species = Species(molecule.atomic_numbers, charge)
+        module = bind(model, species, ForceOptions(precision="mixed", orientations=12, offset="none"))
+        moved = [molecule.positions + rng.normal(scale=0.04, size=molecule.positions.shape) for _ in range(4)]
+        labels = teacher([(species, x) for x in moved])
+        own = [forces(module, x) for x in moved]
+        errors += [np.abs(f - label.forces).mean() for (_, f), label in zip(own, labels, strict=True)]
+        sizes += [np.abs(label.forces).mean() for label in labels]
+        energies.append(np.std([e - label.energy for (e, _), label in zip(own, labels, strict=True)]))
+    assert np.mean(errors) < 0.08 and np.mean(errors) < 0.06 * np.mean(sizes)
+    assert np.mean(energies) < 0.3
+
+
+def test_the_general_models_card_has_its_groups() -> None:
+    folder = ROOT / "models" / SMALL
+    report = json.loads((folder / "metrics.json").read_text())["unseen"]
+    card = (folder / "README.md").read_text().partition("never saw")[2]
+    errors = [row["mae"] for row in report["by_molecule"].values()]
+    assert f"| **all** | {len(errors)} | {np.mean(errors):.1f} | {np.median(errors):.1f} |" in card
+    assert all(f"| {group} |" in card for group in ("17 to 20 atoms", "charge +1", "pairs", "amides"))
 
 
 @pytest.mark.parametrize(
