@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdet_openmm.data.weak_groups import WEAK_GROUPS
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.molecules.environments import geometry_graph, near_environments, seen_from
 from mdet_openmm.molecules.molecule import Molecule
@@ -57,11 +58,8 @@ def standing(model: Model, molecule: Molecule) -> Standing:
     if isinstance(stored, Mapping):
         strange, new = seen_from(dict(stored)).unseen(*graph)
     near = set(near_environments(*graph))
-    weak = {
-        name: float(group["error_meV_A"])
-        for name, group in dict(training.get("weak_groups") or {}).items()
-        if near & set(group["environments"])
-    }
+    groups = WEAK_GROUPS.get(model.teacher, {})
+    weak = {name: error for name, (environments, error) in groups.items() if near & set(environments)}
     size = (int(coverage["fewest_atoms"]), int(coverage["most_atoms"]))
     return Standing(True, size, tuple(strange.tolist()), tuple(new.tolist()), isinstance(stored, Mapping), weak)
 
@@ -131,8 +129,3 @@ def _atoms(indices: tuple[int, ...], molecule: Molecule) -> str:
     more = len(indices) - len(named)
     plural = "atoms" if len(indices) > 1 else "atom"
     return f"{plural} {', '.join(named)}" + (f" and {more} more" if more else "")
-
-
-def weak_groups(entries: Mapping[str, tuple[tuple[str, ...], float]]) -> dict[str, Any]:
-    """Groups as ``training["weak_groups"]`` stores them: environments of the group's atom, and the teacher's error."""
-    return {name: {"environments": list(near), "error_meV_A": error} for name, (near, error) in entries.items()}

@@ -9,6 +9,7 @@ import numpy as np
 
 from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.data.store import Store
+from mdet_openmm.data.weak_groups import WEAK_GROUPS
 from mdet_openmm.molecules.classes import classes_of
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.config import TrainConfig
@@ -147,6 +148,13 @@ def dipole_table(report: dict[str, Any]) -> str:
     return title + _shown(lines, len(ranked))
 
 
+def _weak(teacher: str) -> str:
+    """A sentence on the groups that the teacher describes badly."""
+    groups = WEAK_GROUPS.get(teacher, {})
+    named = ", ".join(f"{name} ({error:.0f} meV/Å)" for name, (_, error) in groups.items())
+    return f"Its teacher is itself far from DFT, and this model with it, for {named}." if groups else ""
+
+
 def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], network: EdgeTransformer) -> str:
     """The README.md of a model folder: what it is, what it was trained on, and how wrong it is."""
     shape = network.config
@@ -165,6 +173,7 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         else "",
         f"Data: `{config.data.name}`, made by `mdet label`; every setting of its training stands under `training` in "
         "`config.yaml`, as `mdet train` takes it.",
+        _weak(str(store.attributes["teacher"])),
     ]
     titles = {
         "test": "Held-out conformations of its own molecules (separate dynamics at 300 K)",

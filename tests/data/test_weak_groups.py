@@ -1,0 +1,37 @@
+import pytest
+
+from mdet_openmm.data.weak_groups import LIMIT, WEAK_GROUPS
+from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.standing import sentences
+from mdet_openmm.molecules.environments import near_environments, smiles_graph
+from mdet_openmm.molecules.smiles import molecule_from_smiles
+
+SO3LR = "SO3LR (PBE0+MBD)"
+HAS = {
+    "COOC": {"peroxides"},
+    "OO": {"peroxides"},
+    "CON": {"hydroxylamines"},
+    "NO": {"hydroxylamines"},
+    "CCO": set(),
+    "CC(N)=O": set(),
+    "COC": set(),
+    "c1ccon1": set(),
+}
+
+
+@pytest.mark.parametrize("smiles, groups", HAS.items())
+def test_a_group_is_known_by_its_atoms_and_by_no_others(smiles: str, groups: set[str]) -> None:
+    near = set(near_environments(*smiles_graph(smiles)))
+    found = {name for name, (environments, _) in WEAK_GROUPS[SO3LR].items() if near & set(environments)}
+    assert found & {"peroxides", "hydroxylamines"} == groups
+
+
+def test_only_bad_ones_are_named() -> None:
+    assert all(error >= LIMIT for _, error in WEAK_GROUPS[SO3LR].values())
+
+
+def test_a_user_is_told_before_a_run() -> None:
+    model = load_model("mdet-so3lr-small")
+    told = " ".join(sentences(model, molecule_from_smiles("COOC", seed=1)))
+    assert "the teacher of mdet-so3lr-small is itself far from DFT for: peroxides (175 meV/Å)" in told
+    assert "far from DFT" not in " ".join(sentences(model, molecule_from_smiles("CCO", seed=1)))
