@@ -10,6 +10,7 @@ from fake_run import ETHANOL, ETHANOL_NUMBERS, write_run
 
 from mdet_openmm.analysis.report import analyze
 from mdet_openmm.analysis.run_analysis import analyze_run
+from mdet_openmm.data.teacher import NAMES
 from mdet_openmm.errors import InputError
 from mdet_openmm.simulation.conservation import EnergySource, energy_source
 from mdet_openmm.simulation.ended_run import read_run
@@ -72,7 +73,7 @@ def test_a_held_energy_is_no_judge(tmp_path: Path, drift: float) -> None:
     page = analyze(nve_run(tmp_path / "run", drift, "energy head, which was held"))
     numbers = json.loads((page.parent / "analysis.json").read_text())
     (verdict,) = [v for v in numbers["verdicts"] if "total energy" in v["text"]]
-    assert verdict["state"] == "neutral" and "--teacher gfn2" in verdict["text"]
+    assert verdict["state"] == "neutral" and "--teacher so3lr" in verdict["text"]
 
 
 def test_the_series_is_the_total_energy(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_a_damaged_reference_is_refused(tmp_path: Path) -> None:
 def test_an_energy_of_unknown_source_is_refused(tmp_path: Path) -> None:
     run = nve_run(tmp_path / "run", 1.0, "energy head")
     summary = json.loads((run / "summary.json").read_text())
-    assert {source.value for source in EnergySource} == {"energy head", "energy head, which was held", "GFN2-xTB"}
+    assert {source.value for source in EnergySource} == {"energy head", "energy head, which was held", *NAMES.values()}
     for source in EnergySource:  # folders of earlier versions have the same words
         assert energy_source(summary | {"energy_source": str(source)}) is source
     assert energy_source({}) is None
