@@ -250,6 +250,8 @@ def trained(case: Case) -> dict[str, Any]:
         run_training(case.config, model_folder=case.model, run_folder=case.run, restart=case.run.exists())
     model = load_model(case.model)
     before, now = model.metadata["training"], settings_of(case.config)
+    if case.config.start_from:  # its network is that of the model it started from
+        now.pop("network")
     changed = [key for key, value in now.items() if before.get(key) != value]
     if changed:
         raise InputError(f"{case.model} was trained with another {', '.join(changed)}; choose another --root")

@@ -1,8 +1,10 @@
 """What tests need of the process that they run in, a small model with random weights, and a molecule."""
 
+import logging
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side: a core for ea
 # A shell that runs the tests in the background has had Ctrl-C ignored, here and in every process that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A quiet command, run in this process, silences the package's warnings, and not those of the next test."""
+    package = logging.getLogger("mdet_openmm")
+    level = package.level
+    yield
+    package.setLevel(level)
 
 
 @pytest.fixture(scope="session")

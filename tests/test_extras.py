@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from mdet_openmm.cli import main
+from mdet_openmm.data import so3lr
 from mdet_openmm.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +40,7 @@ def test_one_line_names_the_extra(missing, extra, command, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.h5").write_bytes(b"")
     monkeypatch.setitem(sys.modules, missing, None)
+    so3lr._model.cache_clear()  # a test before this one may have loaded it
     assert main(command) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and f"pip install 'mdet-openmm[{extra}]'" in lines[0]

@@ -114,7 +114,7 @@ def test_a_restart_computes_nothing_that_is_there(tmp_path: Path, water: Path, m
     folder = Path(shutil.copytree(study[0], tmp_path / "out"))
     settings = cold(water, model, folder)
     before = written(folder)
-    table = (folder / "table.json").read_text().replace(str(study[0]), str(folder))
+    table = (folder / "table.json").read_text()
     ablate(replace(settings, restart=True), given={"system"})
     assert written(folder) == before and (folder / "table.json").read_text() == table
     ablate(replace(settings, restart=True))  # from Python: what differs from the defaults counts as given
