@@ -250,9 +250,11 @@ def trained(case: Case) -> dict[str, Any]:
         run_training(case.config, model_folder=case.model, run_folder=case.run, restart=case.run.exists())
     model = load_model(case.model)
     before, now = model.metadata["training"], settings_of(case.config)
-    if case.config.start_from:  # its network is that of the model it started from
-        now.pop("network")
+    # The scale of the forces is measured, and a fine-tuned network is that of where it started.
+    network = {key: value for key, value in now.pop("network").items() if key != "force_scale"}
     changed = [key for key, value in now.items() if before.get(key) != value]
+    if not case.config.start_from and any(before["network"].get(key) != value for key, value in network.items()):
+        changed.append("network")
     if changed:
         raise InputError(f"{case.model} was trained with another {', '.join(changed)}; choose another --root")
     errors: dict[str, Any] = model.metadata["metrics"]["test"]["all"]

@@ -114,11 +114,15 @@ def test_a_restart_computes_nothing_that_is_there(tmp_path: Path, water: Path, m
     folder = Path(shutil.copytree(study[0], tmp_path / "out"))
     settings = cold(water, model, folder)
     before = written(folder)
-    table = (folder / "table.json").read_text()
+
+    def table() -> str:  # settings of a run keep the place where it was made
+        return (folder / "table.json").read_text().replace(str(study[0]), str(folder))
+
+    then = table()
     ablate(replace(settings, restart=True), given={"system"})
-    assert written(folder) == before and (folder / "table.json").read_text() == table
+    assert written(folder) == before and table() == then
     ablate(replace(settings, restart=True))  # from Python: what differs from the defaults counts as given
-    assert written(folder) == before and (folder / "table.json").read_text() == table
+    assert written(folder) == before and table() == then
     more = replace(settings, restart=True, replicas=3, conditions="fp64,fp32")
     results = ablate(more, given={"system", "replicas", "conditions"})
     after = written(folder)
