@@ -176,17 +176,18 @@ def write_card(jobs: list[Job], results: list[dict[str, Any]], options: argparse
     before = card.read_text().split(HEADING)[0].rstrip()
     known = [r for job, r in zip(jobs, results, strict=True) if job.seen]
     unseen = [r for job, r in zip(jobs, results, strict=True) if not job.seen]
-    strangers = f"\n\nMolecules that it never saw:\n\n{table(unseen)}" if unseen else ""
+    listed = f" --unseen {options.unseen} --count {options.count}" if options.unseen else ""
     text = (
-        f"{HEADING}\n\nNVT at 300 K (Langevin 1/ps, 0.5 fs, {options.precision}, "
-        f"{options.orientations} orientation(s), hashed offset), {options.time:g} ps each "
-        f"({options.unseen_time:g} ps for unseen molecules); bond lengths against "
-        f"{options.teacher_time:g} ps of {NAMES[options.teacher]} dynamics. "
-        f"{whole(known)} of {len(known)} of its own molecules ran to the end without a broken bond.\n\n"
+        f"{HEADING}\n\nNVT at 300 K (Langevin 1/ps, 0.5 fs, {options.precision}, {options.orientations} orientation(s) "
+        f"with hashed offset); bond lengths against {options.teacher_time:g} ps of {NAMES[options.teacher]} dynamics.\n\n"
         f"Command: `python experiments/validate_model.py models/{options.model.name} --precision {options.precision} "
-        f"--orientations {options.orientations}`\n\n"
-        f"Its own molecules:\n\n{table(known)}{strangers}\n"
+        f"--orientations {options.orientations} --teacher {options.teacher} --time {options.time:g} --unseen-time "
+        f"{options.unseen_time:g} --teacher-time {options.teacher_time:g}{listed}`\n"
     )
+    for title, of, time in (("Its own molecules", known, options.time), ("Never seen", unseen, options.unseen_time)):
+        if of:
+            text += f"\n{title}, {time:g} ps each; {whole(of)} of {len(of)} ran to the end without a broken bond:\n\n"
+            text += table(of) + "\n"
     card.write_text(f"{before}\n\n{text}")
 
 
@@ -213,7 +214,7 @@ def run(options: argparse.Namespace) -> None:
         title="molecules",
     )
     print(f"{table(results)}\n{whole(results)} of {len(results)} ran to the end without a broken bond")
-    if options.unseen is None and not options.only and not options.no_card:
+    if not options.only and not options.no_card:
         write_card(jobs, results, options)
         print(f"card: {options.model / 'README.md'}")
 
