@@ -179,7 +179,7 @@ def write_card(jobs: list[Job], results: list[dict[str, Any]], options: argparse
     listed = f" --unseen {options.unseen} --count {options.count}" if options.unseen else ""
     text = (
         f"{HEADING}\n\nNVT at 300 K (Langevin 1/ps, 0.5 fs, {options.precision}, {options.orientations} orientation(s) "
-        f"with hashed offset); bond lengths against {options.teacher_time:g} ps of {NAMES[options.teacher]} dynamics.\n\n"
+        f"with hashed offset); bonds against {options.teacher_time:g} ps of {NAMES[options.teacher]} dynamics.\n\n"
         f"Command: `python experiments/validate_model.py models/{options.model.name} --precision {options.precision} "
         f"--orientations {options.orientations} --teacher {options.teacher} --time {options.time:g} --unseen-time "
         f"{options.unseen_time:g} --teacher-time {options.teacher_time:g}{listed}`\n"
