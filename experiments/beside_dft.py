@@ -52,7 +52,7 @@ class Structure:
 def read_set(path: Path, most: int) -> tuple[str, list[Structure]]:
     """The level of a file, and its structures; of more than ``most`` some spread evenly over it."""
     with np.load(path) as data:
-        level = str(data["level"]) if "level" in data else "PBE0/def2-TZVP"
+        level = str(data["level"]).split(" (not")[0] if "level" in data else "PBE0/def2-TZVP"
         count = len(data["positions"])
         chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
         positions, forces = data["positions"][chosen].astype(float), data["forces"][chosen].astype(float)
@@ -206,7 +206,7 @@ def run(options: argparse.Namespace) -> None:
     parts = [
         f"{HEADING}\n\nMAE of the force components in meV/Å, with 1 and 12 orientations, in double precision; "
         f"its teacher and GFN2-xTB on the same.\n\nCommand: `python experiments/beside_dft.py models/{model.name}"
-        + (f" --sets {' '.join(p.name for p in options.sets)}`" if options.sets else "`"),
+        + (f" --most {options.most} --sets {' '.join(p.name for p in options.sets)}`" if options.sets else "`"),
         "Small molecules by functional group (`experiments/teacher_check`):",
         groups_table(model, options.teachers),
     ]
