@@ -11,7 +11,7 @@ and ``level``. Forces have their net force and torque removed. Structures outsid
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,21 +22,17 @@ from teacher_dynamics import NAMES
 from tqdm import tqdm
 
 from mdet_openmm.data.config import TeacherConfig
-from mdet_openmm.data.labels import Label
-from mdet_openmm.data.teacher import make_batch_teacher
+from mdet_openmm.data.store import LabelledFrames
 from mdet_openmm.errors import exit_status
+from mdet_openmm.evaluation.methods import Method, ModelMethod, TeacherMethod
+from mdet_openmm.evaluation.settings import EvaluateSettings
 from mdet_openmm.export.model_folder import Model, load_model
-from mdet_openmm.export.net_force import remove_net_force_and_torque
-from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.molecules.smiles import conformers_from_smiles
-from mdet_openmm.units import BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
 
 CHECK_SET = Path(__file__).parent / "teacher_check" / "pbe0_def2tzvp.npz"
 VALIDATION = Path("configs/mdet-so3lr-small-validation.smi")
 HEADING = "## Beside DFT"
-AT_ONCE = 20000
-"""Pairs of atoms of one call."""
 
 
 @dataclass(frozen=True)
@@ -67,60 +63,44 @@ def read_set(path: Path, most: int) -> tuple[str, list[Structure]]:
     return level, found
 
 
-def alike(species: Sequence[Species]) -> Iterator[list[int]]:
-    """Indices of structures of one size, as many as fit a call."""
-    sizes = np.array([len(s.atomic_numbers) for s in species])
-    for n in np.unique(sizes):
-        of = np.flatnonzero(sizes == n)
-        for part in np.array_split(of, max(1, -(-len(of) * int(n) ** 2 // AT_ONCE))):
-            yield [int(k) for k in part]
-
-
-def predictions(
-    model: Model, species: Sequence[Species], positions: Sequence[NDArray[np.float64]], orientations: int
+def answers_of(
+    method: Method, structures: Sequence[Structure]
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-    """Energies (f,) in eV and forces in eV/Å, without net force and torque, in double precision."""
-    network = model.network.double().eval()
-    energies, forces = np.zeros(len(species)), [np.zeros(0)] * len(species)
-    for part in tqdm(list(alike(species)), desc=f"{model.name}, {orientations}", leave=False):
-        z = torch.tensor(np.stack([species[k].atomic_numbers for k in part]))
-        charge = torch.tensor([species[k].charge for k in part])
-        x = torch.tensor(np.stack([positions[k] for k in part])) * BOHR_PER_ANGSTROM
-        x = x - x.mean(dim=1, keepdim=True)
-        energy, total = torch.zeros(len(part)).double(), torch.zeros_like(x)
-        with torch.no_grad():
-            for turn in rotation_group(orientations):
-                e, f = network(z, x @ turn, charge, torch.ones_like(charge))
-                energy, total = energy + e.double() / orientations, total + f.double() @ turn.T / orientations
-        total = remove_net_force_and_torque(x, total) * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
-        for k, e, f in zip(part, energy, total, strict=True):
-            energies[k], forces[k] = float(e) * EV_PER_HARTREE, f.numpy()
+    """Energies (f,) in eV and forces in eV/Å of a model or a teacher; NaN where it has no answer."""
+    energies, forces = np.full(len(structures), np.nan), [np.zeros(0)] * len(structures)
+    sizes = np.array([len(s.species.atomic_numbers) for s in structures])
+    for n in tqdm(np.unique(sizes), desc="sizes", leave=False):
+        rows = np.flatnonzero(sizes == n).tolist()
+        of = [structures[k] for k in rows]
+        frames = LabelledFrames(
+            atomic_numbers=np.stack([s.species.atomic_numbers for s in of]),
+            positions=np.stack([s.positions for s in of]),
+            forces=np.stack([s.forces for s in of]),
+            energy=np.full(len(of), np.nan),
+            charge=np.array([s.species.charge for s in of]),
+            multiplicity=np.ones(len(of), dtype=np.int64),
+            molecule=np.array(rows),
+            dipole=np.full((len(of), 3), np.nan),
+        )
+        found = method.answers(frames, np.broadcast_to(np.eye(3), (len(of), 3, 3)))
+        for k, energy, force in zip(rows, found.energy, found.forces, strict=True):
+            energies[k], forces[k] = energy, force
     return energies, forces
 
 
-def taught(kind: str, structures: Sequence[Structure]) -> list[Label | None]:
-    """What a teacher says of each; None where it cannot."""
-    teacher = make_batch_teacher(TeacherConfig(kind=kind))
-    found: list[Label | None] = []
-    for begin in tqdm(range(0, len(structures), 64), desc=NAMES[kind], leave=False):
-        answers = teacher([(s.species, s.positions) for s in structures[begin : begin + 64]])
-        found += [a if isinstance(a, Label) else None for a in answers]
-    return found
+def model_method(model: Model, orientations: int) -> Method:
+    """A model in double precision, averaged over so many orientations, as `mdet evaluate` takes it."""
+    return ModelMethod(str(model.path), EvaluateSettings(str(model.path), CHECK_SET, orientations=orientations))
 
 
 def errors_of(model: Model, structures: list[Structure], teachers: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """MAE of the forces of every structure in meV/Å: of the model with 1 and 12 orientations, of the teachers."""
-    found = {}
-    species, positions = [s.species for s in structures], [s.positions for s in structures]
-    for count in (1, 12):
-        forces = predictions(model, species, positions, count)[1]
-        found[f"{model.name}, {count}"] = np.array([mae(f, s) for f, s in zip(forces, structures, strict=True)])
-    for kind in teachers:
-        labels = taught(kind, structures)
-        found[NAMES[kind]] = np.array(
-            [mae(a.forces, s) if a else np.nan for a, s in zip(labels, structures, strict=True)]
-        )
-    return found
+    methods = {f"{model.name}, {count}": model_method(model, count) for count in (1, 12)}
+    methods |= {NAMES[kind]: TeacherMethod(TeacherConfig(kind=kind)) for kind in teachers}
+    return {
+        name: np.array([mae(f, s) for f, s in zip(answers_of(method, structures)[1], structures, strict=True)])
+        for name, method in methods.items()
+    }
 
 
 def mae(forces: NDArray[np.float64], structure: Structure) -> float:
@@ -176,6 +156,7 @@ def conformer_energies(model: Model, kind: str, listed: Path, count: int = 10) -
     """A sentence: energies of conformers about their mean, and their order, beside the teacher's."""
     from scipy.stats import spearmanr
 
+    teacher, method = TeacherMethod(TeacherConfig(kind=kind)), model_method(model, 12)
     differences, ranks, molecules = [], [], 0
     for line in listed.read_text().splitlines():
         if not line.strip() or line.startswith("#"):
@@ -184,9 +165,7 @@ def conformer_energies(model: Model, kind: str, listed: Path, count: int = 10) -
         structures = [Structure(Species(m.atomic_numbers, m.charge), m.positions, m.positions) for m in conformers]
         if len(structures) < 3:
             continue
-        labels = taught(kind, structures)
-        truth = np.array([a.energy if a else np.nan for a in labels])
-        own = predictions(model, [s.species for s in structures], [s.positions for s in structures], 12)[0]
+        truth, own = answers_of(teacher, structures)[0], answers_of(method, structures)[0]
         if np.isfinite(truth).all() and np.ptp(truth) > 0.01:
             molecules += 1
             differences.append(1e3 * np.abs((own - own.mean()) - (truth - truth.mean())))
