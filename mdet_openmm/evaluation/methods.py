@@ -22,7 +22,6 @@ from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure.field import PAIRS_AT_ONCE
 from mdet_openmm.molecules.molecule import Species
-from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.units import BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
 
@@ -105,7 +104,7 @@ class ModelMethod:
         self.conservative = options.conservative
         self.has_energy = model.has_energy
         self.exact = copy.deepcopy(model.network).to(torch.float64).eval()
-        self.network = _in_precision(copy.deepcopy(model.network), options.precision)
+        self.network = copy.deepcopy(model.network).requires_grad_(False).eval().in_precision(options.precision)
         if not self.conservative:
             compile_attention(self.network)
         self.group = rotation_group(settings.orientations)
@@ -155,14 +154,6 @@ class ModelMethod:
             forces = minus_gradient(energy, x, create_graph=True)
         rows = [torch.autograd.grad(f, x, retain_graph=True)[0].reshape(-1) for f in forces.reshape(-1)]
         return torch.stack(rows).numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE * BOHR_PER_ANGSTROM
-
-
-def _in_precision(network: EdgeTransformer, precision: str) -> EdgeTransformer:
-    network = network.requires_grad_(False).eval()
-    if precision == "mixed":
-        network.to_mixed()
-        return network
-    return network.to(torch.float64 if precision == "double" else torch.float32)
 
 
 def _tensors(frames: LabelledFrames, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -53,10 +53,7 @@ def dipoles(
         raise InputError(f"the model {model.name} has no dipole head")
     network = copy.deepcopy(model.network).requires_grad_(False).eval()
     assert network.dipole_head is not None
-    if precision == "mixed":
-        network.to_mixed()
-    else:
-        network.to(torch.float64 if precision == "double" else torch.float32)
+    network.in_precision(precision)
     numbers = torch.from_numpy(molecule.atomic_numbers.copy()).reshape(1, -1)
     geometry = torch.float32 if precision == "fp32" else torch.float64
     compile_attention(network)

@@ -223,10 +223,7 @@ def bind(
             raise InputError(f"a {what} must be from {lowest} to {highest}, not {value}: the network has no other")
     with MAKING:
         network = copy.deepcopy(model.network).requires_grad_(False).eval()
-        if options.precision == "mixed":
-            network.to_mixed()
-        else:
-            network.to(torch.float64 if options.precision == "double" else torch.float32)
+        network.in_precision(options.precision)
         bound = BoundNetwork(network, numbers, charge, multiplicity, rounded=options.precision == "fp32")
         if options.compiled and not options.differentiated:  # neither has a derivative
             compile_attention(network)

@@ -77,6 +77,12 @@ class EdgeTransformer(nn.Module):
         # What an atom of each element adds to the energy before anything is learnt; zero unless training sets it.
         self.register_buffer("atom_energies", torch.zeros(N_ROWS), persistent=config.energy_head)
 
+    def in_precision(self, precision: str) -> "EdgeTransformer":
+        """Cast the weights in place, as `mdet_openmm.export.options.ForceOptions` names precisions."""
+        if precision == "mixed":
+            return self.to_mixed()
+        return self.to(torch.float64 if precision == "double" else torch.float32)
+
     def to_mixed(self) -> "EdgeTransformer":
         """Cast the weights to fp32, in place, but for what comes after the sum over pairs: it costs next to nothing."""
         self.to(torch.float32)
