@@ -31,13 +31,13 @@ def _need(extra: str, *modules: str) -> None:
 
 def _label(args: argparse.Namespace) -> None:
     _need("label", "h5py")
+    from mdet_openmm.dask_cluster import check_one_place
     from mdet_openmm.data.config import read_config
     from mdet_openmm.data.label import run_label
 
     config = read_config(args.config)
     output = args.output or Path("data") / (args.config.name.split(".")[0] + ".h5")
-    if args.workers is not None and args.scheduler is not None:
-        raise InputError("--workers is for this machine and --scheduler for a cluster; give only one")
+    check_one_place(args.workers, args.scheduler)
     summary = run_label(
         config,
         output,

@@ -16,6 +16,18 @@ LOCAL: Final = "local"
 """In the place of an address: a cluster of this machine's cores, for as long as it is needed."""
 
 
+def check_one_place(workers: int | None, scheduler: str | None) -> None:
+    """Refuse two places to work.
+
+    Raises
+    ------
+    InputError
+        If both processes of this machine and a cluster are asked for.
+    """
+    if workers is not None and scheduler is not None:
+        raise InputError("--workers is for this machine and --scheduler for a cluster; give only one")
+
+
 def check_scheduler(address: str | None) -> None:
     """Find out now whether a Dask scheduler can be used, if one is asked for.
 

@@ -14,7 +14,7 @@ from mdet_openmm.errors import InputError
 from mdet_openmm.measure import geometry
 from mdet_openmm.measure.between_replicas import angle_shrink_factor, mean_over_replicas, shrink_factor
 from mdet_openmm.measure.block_average import BlockedMean, blocked_mean
-from mdet_openmm.measure.temperature import BROKEN, RELAXATIONS, UNDECIDED, judge_mean, widest_means
+from mdet_openmm.measure.temperature import UNDECIDED, judge_mean_temperature
 from mdet_openmm.simulation.ended_run import Run, read_run, read_summary
 from mdet_openmm.simulation.log_file import TEMPERATURE, temperature_of
 
@@ -163,11 +163,9 @@ def _judged(mean: BlockedMean, summary: dict[str, Any], runs: Sequence[Run]) -> 
     """The mean over replicas against the bath's temperature, by the rules that a single run is judged by."""
     if summary.get("ensemble") == "nve":
         return UNDECIDED
-    target, friction = float(summary["temperature_K"]), summary.get("friction_per_ps")
-    lowest, highest = widest_means(target, int(summary["degrees_of_freedom"]))
-    if not lowest <= mean.mean <= highest:
-        return BROKEN
+    friction = summary.get("friction_per_ps")
     settled = float(runs[0].times[-1]) + float(summary.get("equilibrate_ps") or 0.0)
-    if friction and float(friction) * settled < RELAXATIONS:
-        return UNDECIDED
-    return judge_mean(mean, target)
+    relaxations = float(friction) * settled if friction else math.inf
+    return judge_mean_temperature(
+        mean, float(summary["temperature_K"]), int(summary["degrees_of_freedom"]), relaxations
+    )

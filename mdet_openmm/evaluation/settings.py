@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdet_openmm.dask_cluster import check_one_place
 from mdet_openmm.data.config import TEACHERS
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import FORCES, ORIENTATIONS, PRECISIONS
@@ -46,8 +47,7 @@ class EvaluateSettings(Checked):
         for spec in self.calculator:
             if ":" not in spec:
                 raise InputError(f"--calculator must be module:Class of an ASE calculator, not {spec}")
-        if self.workers is not None and self.scheduler is not None:
-            raise InputError("--workers is for this machine and --scheduler for a cluster; give only one")
+        check_one_place(self.workers, self.scheduler)
 
     @property
     def folder(self) -> Path:

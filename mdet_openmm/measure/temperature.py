@@ -126,6 +126,14 @@ def judge_mean(mean: BlockedMean, target: float) -> str:
     return UNDECIDED if bound > TOO_WIDE * target or not mean.converged else HOLDS
 
 
+def judge_mean_temperature(mean: BlockedMean, target: float, degrees_of_freedom: int, relaxations: float) -> str:
+    """`judge_mean` of a run of at least ten relaxation times; ``broken`` outside of `widest_means` at any length."""
+    lowest, highest = widest_means(target, degrees_of_freedom)
+    if mean.mean < lowest or mean.mean > highest:
+        return BROKEN
+    return UNDECIDED if relaxations < RELAXATIONS else judge_mean(mean, target)
+
+
 def analyze_temperature(
     temperature: NDArray[np.float64],
     by_element: Mapping[str, NDArray[np.float64]],
@@ -170,12 +178,9 @@ def analyze_temperature(
         spread = judge_mean(blocked_mean((temperature - mean.mean) ** 2), expected_std**2)
     verdicts = {symbol: judge_mean(element, target) for symbol, element in elements.items()}
     equipartition = _worst(list(verdicts.values())) if verdicts else UNDECIDED
-    mean_verdict = judge_mean(mean, target)
+    mean_verdict = judge_mean_temperature(mean, target, degrees_of_freedom, relaxations)
     if relaxations < RELAXATIONS:
-        mean_verdict = spread = equipartition = UNDECIDED
-    lowest, highest = widest_means(target, degrees_of_freedom)
-    if mean.mean < lowest or mean.mean > highest:
-        mean_verdict = BROKEN
+        spread = equipartition = UNDECIDED
     sentence = _sentence(mean, target, expected_std, mean_verdict, equipartition, elements, verdicts, relaxations)
     return TemperatureResult(
         target, degrees_of_freedom, mean, expected_std, distance, probability, elements, mean_verdict, spread,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdet_openmm.dask_cluster import check_one_place
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import DEFAULT_MODEL, FORCES, OFFSETS, ORIENTATIONS, PRECISION_HELP, PRECISIONS
 from mdet_openmm.molecules.files import SYSTEM_HELP, name_of
@@ -34,8 +35,7 @@ class StudySettings(Checked):
 
     def check(self) -> None:
         """Refuse what no run refuses itself."""
-        if self.workers is not None and self.scheduler is not None:
-            raise InputError("--workers is for this machine and --scheduler for a cluster; give only one")
+        check_one_place(self.workers, self.scheduler)
         if self.seed + self.replicas >= 2**31:
             raise InputError(f"--seed must be at most {2**31 - self.replicas - 1}, not {self.seed}")
 
