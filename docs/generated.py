@@ -30,8 +30,13 @@ def pages() -> Iterator[tuple[str, str]]:
         text = re.sub(r"\]\((?:\.\./)?docs/([\w-]+\.md[^)]*)\)", r"](\1)", text)
         text = re.sub(r"\]\((?:\.\./)?experiments/README\.md\)", "](experiments.md)", text)
         yield name, re.sub(r"\]\((?:\.\./)?models/([\w-]+)/README\.md\)", r"](cards/\1.md)", text)
-    for card in sorted((ROOT / "models").glob("*/README.md")):
-        yield f"cards/{card.parent.name}.md", card.read_text()
+    for address, card in cards().items():
+        yield address, card.read_text()
+
+
+def cards() -> dict[str, Path]:
+    """The models' cards, by the addresses of their pages."""
+    return {f"cards/{card.parent.name}.md": card for card in (ROOT / "models").glob("*/README.md")}
 
 
 def commands() -> str:
@@ -68,7 +73,7 @@ def _flags(parser: argparse.ArgumentParser) -> str:
 
 def on_config(config: Any) -> Any:
     """The cards stand at the end of the menu."""
-    config.nav.append({"Cards": sorted(address for address, _ in pages() if address.startswith("cards/"))})
+    config.nav.append({"Cards": sorted(cards())})
     return config
 
 

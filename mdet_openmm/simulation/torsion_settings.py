@@ -11,14 +11,21 @@ from mdet_openmm.simulation.settings import TEACHERS
 
 
 @dataclass(frozen=True)
-class ScanSettings(Checked):
-    """What ``simulations/scan_torsion.py`` and ``mdet scan-torsion`` take."""
+class TorsionSettings(Checked):
+    """A molecule, one of its dihedrals, and the model that drives it."""
 
     system: Path = option(help=f"the molecule: {SYSTEM_HELP}")
-    dihedral: str = option(help="four bonded atoms, counted from 1: 9-3-2-1; the end at the last one turns")
+    dihedral: str = option(help="four bonded atoms, counted from 1: 9-3-2-1")
     model: str = option(DEFAULT_MODEL, "name of a shipped model, or a model folder")
     charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
     multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1", at_least=1)
+
+
+@dataclass(frozen=True)
+class ScanSettings(TorsionSettings):
+    """What ``simulations/scan_torsion.py`` and ``mdet scan-torsion`` take."""
+
+    dihedral: str = option(help="four bonded atoms, counted from 1: 9-3-2-1; the end at the last one turns")
     points: int = option(24, "steps of the scan", at_least=2, at_most=720)
     turn: float = option(360.0, "how far to turn, in degrees; negative: the other way", at_least=-360, at_most=360)
     precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
@@ -43,14 +50,9 @@ class ScanSettings(Checked):
 
 
 @dataclass(frozen=True)
-class MetadynamicsSettings(Checked):
+class MetadynamicsSettings(TorsionSettings):
     """What ``simulations/metadynamics.py`` and ``mdet metadynamics`` take."""
 
-    system: Path = option(help=f"the molecule: {SYSTEM_HELP}")
-    dihedral: str = option(help="four bonded atoms, counted from 1: 9-3-2-1")
-    model: str = option(DEFAULT_MODEL, "name of a shipped model, or a model folder")
-    charge: int | None = option(None, "total charge in e; default: what the file says, else 0")
-    multiplicity: int | None = option(None, "spin multiplicity 2S+1; default: what the file says, else 1", at_least=1)
     temperature: float = option(300.0, "in K", above=0)
     friction: float = option(1.0, "of the Langevin bath, 1/ps", above=0)
     timestep: float = option(0.5, "in fs", above=0, at_most=5)
