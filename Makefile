@@ -8,7 +8,7 @@ run: venv  ## simulate ethanol with the shipped model, analyse it, name the repo
 	@$(PY) simulations/analyze.py $(OUT)
 
 test: venv  ## the test suite, in two processes of one thread each
-	@$(PY) -m pytest -q -n 2 --dist loadscope
+	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder
 
 coverage: venv  ## the test suite, with the lines that no test runs (htmlcov/index.html)
 	@$(PY) -m pytest -q --cov=mdet_openmm --cov-report=term-missing:skip-covered --cov-report=html

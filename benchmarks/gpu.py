@@ -5,7 +5,7 @@ after every row, and prints a table; ``--minutes`` ends it early, and the next c
 runs the same code on a CPU. Published size: 12 layers, width 192, 12 heads, Fourier directions; random weights.
 
 * python, torch: OpenMM's LangevinMiddleIntegrator in double precision with the force through PythonForce or TorchForce.
-* textbook: the network of tests/textbook.py, the formula with the n³ e product built, under ASE's Langevin dynamics.
+* textbook: the network of tests/stand_ins/textbook.py, the formula with the n³ e product built, under ASE's Langevin.
 * floors: see `gpu_floors`.
 """
 

@@ -28,8 +28,9 @@ import torch
 import yaml
 
 from mdet_openmm.data.config import LabelConfig, read_config
+from mdet_openmm.data.plan import bundles, plan
 from mdet_openmm.data.sources import each_entry, read_sources
-from mdet_openmm.data.tasks import bundles, plan, run_tasks
+from mdet_openmm.data.tasks import run_tasks
 from mdet_openmm.data.teacher import make_batch_teacher
 from mdet_openmm.side_by_side import available_cores
 

@@ -15,10 +15,10 @@ from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model, load_model
 from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.measure.definitions import equivariance_error
+from mdet_openmm.measure.field import uniform_rotations
 from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.smiles import molecule_from_smiles
-from mdet_openmm.training.evaluate import random_rotations
 from mdet_openmm.units import ANGSTROM_PER_NM, KCAL_PER_MOL_PER_EV, KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
 
 PRECISIONS = ("fp32", "mixed", "double")
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--rotations", type=int, default=64)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rotations = random_rotations(options.rotations, torch.Generator().manual_seed(0))
+    rotations = uniform_rotations(options.rotations, torch.Generator().manual_seed(0))
     molecules = (read_molecule(ETHANOL), molecule_from_smiles("CC(=O)Oc1ccccc1C(=O)O", "aspirin"))
     print("| model | molecule | precision | force error | E_eq, kcal/mol/Å |\n| --- | --- | --- | --- | --- |")
     for name, model in (("mdet-gfn2-mini", load_model("mdet-gfn2-mini")), ("random, published size", network()[1])):

@@ -1,4 +1,4 @@
-"""What is timed: the published size with random weights, here and by the plain formula of tests/textbook.py."""
+"""What is timed: the published size with random weights, here and by the formula of tests/stand_ins/textbook.py."""
 
 import platform
 import re
@@ -14,7 +14,7 @@ from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.published.options import read_options
 from mdet_openmm.published.weights import build_network
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "stand_ins"))
 from textbook import TextbookNetwork as TextbookNetwork
 from textbook import random_state_dict as random_state_dict
 

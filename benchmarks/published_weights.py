@@ -1,9 +1,9 @@
 """The published network in this package beside the authors' formula: agreement and time of a force call.
 
 ``python benchmarks/published_weights.py`` prints a table for random weights of the released size (12l: 12 layers, width
-192, 12 heads, direct directions, energy head). The other side is the network of tests/textbook.py, written from the
-formulas, in fp32 and called as their ASE calculator does it: positions cast to fp32, then centred; net force and
-torque removed.
+192, 12 heads, direct directions, energy head). The other side is the network of tests/stand_ins/textbook.py, written
+from the formulas, in fp32 and called as their ASE calculator does it: positions cast to fp32, then centred; net force
+and torque removed.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 ``make bench`` (``python benchmarks/speed.py``) measures everything in one process and prints a table; ``--output``
 writes the figures as JSON. Published size: 12 layers, width 192, 12 heads, Fourier directions; random weights.
 
-* textbook: `TextbookNetwork` of tests/textbook.py, the paper's formula with the n³ e product built, bare network.
+* textbook: `TextbookNetwork` of tests/stand_ins/textbook.py, the paper's formula with the n³ e product built, bare.
 * double, mixed: a module of `bind`, as OpenMM calls it (net force and torque removed).
 * floor: the linear layers as bare matrix products, and the attention's multiply-adds at the rate of a large matrix
   product; both measured here, in the same precision and with the same threads.

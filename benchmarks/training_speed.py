@@ -25,10 +25,10 @@ from gpu_floors import synchronize
 from published_size import PUBLISHED, TextbookNetwork, processor, random_state_dict, slug
 from torch import Tensor, nn
 
+from mdet_openmm.configuration import read_settings
 from mdet_openmm.files import write_json
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.settings import read_settings
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.module import ForceTraining

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from mdet_openmm.analysis.style import BLUE, ORANGE, as_png, drawing, new_figure
+from mdet_openmm.configuration import read_settings
 from mdet_openmm.data.layout import write_dataset
 from mdet_openmm.data.merge import Part, blocks_of
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError, exit_status
-from mdet_openmm.settings import read_settings
 from mdet_openmm.training.config import TrainConfig
 
 ROOT = Path("runs/curve")

@@ -26,18 +26,16 @@ from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error, langevin_heating
+from mdet_openmm.measure.field import uniform_rotations
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.side_by_side import run_side_by_side
+from mdet_openmm.training.antisymmetry import force_jacobian
 from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.config import TrainConfig
-from mdet_openmm.training.evaluate import (
-    KCAL_PER_MOL_ANGSTROM,
-    MEV_PER_ANGSTROM,
-    force_jacobian,
-    random_rotations,
-    rotated_forces,
-)
+from mdet_openmm.training.error_table import MEV_PER_ANGSTROM
+from mdet_openmm.training.evaluate import KCAL_PER_MOL_ANGSTROM
+from mdet_openmm.training.turned import rotated_forces
 from mdet_openmm.units import KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
 
 DATA = Path("data/pairs-ethanol.h5")
@@ -104,7 +102,7 @@ def measure(model: str) -> dict[str, Any]:
     double = copy.deepcopy(network).double()
     found: dict[str, Any] = {}
     with torch.no_grad():
-        offsets = random_rotations(len(chosen), generator)
+        offsets = uniform_rotations(len(chosen), generator)
         for orientations in ORIENTATIONS:
             turns = torch.einsum("kij,bjl->kbil", rotation_group(orientations), offsets)
             parts = [
@@ -138,7 +136,7 @@ def turned_error(
     """E_eq over ``count`` uniform offsets of the group, Ha/bohr, and the noise of each atom's components, (n,)."""
     group, forces = rotation_group(orientations), []
     for _ in range(max(count, 8)):
-        offsets = random_rotations(len(batch.positions), generator)
+        offsets = uniform_rotations(len(batch.positions), generator)
         turns = torch.einsum("kij,bjl->kbil", group, offsets).to(batch.positions.dtype)
         forces.append(
             remove_net_force_and_torque(batch.positions.double(), rotated_forces(network, batch, turns).mean(dim=0))

@@ -6,11 +6,11 @@ from typing import Any
 
 import yaml
 
+from mdet_openmm.configuration import read_yaml
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.model_folder import find_model, shipped_models
+from mdet_openmm.export.shipped import find_model, shipped_models
 from mdet_openmm.molecules.files import names_file
 from mdet_openmm.molecules.smiles import is_smiles
-from mdet_openmm.settings import read_yaml
 
 
 def models() -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ def _configuration(path: Path) -> dict[str, Any] | None:
             "path": str(path),
         }
     if "data" in mapping and "name" in mapping:
-        from mdet_openmm.settings import read_settings
+        from mdet_openmm.configuration import read_settings
         from mdet_openmm.training.config import TrainConfig
 
         train = read_settings(path, TrainConfig)

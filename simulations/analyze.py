@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mdet_openmm.analysis.report import run_analysis
 from mdet_openmm.analysis.settings import AnalyzeSettings
 from mdet_openmm.errors import exit_status
-from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
+from mdet_openmm.flags import OneLineParser, add_flags, from_namespace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

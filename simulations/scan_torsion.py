@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from mdet_openmm.errors import exit_status
-from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
+from mdet_openmm.flags import OneLineParser, add_flags, from_namespace
 from mdet_openmm.simulation.scan import run_scan
 from mdet_openmm.simulation.torsion_settings import ScanSettings
 

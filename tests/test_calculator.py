@@ -1,6 +1,7 @@
 """The ASE calculator against the bound force, finite differences, and ASE's own dynamics, optimisers and vibrations."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +23,12 @@ from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
-SMALL = {"n_layers": 1, "embd_dim": 16, "n_heads": 2, "n_radial": 8, "l_max": 2, "force_scale": 1e-2}
+SMALL: dict[str, Any] = {"n_layers": 1, "embd_dim": 16, "n_heads": 2, "n_radial": 8, "l_max": 2, "force_scale": 1e-2}
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
-    shapes = {
+    shapes: dict[str, dict[str, Any]] = {
         "direct": {"dipole_head": True},
         "both": {"energy_head": True, "energy_pooling": "atoms"},
         "conserving": {"energy_head": True, "force_head": False},

@@ -4,6 +4,7 @@ import contextlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -55,4 +56,5 @@ def test_learning_from_failures_asks_for_its_teacher_before_the_runs(monkeypatch
     monkeypatch.setattr(relearn, "Store", lambda path: contextlib.nullcontext(store))
     monkeypatch.setitem(sys.modules, "tblite.library", None)
     with pytest.raises(InputError, match=r"mdet-openmm\[label\]"):
-        relearn.check_learning(Path("a.h5"), None, None)
+        nothing: Any = None  # is looked at before the teacher
+        relearn.check_learning(Path("a.h5"), nothing, nothing)

@@ -9,8 +9,9 @@ import pytest
 from mdet_openmm import doctor
 from mdet_openmm.cli import main
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.model_folder import load_model, shipped_models
+from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.export.module_file import export
+from mdet_openmm.export.shipped import shipped_models
 from mdet_openmm.inventory import describe, models, table_of
 from mdet_openmm.molecules.readers import read_molecule
 

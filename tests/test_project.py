@@ -24,7 +24,7 @@ def requirements() -> dict[str, str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     lines = [*project["dependencies"], *extras["train"], *extras["label"], *extras["dask"], *extras["dev"]]
-    found = {}
+    found: dict[str, str] = {}
     for line in lines:
         # conda has its own builds for every machine
         name, bounds = re.fullmatch(r"([\w-]+)([^;]*)", line.partition(";")[0]).groups()  # type: ignore[union-attr]

@@ -12,18 +12,10 @@ import numpy as np
 import pytest
 
 import mdet_openmm
+from mdet_openmm.configuration import from_mapping, read_settings
 from mdet_openmm.errors import InputError, RunStopped, exit_status
-from mdet_openmm.settings import (
-    Checked,
-    OneLineParser,
-    OptionError,
-    add_flags,
-    from_mapping,
-    from_namespace,
-    one_of,
-    option,
-    read_settings,
-)
+from mdet_openmm.flags import OneLineParser, add_flags, from_namespace
+from mdet_openmm.settings import Checked, OptionError, one_of, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,7 +293,11 @@ def classes_with_options() -> list[type]:
     for path in paths:
         module = importlib.import_module(".".join(("mdet_openmm", *path.relative_to(root).with_suffix("").parts)))
         for value in vars(module).values():
-            if dataclasses.is_dataclass(value) and any("bounds" in f.metadata for f in dataclasses.fields(value)):
+            if (
+                isinstance(value, type)
+                and dataclasses.is_dataclass(value)
+                and any("bounds" in f.metadata for f in dataclasses.fields(value))
+            ):
                 found[value.__qualname__] = value
     assert len(found) > 15
     return list(found.values())

@@ -17,7 +17,7 @@ from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.side_by_side import run_side_by_side
 
-HERE = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+HERE = os.pathsep.join(filter(None, [str(Path(__file__).parent / "stand_ins"), os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ def main(names: list[str]) -> int:
         python = ROOT / ".versions" / name / "bin" / "python"
         uv = [sys.executable, "-m", "uv"]
         subprocess.run([*uv, "venv", "--allow-existing", "--python", sys.executable, python.parents[1]], check=True)
-        install = [*uv, "pip", "install", "--python", python, "--resolution", RESOLUTIONS[name], "--editable", EXTRAS]
-        subprocess.run(install, cwd=ROOT, check=True)
+        install = [*uv, "pip", "install", "--python", str(python), "--resolution", RESOLUTIONS[name]]
+        subprocess.run([*install, "--editable", EXTRAS], cwd=ROOT, check=True)
         tests = [f"tests/{folder}" for folder in CORE]
         if subprocess.run([python, "-m", "pytest", "-q", *tests], cwd=ROOT).returncode:
             failed.append(name)

@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mdet_openmm.analysis import figures
+from mdet_openmm.analysis import figures, spectrum_figures
 from mdet_openmm.analysis.movie import COLOURS, frames_shown, movie
 from mdet_openmm.analysis.page import Plot, layout
 from mdet_openmm.analysis.run_analysis import RunAnalysis
@@ -146,7 +146,7 @@ def _figures(analysis: RunAnalysis) -> Iterator[PlannedFigure]:
             f"{_peaks(infrared.peaks)}Power spectrum of the change of the model's dipole, in axes that turn with the "
             "molecule (the sum over its three components), of classical nuclei and without quantum corrections; the "
             f"area is 1. Resolution {infrared.resolution:.0f} cm⁻¹.",
-            lambda width: figures.infrared_figure(infrared),
+            lambda width: spectrum_figures.infrared_figure(infrared),
             wide=True,
         )
 
@@ -192,7 +192,7 @@ def _equipartition_caption(result: TemperatureResult) -> str:
 
 
 def _peaks(peaks: Sequence[float]) -> str:
-    named = [f"{peak:.0f}" for peak in peaks if peak <= figures.HIGHEST_SHOWN]
+    named = [f"{peak:.0f}" for peak in peaks if peak <= spectrum_figures.HIGHEST_SHOWN]
     return f"Peaks at {', '.join(named)} cm⁻¹. " if named else ""
 
 
@@ -289,6 +289,6 @@ def _vibrations(analysis: RunAnalysis) -> PlannedFigure:
         "vibrations",
         title,
         caption,
-        lambda width: figures.spectrum_figure(spectrum, analysis.reference_spectrum),
+        lambda width: spectrum_figures.spectrum_figure(spectrum, analysis.reference_spectrum),
         wide=True,
     )

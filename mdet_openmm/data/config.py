@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mdet_openmm.configuration import read_settings
 from mdet_openmm.errors import InputError
-from mdet_openmm.settings import Checked, option, read_settings
+from mdet_openmm.settings import Checked, option
 
 TEACHERS = ("gfn2", "so3lr", "pyscf", "ase")
 MOLECULE_SPLITS = ("train", "test")

@@ -20,8 +20,9 @@ from mdet_openmm.data.config import LabelConfig
 from mdet_openmm.data.labels import TeacherFailure
 from mdet_openmm.data.layout import hdf5, write_dataset
 from mdet_openmm.data.partial import block_path, is_done, load_block, partial_run, save_block, save_molecules
+from mdet_openmm.data.plan import Task, bundles, cost, plan
 from mdet_openmm.data.sources import PlacedEntry, Source, distinct, placed_entries, read_source
-from mdet_openmm.data.tasks import Task, bundles, cost, plan, run_tasks
+from mdet_openmm.data.tasks import run_tasks
 from mdet_openmm.data.teacher import BATCHED, check_teachable, make_teacher, teacher_version
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.files import plain, put

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
+from mdet_openmm.configuration import read_yaml
 from mdet_openmm.cores import available_cores
 from mdet_openmm.dask_cluster import check_scheduler
 from mdet_openmm.data.store import Store
@@ -20,7 +21,6 @@ from mdet_openmm.evaluation.settings import EvaluateSettings
 from mdet_openmm.evaluation.tally import Tally, frames_of
 from mdet_openmm.files import holds_nothing, plain, write_file
 from mdet_openmm.molecules.molecule import Species
-from mdet_openmm.settings import read_yaml
 from mdet_openmm.side_by_side import as_they_come, sigterm_interrupts
 
 FORMAT: Final = "mdet-evaluation 1"

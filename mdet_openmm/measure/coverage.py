@@ -10,13 +10,14 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from mdet_openmm.configuration import from_mapping
 from mdet_openmm.data.store import Store
 from mdet_openmm.digits import shown
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.molecules.elements import hill_formula
 from mdet_openmm.molecules.environments import SeenEnvironments, geometry_graph, smiles_graph
-from mdet_openmm.settings import Checked, from_mapping
+from mdet_openmm.settings import Checked
 
 AT_ONCE = 4096
 """Structures that are read at once."""

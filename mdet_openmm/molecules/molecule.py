@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.molecules.structure import Structure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Species:
     """What a force field must know of a molecule before it sees a geometry.
 
@@ -29,15 +29,17 @@ class Species:
     """
 
     atomic_numbers: NDArray[np.int64]
-    charge: int = 0
-    multiplicity: int = 1
+    charge: int
+    multiplicity: int
 
-    def __post_init__(self) -> None:
+    def __init__(self, atomic_numbers: ArrayLike, charge: int = 0, multiplicity: int = 1) -> None:
         """Take any list of integers."""
-        numbers = np.array(self.atomic_numbers)
+        numbers = np.array(atomic_numbers)
         if numbers.ndim != 1 or len(numbers) == 0 or not np.issubdtype(numbers.dtype, np.integer):
             raise InputError("atomic numbers must be a list with one whole number per atom")
         object.__setattr__(self, "atomic_numbers", numbers.astype(np.int64))
+        object.__setattr__(self, "charge", charge)
+        object.__setattr__(self, "multiplicity", multiplicity)
 
     @property
     def n_atoms(self) -> int:

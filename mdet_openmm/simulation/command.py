@@ -6,7 +6,7 @@ import logging
 import os
 
 from mdet_openmm.errors import InputError, exit_status
-from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
+from mdet_openmm.flags import OneLineParser, add_flags, from_namespace
 from mdet_openmm.simulation.protocol import fixed
 from mdet_openmm.simulation.settings import NveSettings, NvtSettings, RunSettings
 

@@ -4,14 +4,17 @@ NaN passes silently through OpenMM's Reference platform, and a force field that 
 so every few steps positions and velocities are looked at. That costs no force call.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mdet_openmm.simulation.thermostat import Thermometer
-from mdet_openmm.units import ANGSTROM_PER_NM
+from mdet_openmm.molecules.bonds import find_bonds
+from mdet_openmm.molecules.molecule import Molecule
+from mdet_openmm.simulation.settings import RunSettings
+from mdet_openmm.simulation.thermostat import Thermometer, make_internal_thermometer, make_thermometer
+from mdet_openmm.units import ANGSTROM_PER_NM, NM_PER_ANGSTROM
 
 BROKEN_BOND_A = 0.5
 """A bond counts as broken when its length differs by more than this (Å) from the start; Fu et al., "Forces are not
@@ -114,3 +117,23 @@ def runaway_temperature(temperature: float, degrees_of_freedom: int) -> float:
     return temperature * max(
         RUNAWAY_FACTOR, float(chdtri(degrees_of_freedom, RUNAWAY_PROBABILITY)) / degrees_of_freedom
     )
+
+
+def make_monitor(settings: RunSettings, molecule: Molecule, masses: NDArray[np.float64]) -> Monitor:
+    """The monitor of a run that starts from the structure as it was given; (n,) masses in dalton."""
+    zero_momentum = getattr(settings, "thermostat", "") == "nose-hoover"
+    thermometer = make_thermometer(molecule.atomic_numbers, masses, zero_momentum)
+    positions = NM_PER_ANGSTROM * molecule.positions
+    bonds = find_bonds(molecule.atomic_numbers, molecule.positions)
+    monitor = Monitor(bonds, bond_lengths(bonds, positions), thermometer, 0.0, settings.watch)
+    return started_from(monitor, positions, settings)
+
+
+def started_from(monitor: Monitor, positions: NDArray[np.float64], settings: RunSettings) -> Monitor:
+    """The monitor of a run that starts from (n, 3) positions in nm: its bond lengths, and in NVE its thermometer."""
+    thermometer = monitor.thermometer
+    if settings.ensemble == "nve":
+        thermometer = make_internal_thermometer(thermometer.atomic_numbers, thermometer.masses, positions)
+    limit = runaway_temperature(settings.temperature, thermometer.degrees_of_freedom)
+    lengths = bond_lengths(monitor.bonds, positions)
+    return replace(monitor, lengths=lengths, thermometer=thermometer, highest_temperature=limit)

@@ -18,13 +18,14 @@ from mdet_openmm.simulation.checkpoint import check_counted, load_checkpoint, sa
 from mdet_openmm.simulation.dynamics import Outcome, run_dynamics
 from mdet_openmm.simulation.equivariance import EquivarianceWatch
 from mdet_openmm.simulation.judgement import problems
-from mdet_openmm.simulation.monitor import Problem
+from mdet_openmm.simulation.monitor import Problem, started_from
 from mdet_openmm.simulation.motion import make_motion
 from mdet_openmm.simulation.relax import FMAX_EV_A, force_function, relax
 from mdet_openmm.simulation.replica_summary import Measure, finish_replicas, potential_energies
 from mdet_openmm.simulation.replicas import read_failures, write_failures
-from mdet_openmm.simulation.settings import NveSettings, RunSettings, changed_from_default, continued, resolved, stored
-from mdet_openmm.simulation.setup import Say, Setup, check_same_run, prepare, started_from
+from mdet_openmm.simulation.restart import changed_from_default, check_same_run, continued, stored
+from mdet_openmm.simulation.settings import NveSettings, RunSettings, resolved
+from mdet_openmm.simulation.setup import Say, Setup, prepare
 from mdet_openmm.simulation.summary import summarize
 from mdet_openmm.simulation.teacher_energy import cut_back, forget_another
 from mdet_openmm.simulation.thermostat import replica_seeds, starting_velocities

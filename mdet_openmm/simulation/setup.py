@@ -20,13 +20,12 @@ from mdet_openmm.export.memory import check_memory
 from mdet_openmm.export.model_folder import Model, load_model
 from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.standing import sentences
-from mdet_openmm.molecules.bonds import find_bonds
 from mdet_openmm.molecules.checks import check_elements
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.molecules.topology import made_topology
 from mdet_openmm.simulation import run_folder
-from mdet_openmm.simulation.monitor import Monitor, bond_lengths, runaway_temperature
+from mdet_openmm.simulation.monitor import Monitor, make_monitor
 from mdet_openmm.simulation.schedule import Schedule, make_schedule
 from mdet_openmm.simulation.settings import (
     AUTO_CYCLE,
@@ -38,15 +37,12 @@ from mdet_openmm.simulation.settings import (
 from mdet_openmm.simulation.teacher_energy import teacher_for
 from mdet_openmm.simulation.thermostat import (
     make_integrator,
-    make_internal_thermometer,
-    make_thermometer,
     replica_seeds,
 )
 from mdet_openmm.simulation.verlet import FAST, SLOW
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.guards import check_system
 from mdet_openmm.system.platform import PlatformChoice, choose_platform
-from mdet_openmm.units import NM_PER_ANGSTROM
 
 LONG_TIMESTEP_FS = 1.0
 SMALL = 4000
@@ -197,7 +193,7 @@ def prepare(settings: RunSettings, say: Say) -> Setup:
             "positions_sha256": hashlib.sha256(np.ascontiguousarray(molecule.positions).tobytes()).hexdigest(),
         },
     }
-    monitor = _make_monitor(settings, molecule, masses)
+    monitor = make_monitor(settings, molecule, masses)
     return Setup(
         settings, molecule, topology, model, schedule, choice, context, forces, steady, modules[0], monitor, teacher,
         identity,
@@ -210,25 +206,6 @@ def check_held(model: Model, options: ForceOptions) -> None:
         raise InputError(f"--hold-energy needs a model with an energy head, which {model.name} does not have")
     if options.conservative:
         raise InputError("--hold-energy is for direct forces; conservative ones keep their energy without it")
-
-
-def _make_monitor(settings: RunSettings, molecule: Molecule, masses: NDArray[np.float64]) -> Monitor:
-    zero_momentum = getattr(settings, "thermostat", "") == "nose-hoover"
-    thermometer = make_thermometer(molecule.atomic_numbers, masses, zero_momentum)
-    positions = NM_PER_ANGSTROM * molecule.positions
-    bonds = find_bonds(molecule.atomic_numbers, molecule.positions)
-    monitor = Monitor(bonds, bond_lengths(bonds, positions), thermometer, 0.0, settings.watch)
-    return started_from(monitor, positions, settings)
-
-
-def started_from(monitor: Monitor, positions: NDArray[np.float64], settings: RunSettings) -> Monitor:
-    """The monitor of a run that starts from (n, 3) positions in nm: its bond lengths, and in NVE its thermometer."""
-    thermometer = monitor.thermometer
-    if settings.ensemble == "nve":
-        thermometer = make_internal_thermometer(thermometer.atomic_numbers, thermometer.masses, positions)
-    limit = runaway_temperature(settings.temperature, thermometer.degrees_of_freedom)
-    lengths = bond_lengths(monitor.bonds, positions)
-    return replace(monitor, lengths=lengths, thermometer=thermometer, highest_temperature=limit)
 
 
 def _with_orientations(
@@ -302,19 +279,3 @@ def _masses(molecule: Molecule) -> NDArray[np.float64]:
 def _bytes_to_write(schedule: Schedule, molecule: Molecule) -> float:
     frames = (schedule.total - schedule.equilibrate) // schedule.report
     return frames * (12.0 * molecule.n_atoms + 24.0 + 100.0) + 1e6
-
-
-def check_same_run(setup: Setup, before: dict[str, Any]) -> None:
-    """Refuse to go on with another model or another structure than the stored run's."""
-    folder = setup.settings.folder
-    if before.get("model", {}).get("sha256") != setup.identity["model"]["sha256"]:
-        raise InputError(
-            f"--model {setup.settings.model} is not the model that the run in {folder} was started with "
-            f"({before.get('model', {}).get('name')}, by its hash); start a new run in another folder"
-        )
-    for name, value in setup.identity["molecule"].items():
-        if before.get("molecule", {}).get(name) != value:
-            what = "positions differ" if name == "positions_sha256" else f"{name} differs"
-            raise InputError(
-                f"{setup.settings.system} is not the structure that the run in {folder} was started with ({what})"
-            )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mdet_openmm.configuration import from_stored
 from mdet_openmm.data.config import TeacherConfig
 from mdet_openmm.data.teacher import Teacher, TeacherFailure, make_teacher, teacher_of_name
 from mdet_openmm.errors import InputError
@@ -20,7 +21,6 @@ from mdet_openmm.export.model_folder import Model
 from mdet_openmm.interrupt import Interrupt
 from mdet_openmm.molecules.dcd import read_frame
 from mdet_openmm.molecules.molecule import Molecule
-from mdet_openmm.settings import from_stored
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.simulation.conservation import EnergySource
 from mdet_openmm.simulation.log_file import KINETIC, POTENTIAL, STEP, TIME, CsvFile, Log, read_table

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mdet_openmm.errors import exit_status
-from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
+from mdet_openmm.flags import OneLineParser, add_flags, from_namespace
 from mdet_openmm.studies.settings import AblationSettings, MapSettings, ProtocolSettings
 
 

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mdet_openmm.configuration import as_stored, from_stored, stored_name
 from mdet_openmm.errors import InputError
 from mdet_openmm.files import write_json
-from mdet_openmm.settings import as_stored, flag_of, from_stored, stored_name
+from mdet_openmm.flags import flag_of
 from mdet_openmm.simulation import run_folder
 from mdet_openmm.studies.settings import StudySettings
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mdet_openmm.configuration import from_mapping
 from mdet_openmm.data.config import LabelConfig, MoleculeEntry, TeacherConfig
 from mdet_openmm.data.label import run_label
 from mdet_openmm.data.merge import merge_data
@@ -17,7 +18,6 @@ from mdet_openmm.data.teacher import teacher_version
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import Model, load_model
 from mdet_openmm.files import write_json
-from mdet_openmm.settings import from_mapping
 from mdet_openmm.studies.failure_runs import Ran
 from mdet_openmm.studies.failure_settings import FailureSettings
 from mdet_openmm.studies.harvest import Frames, take_frames, write_frames

@@ -15,96 +15,18 @@ from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.fast_linear import use_onednn
 from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
-from mdet_openmm.measure.definitions import antisymmetric_ratio, antisymmetric_share, equivariance_error
+from mdet_openmm.measure.definitions import equivariance_error
+from mdet_openmm.measure.field import uniform_rotations
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-from mdet_openmm.network.gradient import minus_gradient
-from mdet_openmm.training.batches import Batch, load_batch, random_orthogonal
-from mdet_openmm.training.penalties import jacobian_products
-from mdet_openmm.units import (
-    ANGSTROM_PER_BOHR,
-    DEBYE_PER_E_ANGSTROM,
-    EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
-    EV_PER_HARTREE,
-    KCAL_PER_MOL_PER_EV,
-)
+from mdet_openmm.training.antisymmetry import lambdas
+from mdet_openmm.training.batches import Batch, load_batch
+from mdet_openmm.training.error_table import RECORDED, energy_errors, mae_rmse, mean_energy_errors, summary
+from mdet_openmm.training.turned import rotated_dipoles, rotated_energies, rotated_forces, rotated_gradients
+from mdet_openmm.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, KCAL_PER_MOL_PER_EV
 
-MEV_PER_ANGSTROM = 1e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
-
-RECORDED = (
-    "single", "twelve", "label", "e_eq", "dipole", "dipole_12", "dipole_label", "gradient", "gradient_e_eq",
-    "gradient_lambda", "difference", "difference_e_eq", "difference_lambda",
-)  # fmt: skip
-PAIRS_WITH_GRAPH = 4000
-"""Structures times atoms squared that are differentiated at once: a graph keeps every layer's activations."""
-PROBES = 6
-"""Random directions for lambda of one structure, each some force calls; an exact Jacobian has 3n rows of them."""
 LARGEST_FOR_LAMBDA = 24
 """Atoms: differentiated twice, larger ones take a minute each. They count where there are no smaller ones."""
-SMALL = 8
-"""Atoms up to which the Jacobian is exact."""
-MEV = 1e3 * EV_PER_HARTREE
-
-
-def random_rotations(count: int, generator: torch.Generator) -> Tensor:
-    """Uniform proper rotations, (count, 3, 3) float64."""
-    q = random_orthogonal(count, generator)
-    return q * torch.linalg.det(q)[:, None, None]
-
-
-def rotated_forces(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> Tensor:
-    """Forces of every molecule under its own K rotations, turned back: (K, b, n, 3) in Ha/bohr.
-
-    Parameters
-    ----------
-    network
-        In eval mode.
-    batch
-        b molecules of n atoms.
-    rotations
-        (K, b, 3, 3); positions (rows) become x R.
-    """
-    k, b, n = *rotations.shape[:2], batch.positions.shape[1]
-    forces = network.from_pairs(*_turned(network, batch, rotations))[1].double().view(k, b, n, 3)
-    return torch.einsum("kbnj,kbij->kbni", forces, rotations.double())
-
-
-def rotated_gradients(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> Tensor:
-    """Minus the energy's gradient under K rotations, turned back: (K, b, n, 3) in Ha/bohr; see `rotated_forces`."""
-    k, b, n = *rotations.shape[:2], batch.positions.shape[1]
-    pairs, positions, types = _turned(network, batch, rotations)
-    found = []
-    for rows in torch.arange(k * b, device=positions.device).split(max(1, PAIRS_WITH_GRAPH // n**2)):
-        with torch.enable_grad():
-            x = positions[rows].detach().requires_grad_(True)
-            energy = network.from_pairs(pairs[rows], x, types[rows] if types is not None else None)[0]
-            found.append(minus_gradient(energy, x))
-    return torch.einsum("kbnj,kbij->kbni", torch.cat(found).double().view(k, b, n, 3), rotations.double())
-
-
-def rotated_dipoles(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> Tensor:
-    """Dipoles of every molecule under its own K rotations, turned back: (K, b, 3) in e bohr; see `rotated_forces`."""
-    k, b = rotations.shape[:2]
-    pairs, x, types = _turned(network, batch, rotations)
-    dipoles = network.dipole_readout(network.trunk(pairs, x, types), x)
-    return torch.einsum("kbj,kbij->kbi", dipoles.double().view(k, b, 3), rotations.double())
-
-
-def _turned(network: EdgeTransformer, batch: Batch, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Pair features, turned positions and pair types of K b structures, as `EdgeTransformer.from_pairs` takes them."""
-    k, b, n = *rotations.shape[:2], batch.positions.shape[1]
-    x = torch.einsum("bni,kbij->kbnj", batch.positions, rotations).reshape(k * b, n, 3)
-    pairs = network.node_pairs(batch.atomic_numbers, batch.charge, batch.multiplicity)
-    types = network.pair_types(batch.atomic_numbers)
-    return pairs.repeat(k, 1, 1, 1), x, types.repeat(k, 1, 1) if types is not None else None
-
-
-def force_jacobian(network: EdgeTransformer, batch: Batch, gradient: bool = False) -> Tensor:
-    """Derivatives (3n, 3n) of the force, or of minus the energy's gradient, row by row, of a batch of one."""
-    x = batch.positions.clone().requires_grad_(True)
-    energy, forces = network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)
-    forces = (minus_gradient(energy, x, create_graph=True) if gradient else forces).reshape(-1)
-    return torch.stack([torch.autograd.grad(f, x, retain_graph=True)[0].reshape(-1) for f in forces])
 
 
 def evaluate(
@@ -174,14 +96,14 @@ def evaluate(
             batch = Batch(*(t.to(device) for t in held))
             known = torch.isfinite(held.dipole).all(dim=-1) & network.has_dipole
             with torch.no_grad():
-                uniform = random_rotations(n_rotations * b, generator).view(n_rotations, b, 3, 3).to(device)
+                uniform = uniform_rotations(n_rotations * b, generator).view(n_rotations, b, 3, 3).to(device)
                 turned = rotated_forces(fast, batch, uniform)
                 e_eq = equivariance_error(turned) * KCAL_PER_MOL_ANGSTROM
                 orientations = torch.einsum("kij,bjl->kbil", group, uniform[0])
                 averaged = rotated_forces(fast, batch, orientations)
                 energy = network.reference_energy(batch.atomic_numbers).double()
                 if network.has_energy:
-                    energy = energy + fast.from_pairs(*_turned(fast, batch, uniform[:1]))[0].double()
+                    energy = energy + rotated_energies(fast, batch, uniform[:1])[0]
                 if bool(known.any()):
                     dipole = (rotated_dipoles(fast, batch, orientations) - batch.dipole).cpu()
                 if gradient:
@@ -218,53 +140,22 @@ def evaluate(
                 if len(ratios[int(owner)]) < 2:
                     one = int(np.flatnonzero(owners == owner)[0])
                     alone = Batch(*(t[one : one + 1] for t in batch))
-                    ratio, *of_gradient = _lambdas(network, alone, generator, gradient)
+                    ratio, *of_gradient = lambdas(network, alone, generator, gradient)
                     ratios[int(owner)].append(ratio)
                     for name, value in zip(("difference_lambda", "gradient_lambda"), of_gradient, strict=False):
                         errors[int(owner)][name].append(torch.tensor(value))
         names = [store.molecules[i].name for i in range(len(store.molecules))]
         by_molecule = {
-            names[m]: _summary(errors[m], ratios[m]) | (_energy_errors(errors[m]) if errors[m]["energy"] else {})
+            names[m]: summary(errors[m], ratios[m]) | (energy_errors(errors[m]) if errors[m]["energy"] else {})
             for m in sorted(errors)
         }
         every = {key: [t for r in errors.values() for t in r[key]] for key in RECORDED}
         report[split] = {
-            "all": _summary(every, [v for r in ratios.values() for v in r]) | _mean_energy_errors(by_molecule),
+            "all": summary(every, [v for r in ratios.values() for v in r]) | mean_energy_errors(by_molecule),
             "by_molecule": by_molecule,
-            "by_element": {str(z): _mae_rmse(torch.cat(v)) for z, v in sorted(by_element.items())},
+            "by_element": {str(z): mae_rmse(torch.cat(v)) for z, v in sorted(by_element.items())},
         }
     return report
-
-
-def _lambdas(network: EdgeTransformer, batch: Batch, generator: torch.Generator, gradient: bool) -> list[float]:
-    """Of a batch of one: of the direct forces, and then of what they lack to be the gradient, and of the gradient.
-
-    Exact for a small molecule; else by probes, which never build the (3n, 3n) Jacobian, and without the gradient, whose
-    products with probes are the same from both sides.
-    """
-    n = batch.positions.shape[1]
-    if n <= SMALL:
-        direct = force_jacobian(network, batch)
-        second = [force_jacobian(network, batch, gradient=True)] if gradient else []
-        jacobians = [direct, *(s - direct for s in second), *second]
-        return [float(antisymmetric_ratio(jacobian)) for jacobian in jacobians]
-    squares = []
-    for _ in range(PROBES):
-        probes = torch.randn(1, n, 3, generator=generator, dtype=torch.float64).to(batch.positions.device)
-        forward, backward = (product.detach() for product in jacobian_products(network, batch, probes))
-        shares = [antisymmetric_share(forward, backward)]
-        if gradient:
-            both = _hessian_products(network, batch, probes)
-            shares.append(antisymmetric_share(both - forward, both - backward))
-        squares.append([float(share) for share in shares])
-    return [float(x) for x in np.sqrt(np.mean(squares, axis=0))]
-
-
-def _hessian_products(network: EdgeTransformer, batch: Batch, probes: Tensor) -> Tensor:
-    """The symmetric Jacobian of minus the energy's gradient times a probe (b, n, 3) for each of b structures."""
-    x = batch.positions.detach().requires_grad_(True)
-    energy = network(batch.atomic_numbers, x, batch.charge, batch.multiplicity)[0]
-    return torch.autograd.grad(minus_gradient(energy, x, create_graph=True), x, probes)[0]
 
 
 def _drawn(store: Store, split: str, most: int, seed: int) -> dict[int, NDArray[np.int64]]:
@@ -286,74 +177,3 @@ def _some_molecules(store: Store, groups: dict[int, NDArray[np.int64]], most: in
     small = [group for n, group in groups.items() if n <= LARGEST_FOR_LAMBDA] or list(groups.values())
     present = np.unique(np.concatenate([store.molecule[group] for group in small]))
     return present[:: max(1, -(-2 * len(present) // most))]
-
-
-def _mae_rmse(error: Tensor) -> dict[str, float]:
-    return {
-        "mae_12": round(float(error.abs().mean()) * MEV_PER_ANGSTROM, 3),
-        "rmse_12": round(float(error.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3),
-    }
-
-
-def _summary(record: dict[str, list[Tensor]], ratios: list[float]) -> dict[str, float]:
-    single = torch.cat([t.reshape(-1) for t in record["single"]])
-    label = torch.cat([t.reshape(-1) for t in record["label"]])
-    twelve = torch.cat([t.reshape(-1) for t in record["twelve"]])
-    return {
-        "frames": len(record["single"]),
-        "mae": round(float(single.abs().mean()) * MEV_PER_ANGSTROM, 3),
-        "rmse": round(float(single.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3),
-        **_mae_rmse(twelve),
-        "reference_rms": round(float(label.square().mean().sqrt()) * MEV_PER_ANGSTROM, 1),
-        "e_eq_kcal_mol_A": round(float(torch.stack(record["e_eq"]).mean()), 4),
-        **({"lambda": round(float(np.mean(ratios)), 4)} if ratios else {}),
-        **(_gradient_errors(record) if record["gradient"] else {}),
-        **(_dipole_errors(record) if record["dipole"] else {}),
-    }
-
-
-def _gradient_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
-    """Of minus the energy's gradient, whose lambda is 0, and of what direct forces lack to be it; one orientation."""
-    found = {}
-    for of in ("gradient", "difference"):
-        error = torch.cat([t.reshape(-1) for t in record[of]])
-        found[f"{of}_mae"] = round(float(error.abs().mean()) * MEV_PER_ANGSTROM, 3)
-        found[f"{of}_rmse"] = round(float(error.square().mean().sqrt()) * MEV_PER_ANGSTROM, 3)
-        found[f"{of}_e_eq_kcal_mol_A"] = round(float(torch.stack(record[f"{of}_e_eq"]).mean()), 4)
-        if record[f"{of}_lambda"]:
-            found[f"{of}_lambda"] = round(float(torch.stack(record[f"{of}_lambda"]).mean()), 4)
-    return found
-
-
-def _dipole_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
-    """Mean absolute errors of the components, and the RMS component of the labels, in e Å and D."""
-    single, twelve, label = (
-        torch.stack(record[key]) * ANGSTROM_PER_BOHR for key in ("dipole", "dipole_12", "dipole_label")
-    )
-    return {
-        "dipole_mae_D": round(float(single.abs().mean()) * DEBYE_PER_E_ANGSTROM, 5),
-        "dipole_mae_12_D": round(float(twelve.abs().mean()) * DEBYE_PER_E_ANGSTROM, 5),
-        "dipole_mae_12_e_A": round(float(twelve.abs().mean()), 6),
-        "dipole_reference_rms_D": round(float(label.square().mean().sqrt()) * DEBYE_PER_E_ANGSTROM, 4),
-    }
-
-
-def _energy_errors(record: dict[str, list[Tensor]]) -> dict[str, float]:
-    """Of one molecule, meV: mean error; and, about it, the spread, beside that of the energies themselves.
-
-    Dynamics knows nothing of the mean, which is a constant.
-    """
-    label = torch.stack(record["energy_label"])
-    error = torch.stack(record["energy"]) - label
-    return {
-        "energy_offset_meV": round(float(error.mean()) * MEV, 2),
-        "energy_rmse_meV": round(float(error.std(correction=0)) * MEV, 2),
-        "energy_reference_rms_meV": round(float(label.std(correction=0)) * MEV, 2),
-    }
-
-
-def _mean_energy_errors(by_molecule: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Means over the molecules of what `_energy_errors` gives for each; {} without an energy head."""
-    keys = ("energy_rmse_meV", "energy_reference_rms_meV")
-    rows = [row for row in by_molecule.values() if "energy_rmse_meV" in row]
-    return {key: round(float(np.mean([row[key] for row in rows])), 2) for key in keys if rows}

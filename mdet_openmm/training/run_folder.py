@@ -11,11 +11,11 @@ import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
+from mdet_openmm.configuration import read_mapping
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
 from mdet_openmm.files import holds_nothing, plain, unfinished, write_file
 from mdet_openmm.network.config import NetworkConfig
-from mdet_openmm.settings import read_mapping
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.progress import LOSSES, losses_in, validation_due
 

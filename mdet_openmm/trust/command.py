@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 
 from mdet_openmm.errors import exit_status
-from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
+from mdet_openmm.flags import OneLineParser, add_flags, from_namespace
 from mdet_openmm.trust.settings import DiagnoseSettings
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ def dom(page: Path, width: int, milliseconds: int) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
-def test_the_movie_plays(tmp_path: Path) -> None:
+def test_the_movie_plays(tmp_path: Path, draw_only: Callable[..., None]) -> None:
+    draw_only()
     rng = np.random.default_rng(0)
     run = write_run(tmp_path / "run", ETHANOL_NUMBERS, ETHANOL + 0.02 * rng.normal(size=(60, 9, 3)), interval_fs=4.0)
     text = re.sub(r"<script>.*?</script>", "", dom(analyze(run), 1200, 1500), flags=re.DOTALL)

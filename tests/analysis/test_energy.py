@@ -1,6 +1,7 @@
 """The report of an NVE run: its energy is judged by its drift, its temperature by nobody."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ def nve_run(folder: Path, drift: float, source: str | None) -> Path:
 
 @pytest.mark.parametrize("source", ["energy head", "GFN2-xTB"])
 @pytest.mark.parametrize(("drift", "state"), [(0.1, "good"), (5.0, "bad"), (1.0, "neutral")])
-def test_the_energy_is_judged_by_its_drift(tmp_path: Path, source: str, drift: float, state: str) -> None:
+def test_the_energy_is_judged_by_its_drift(
+    tmp_path: Path, draw_only: Callable[..., None], source: str, drift: float, state: str
+) -> None:
+    draw_only("energy")
     page = analyze(nve_run(tmp_path / "run", drift, source))
     numbers = json.loads((page.parent / "analysis.json").read_text())
     (verdict,) = [v for v in numbers["verdicts"] if "total energy" in v["text"]]
@@ -69,7 +73,8 @@ def test_the_energy_is_judged_by_its_drift(tmp_path: Path, source: str, drift: f
 
 
 @pytest.mark.parametrize("drift", [0.1, 5.0])
-def test_a_held_energy_is_no_judge(tmp_path: Path, drift: float) -> None:
+def test_a_held_energy_is_no_judge(tmp_path: Path, draw_only: Callable[..., None], drift: float) -> None:
+    draw_only()
     page = analyze(nve_run(tmp_path / "run", drift, "energy head, which was held"))
     numbers = json.loads((page.parent / "analysis.json").read_text())
     (verdict,) = [v for v in numbers["verdicts"] if "total energy" in v["text"]]
@@ -87,7 +92,8 @@ def test_the_series_is_the_total_energy(tmp_path: Path) -> None:
         assert energy.kinetic.std() == pytest.approx(1e3 / EV_KJ / 9, rel=0.1)
 
 
-def test_its_temperature_is_not_judged(tmp_path: Path) -> None:
+def test_its_temperature_is_not_judged(tmp_path: Path, draw_only: Callable[..., None]) -> None:
+    draw_only("energy")
     run = nve_run(tmp_path / "run", 0.1, None)
     summary = json.loads((run / "summary.json").read_text())
     numbers = json.loads((analyze(run).parent / "analysis.json").read_text())
@@ -95,6 +101,7 @@ def test_its_temperature_is_not_judged(tmp_path: Path) -> None:
     assert line["state"] == "neutral" and "no target" in line["text"]
     assert any("cannot be judged" in v["text"] and v["state"] == "neutral" for v in numbers["verdicts"])
     assert numbers["temperature"]["equipartition_verdict"] == "undecided"
+    assert (run / "analysis" / "energy.png").exists()
     # The same temperatures under a thermostat of 1000 K are judged.
     summary |= {"ensemble": "nvt", "temperature_K": 1000.0}
     (run / "summary.json").write_text(json.dumps(summary))

@@ -12,14 +12,16 @@ NUMBERS = np.array([8, 1, 1])
 
 
 def frames_of(page: str) -> np.ndarray:
-    text = re.search(r'addModelsAsFrames\("(.*?)", "xyz"\)', page).group(1).encode().decode("unicode_escape")
+    found = re.search(r'addModelsAsFrames\("(.*?)", "xyz"\)', page)
+    assert found is not None
+    text = found.group(1).encode().decode("unicode_escape")
     rows = [line.split()[1:] for line in text.splitlines() if re.match(r"^[OH] ", line)]
     return np.array(rows, dtype=float).reshape(-1, 3, 3)
 
 
 def test_frames_turned_onto_each_other_and_thinned():
     turned = np.array([r.apply(WATER) + 5.0 for r in Rotation.random(400, random_state=1)])
-    page = movie(NUMBERS, turned, np.arange(400) * 0.01)
+    page = movie(NUMBERS, turned, 0.01 * np.arange(400.0))
     frames = frames_of(page)
     assert len(frames) == MOST_FRAMES
     np.testing.assert_allclose(frames, np.broadcast_to(frames[0], frames.shape), atol=2e-3)

@@ -107,7 +107,9 @@ def test_an_interval_that_goes_on_ends_in_an_arrow() -> None:
         for line in axes.lines[1:]:
             x = np.asarray(line.get_xdata(), dtype=float)
             assert low <= x.min() and x.max() <= high
-        assert {text.get_text() for text in axes.get_legend().get_texts()} >= {"target", "standard error"}
+        legend = axes.get_legend()
+        assert legend is not None
+        assert {text.get_text() for text in legend.get_texts()} >= {"target", "standard error"}
 
 
 def test_logarithmic_axes_have_numbers_as_people_write_them() -> None:

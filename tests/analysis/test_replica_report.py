@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_a_failed_replica_is_named_and_left_out(tmp_path: Path) -> None:
     assert numbers["largest_shrink_factor"] < 1.02 and "left out of every mean" in page
     with pytest.raises(InputError, match="compare one of them"):
         analyze(tmp_path / "run", reference=tmp_path / "run" / "replica-00")
-    every = {f"replica-0{k}": {} for k in range(4)}
+    every: dict[str, dict[str, Any]] = {f"replica-0{k}": {} for k in range(4)}
     summary = json.loads((tmp_path / "run" / "summary.json").read_text()) | {"failures": every}
     (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(InputError, match="every replica of"):

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import foreign_files as made
 import numpy as np
@@ -18,7 +19,7 @@ from mdet_openmm.errors import InputError
 Made = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def converted(source: Path, tmp_path: Path, **settings: object) -> tuple[Store, dict[str, object]]:
+def converted(source: Path, tmp_path: Path, **settings: Any) -> tuple[Store, dict[str, Any]]:
     dest = tmp_path / f"{len(list(tmp_path.iterdir()))}.h5"
     report = convert(ConvertSettings(sources=(source,), dest=dest, **settings))
     return Store(dest), report
@@ -172,7 +173,7 @@ def test_without_the_reader_of_array_record(tmp_path: Path, monkeypatch: pytest.
         ({"energy_unit": "hartree", "force_unit": "kcal/mol/angstrom"}, "different units"),
     ],
 )
-def test_units_that_cannot_be_true_are_refused(tmp_path: Path, settings: dict[str, str], words: str) -> None:
+def test_units_that_cannot_be_true_are_refused(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     path = made.md17(tmp_path / "md17_ethanol.npz")
     with pytest.raises(InputError, match=words):
         converted(path, tmp_path, **settings)
@@ -304,7 +305,6 @@ def test_several_files_of_one_level(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert Store(tmp_path / "x.h5").molecules[0].name == "EtOH"
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     import tracemalloc
 

@@ -24,9 +24,9 @@ from mdet_openmm.data.config import (
 )
 from mdet_openmm.data.label import run_label
 from mdet_openmm.data.partial import partial_run
+from mdet_openmm.data.plan import plan
 from mdet_openmm.data.sources import read_sources
 from mdet_openmm.data.store import Store
-from mdet_openmm.data.tasks import plan
 from mdet_openmm.data.teacher import make_teacher
 from mdet_openmm.errors import InputError, RunStopped
 from mdet_openmm.molecules.molecule import Species
@@ -103,7 +103,6 @@ RUN = "from pathlib import Path; from mdet_openmm.data.config import read_config
       "run_label(read_config(Path({config!r})), Path({output!r}), workers=2)"  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_gone_on_with_it_is_as_if_nothing_had_happened(tiny, tmp_path, how):
     output = tmp_path / "killed.h5"

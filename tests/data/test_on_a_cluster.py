@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,17 +31,24 @@ from mdet_openmm.network.edge_transformer import EdgeTransformer
 
 pytest.importorskip("distributed")
 
-HERE, ROOT = Path(__file__).resolve().parent, Path(__file__).resolve().parents[2]
+STAND_INS, ROOT = Path(__file__).resolve().parents[1] / "stand_ins", Path(__file__).resolve().parents[2]
 SPRING = "label_calculators:SlowSpring"
 
 
 class Cluster:
-    """A scheduler and workers, each a process."""
+    """A scheduler and workers, each a process.
+
+    Attributes
+    ----------
+    workers
+        Those that were not killed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "scheduler.json"
         self.log = (folder / "log.txt").open("w")
-        self.processes = [self._start("scheduler", "--port", "0", "--no-dashboard")]
+        self.scheduler = self._start("scheduler", "--port", "0", "--no-dashboard")
+        self.workers: list[subprocess.Popen[bytes]] = []
         deadline = time.monotonic() + 60
         while not self.file.exists():
             assert time.monotonic() < deadline, "the scheduler does not start"
@@ -48,12 +56,16 @@ class Cluster:
 
     def _start(self, what: str, *flags: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "dask", what, "--scheduler-file", str(self.file), *flags]
-        paths = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])
+        paths = os.pathsep.join([str(ROOT), str(STAND_INS), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stdout=self.log, stderr=self.log)
 
-    def worker(self) -> subprocess.Popen[bytes]:
-        self.processes.append(self._start("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"))
-        return self.processes[-1]
+    def add_worker(self) -> None:
+        self.workers.append(self._start("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"))
+
+    def kill_worker(self) -> None:
+        victim = self.workers.pop(0)
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
 
     @property
     def address(self) -> str:
@@ -66,7 +78,7 @@ class Cluster:
             client.wait_for_workers(workers, timeout=120)
 
     def close(self) -> None:
-        for process in reversed(self.processes):
+        for process in (*self.workers, self.scheduler):
             process.kill()
             process.wait()
         self.log.close()
@@ -94,28 +106,35 @@ def labelling() -> LabelConfig:
 
 def with_a_death_and_a_late_one(cluster: Cluster, half_way: Callable[[], bool]) -> threading.Thread:
     """Two workers now; once half is done one is killed, and another comes."""
-    victim, _ = cluster.worker(), cluster.worker()
+    while len(cluster.workers) < 2:
+        cluster.add_worker()
     cluster.wait_for(2)
 
     def strike() -> None:
         while not half_way():
             time.sleep(0.02)
-        victim.send_signal(signal.SIGKILL)
-        cluster.worker()
+        cluster.kill_worker()
+        cluster.add_worker()
 
     thread = threading.Thread(target=strike, daemon=True)
     thread.start()
     return thread
 
 
-@pytest.mark.slow
-def test_labels_are_those_without_a_cluster(tmp_path: Path, cluster: Cluster) -> None:
-    config = labelling()
-    plain, spread = tmp_path / "plain.h5", tmp_path / "spread.h5"
-    summary = run_label(config, plain, workers=1)
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The data set without a cluster, and the summary of its labelling."""
+    path = tmp_path_factory.mktemp("plain") / "plain.h5"
+    return path, run_label(labelling(), path, workers=1)
+
+
+def test_labels_are_those_without_a_cluster(
+    tmp_path: Path, cluster: Cluster, labelled: tuple[Path, dict[str, Any]]
+) -> None:
+    (plain, summary), spread = labelled, tmp_path / "spread.h5"
     partial = tmp_path / "spread.h5.partial"
     strike = with_a_death_and_a_late_one(cluster, lambda: len(list(partial.glob("task-*.npz"))) > summary["tasks"] // 2)
-    found = run_label(config, spread, scheduler=cluster.address)
+    found = run_label(labelling(), spread, scheduler=cluster.address)
     strike.join(timeout=60)
     assert not strike.is_alive(), "the labels were done before a worker could be killed"
     assert found["frames"] == summary["frames"] > 300
@@ -123,10 +142,10 @@ def test_labels_are_those_without_a_cluster(tmp_path: Path, cluster: Cluster) ->
     assert not partial.exists()
 
 
-@pytest.mark.slow
-def test_an_evaluation_is_that_without_a_cluster(tmp_path: Path, cluster: Cluster) -> None:
-    data = tmp_path / "data.h5"
-    run_label(labelling(), data, workers=1)
+def test_an_evaluation_is_that_without_a_cluster(
+    tmp_path: Path, cluster: Cluster, labelled: tuple[Path, dict[str, Any]]
+) -> None:
+    data = labelled[0]
     torch.manual_seed(0)
     network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=16, l_max=2))
     save_model(tmp_path / "model", network, elements=[1, 7, 8], training={}, metrics={}, card="")
@@ -149,7 +168,6 @@ def test_an_evaluation_is_that_without_a_cluster(tmp_path: Path, cluster: Cluste
     assert spring["lambda"] < 1e-3 and spring["e_eq_kcal_mol_A"] < 1e-6 < model["e_eq_kcal_mol_A"]
 
 
-@pytest.mark.slow
 def test_a_cluster_of_this_machine_is_started_when_asked_for(tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text(
@@ -164,7 +182,7 @@ def test_a_cluster_of_this_machine_is_started_when_asked_for(tmp_path: Path) -> 
         "sampling: {frames: 2, displaced: 0, equilibrate: 2.0, interval: 2.0}\n"
         "held_out: {val: 0, test: 0, unseen: 0}\nmax_force: 10000.0\nmolecules: [{smiles: O}]\n"
     )
-    paths = os.pathsep.join([str(ROOT), str(HERE)])
+    paths = os.pathsep.join([str(ROOT), str(STAND_INS)])
     done = subprocess.run(
         [sys.executable, str(script)],
         env={**os.environ, "PYTHONPATH": paths},

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -91,8 +91,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluated(tmp_path: Path, model: Path, data: Path, **settings: object) -> dict[str, object]:
-    few = {"symmetry_frames": 4, "lambda_frames": 3, "workers": 1, "quiet": True, "output": tmp_path / "report"}
+def evaluated(tmp_path: Path, model: Path, data: Path, **settings: Any) -> dict[str, Any]:
+    few: dict[str, Any] = {
+        "symmetry_frames": 4,
+        "lambda_frames": 3,
+        "workers": 1,
+        "quiet": True,
+        "output": tmp_path / "report",
+    }
     return evaluate(EvaluateSettings(model=str(model), data=data, **{**few, **settings}))
 
 
@@ -188,7 +194,7 @@ def test_the_page_and_the_file(tmp_path: Path, model: Path, data: Path, capsys: 
     ],
 )
 def test_what_cannot_be_evaluated(
-    tmp_path: Path, model: Path, data: Path, settings: dict[str, object], words: str
+    tmp_path: Path, model: Path, data: Path, settings: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
         evaluated(tmp_path, model, data, **settings)

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,7 +117,8 @@ def test_without_numba_the_formula_runs_and_says_so(
 
     assert kernel_problem() == ""
     monkeypatch.setattr("mdet_openmm.export.attention_kernel.compiled_attention", broken)
-    monkeypatch.setattr(operator, "kernel_problem", operator.kernel_problem.__wrapped__)
+    uncached: Any = operator.kernel_problem
+    monkeypatch.setattr(operator, "kernel_problem", uncached.__wrapped__)
     network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8))
     with caplog.at_level("WARNING", logger="mdet_openmm"):
         assert not compile_attention(network)

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openmm
@@ -32,7 +33,7 @@ START = np.array(
         [0.295, 0.130, 0.010],
     ]
 )
-SIZE = {"n_layers": 2, "embd_dim": 16, "n_heads": 2, "n_radial": 8, "energy_head": True}
+SIZE: dict[str, Any] = {"n_layers": 2, "embd_dim": 16, "n_heads": 2, "n_radial": 8, "energy_head": True}
 KINDS = {
     "conserving": NetworkConfig(**SIZE, force_head=False),
     "direct and energy": NetworkConfig(**SIZE),
@@ -51,7 +52,10 @@ def make_model(config: NetworkConfig, scale: float = 0.3) -> Model:
     with torch.no_grad():
         for p in network.parameters():  # nothing at its initial value
             p.add_(0.1 * torch.randn_like(p))
-        network.energy_head.mlp[4].weight.mul_(scale)
+        assert network.energy_head is not None
+        last = network.energy_head.mlp[4]
+        assert isinstance(last, torch.nn.Linear)
+        last.weight.mul_(scale)
     return Model(path=Path("t"), network=network.eval(), elements=(1, 6, 8), has_energy=True, name="t", sha256="0" * 64)
 
 
@@ -167,7 +171,7 @@ def test_what_a_model_cannot_give_is_refused() -> None:
     assert ForceOptions().resolved(both).forces == "direct"
     torch.manual_seed(0)
     network = EdgeTransformer(NetworkConfig(**{**SIZE, "energy_head": False}))
-    without = Model(Path("t"), Path("t"), network, (1, 6, 8), False, "0" * 64)
+    without = Model("t", Path("t"), network, (1, 6, 8), False, "0" * 64)
     with pytest.raises(InputError, match="no energy"):
         bind(without, Species(ETHANOL), ForceOptions(forces="conservative", offset="none"))
     with pytest.raises(InputError, match="direct, conservative, difference"):

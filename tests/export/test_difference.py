@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,13 +27,13 @@ START = np.array(app.PDBFile(str(PDB)).positions.value_in_unit(unit.nanometer))
 BACKENDS = ("torch", "python")
 
 
-def make_model(**heads: bool) -> Model:
+def make_model(**heads: Any) -> Model:
     torch.manual_seed(0)
     network = EdgeTransformer(NetworkConfig(n_layers=2, embd_dim=16, n_heads=2, n_radial=8, **heads))
     with torch.no_grad():
         for p in network.parameters():  # nothing at its initial value
             p.add_(0.1 * torch.randn_like(p))
-    return Model(Path("t"), Path("t"), network.eval(), (1, 6, 8), network.has_energy, "0" * 64)
+    return Model("t", Path("t"), network.eval(), (1, 6, 8), network.has_energy, "0" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_a_rotation_at_each_call_is_refused_with_the_reason(offset: str) -> None
 @pytest.mark.parametrize(
     ("heads", "lacks"), [({"energy_head": True, "force_head": False}, "no direct forces"), ({}, "no energy")]
 )
-def test_a_model_with_one_head_is_refused(heads: dict[str, bool], lacks: str) -> None:
+def test_a_model_with_one_head_is_refused(heads: dict[str, Any], lacks: str) -> None:
     with pytest.raises(InputError, match=lacks):
         bind(make_model(**heads), Species(ETHANOL), ForceOptions(forces="difference"))
 

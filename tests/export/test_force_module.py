@@ -45,6 +45,8 @@ class RadialError(nn.Module):
     orientation, and so exactly what a rotation group without an invariant of degree l averages to zero.
     """
 
+    axis: Tensor
+
     def __init__(self, degree: int, axis: Tensor, size: float = 1.0) -> None:
         super().__init__()
         self.springs = Springs()
@@ -64,6 +66,8 @@ class RadialError(nn.Module):
 
 class LabVector(nn.Module):
     """Springs plus a constant force and a force z (u_i . z) of the laboratory frame, depending on the atom."""
+
+    axis: Tensor
 
     def __init__(self, axis: Tensor) -> None:
         super().__init__()
@@ -368,7 +372,7 @@ def test_forces_in_ase_units(model):
     x = positions_nm(9)
     module = bind(model, Species(ETHANOL), ForceOptions(offset="none"))
     energy, per_angstrom = forces(module, (x * 10).numpy())
-    assert abs(energy * 96.48533212 / float(module(x)[0]) - 1) < 1e-8
+    assert energy is not None and abs(energy * 96.48533212 / float(module(x)[0]) - 1) < 1e-8
     assert np.abs(per_angstrom * 964.8533212 - module(x)[1].numpy()).max() < 1e-7 * np.abs(per_angstrom).max() * 965
     without = replace(model, has_energy=False)
     module = bind(without, Species(ETHANOL), ForceOptions(offset="none"))

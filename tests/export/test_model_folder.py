@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     save_model(
         path,
         network(),
-        elements=[8, np.int64(1)],
+        elements=[8, np.int64(1)],  # type: ignore[list-item]  # as an array gives them
         training={"teacher": "GFN2-xTB", "steps": np.int64(7), "data": Path("a/b.h5"), "temperatures": (300.0, 600.0)},
         metrics={"mae": np.float64(0.5)},
         card="# Water\n",

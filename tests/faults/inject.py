@@ -73,7 +73,8 @@ def simulation(ensemble: str, work: Path, *flags: str) -> Case:
 
     def progress(folder: Path) -> float:
         path = folder / "run" / "state.xml"
-        return int(re.search(rb'stepCount="(\d+)"', path.read_bytes())[1]) if path.exists() else -1
+        found = re.search(rb'stepCount="(\d+)"', path.read_bytes()) if path.exists() else None
+        return int(found[1]) if found else -1
 
     return Case(
         ("run/settings.json",),

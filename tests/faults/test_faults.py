@@ -5,10 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 
-
-@pytest.mark.slow
 def test_broken_runs_end_as_those_that_were_not() -> None:
     words = [sys.executable, str(Path(__file__).with_name("inject.py")), "--count", "3", "--seed", "9"]
     done = subprocess.run(

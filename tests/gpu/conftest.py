@@ -31,11 +31,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out, on a CPU, all cases of a test but its first and its last."""
     grids: dict[tuple[Path, str], list[pytest.Item]] = defaultdict(list)
     for item in items:
-        if (
-            HERE in item.path.parents
-            and getattr(item, "callspec", None)
-            and item.callspec.params.get("device") == "cpu"
-        ):
+        case = getattr(item, "callspec", None)
+        if HERE in item.path.parents and case is not None and case.params.get("device") == "cpu":
             grids[item.path, item.name.partition("[")[0]].append(item)
     inner = {item for cases in grids.values() for item in cases[1:-1]}
     config.hook.pytest_deselected(items=list(inner))

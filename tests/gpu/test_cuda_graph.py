@@ -49,9 +49,8 @@ def capture(device: str) -> Capture:
 
 
 def frozen(device: str, model: Model, molecule: Molecule, **options: Any) -> torch.jit.ScriptModule:
-    return torch.jit.freeze(
-        bind(model, molecule, ForceOptions(**{"offset": "none", "seed": 4} | options)).to(device).eval()
-    )
+    steady: dict[str, Any] = {"offset": "none", "seed": 4}
+    return torch.jit.freeze(bind(model, molecule, ForceOptions(**steady | options)).to(device).eval())
 
 
 @pytest.mark.parametrize("forces", ["direct", "conservative"])
@@ -206,10 +205,11 @@ def reference() -> Any:
 
 
 def test_a_restart_may_change_its_mind_about_graphs(tmp_path: Path) -> None:
-    from mdet_openmm.simulation.settings import MAY_CHANGE, NvtSettings, continued, resolved, stored
+    from mdet_openmm.simulation.restart import MAY_CHANGE, continued, stored
+    from mdet_openmm.simulation.settings import NvtSettings, resolved
 
-    settings = resolved(NvtSettings(system="x.xyz", output=tmp_path, seed=1, cuda_graph=True))
+    settings = resolved(NvtSettings(system=Path("x.xyz"), output=tmp_path, seed=1, cuda_graph=True))
     before = stored(settings)
-    assert continued(NvtSettings(system="x.xyz", cuda_graph=False), before, ["cuda_graph"]).cuda_graph is False
+    assert continued(NvtSettings(system=Path("x.xyz"), cuda_graph=False), before, ["cuda_graph"]).cuda_graph is False
     before.pop("cuda_graph")  # a run of an earlier version
-    assert continued(NvtSettings(system="x.xyz"), before, []).cuda_graph is None and "cuda_graph" in MAY_CHANGE
+    assert continued(NvtSettings(system=Path("x.xyz")), before, []).cuda_graph is None and "cuda_graph" in MAY_CHANGE

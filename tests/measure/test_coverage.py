@@ -86,7 +86,9 @@ def test_of_a_known_data_set(coverage: Coverage, monkeypatch: pytest.MonkeyPatch
 def test_there_and_back(coverage: Coverage) -> None:
     assert coverage_from(json.loads(json.dumps(coverage.plain()))) == coverage
     assert coverage_from(yaml.safe_load(yaml.safe_dump(coverage.plain()))) == coverage
-    for broken in ({}, [], {**coverage.plain(), "closest": {"O-H": [1.0]}}, {**coverage.plain(), "elements": "HO"}):
+    wrong = {**coverage.plain(), "closest": {"O-H": [1.0]}}, {**coverage.plain(), "elements": "HO"}
+    nothing: tuple[Any, ...] = ({}, [])
+    for broken in (*nothing, *wrong):
         with pytest.raises(InputError):
             coverage_from(broken)
 

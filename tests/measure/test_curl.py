@@ -1,6 +1,7 @@
 """lambda, loops and pumped vibrations of forces whose answers are known."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_jacobian_by_differences_and_its_transpose() -> None:
     step = 1e-5
     numeric = (field.forces(x + step * v) - field.forces(x - step * v)) / (2 * step)
     assert torch.allclose(
-        v.reshape(3, -1) @ matrix.T, numeric.reshape(3, -1), rtol=1e-6, atol=1e-6 * numeric.abs().max()
+        v.reshape(3, -1) @ matrix.T, numeric.reshape(3, -1), rtol=1e-6, atol=1e-6 * float(numeric.abs().max())
     )
     assert torch.allclose(backward_product(field, x, v).reshape(3, -1), v.reshape(3, -1) @ matrix, rtol=1e-10)
 
@@ -77,12 +78,12 @@ def test_jacobian_of_the_average_is_the_average() -> None:
         shift[atom, axis] = step
         ahead, behind = (field.turned_back(x + s, group).mean(dim=0) for s in (shift, -shift))
         numeric = ((ahead - behind) / (2 * step)).reshape(-1)
-        assert torch.allclose(mean[:, 3 * atom + axis], numeric, rtol=1e-5, atol=1e-6 * numeric.abs().max())
+        assert torch.allclose(mean[:, 3 * atom + axis], numeric, rtol=1e-5, atol=1e-6 * float(numeric.abs().max()))
 
 
 def test_loops_of_springs_do_no_work_and_of_a_whirl_the_predicted_one() -> None:
     x, radii = positions_nm(5), (0.001, 0.01)
-    drawn = {"radii": radii, "planes": 6, "points": 24}
+    drawn: dict[str, Any] = {"radii": radii, "planes": 6, "points": 24}
     springs = field_of(Springs())
     scale = FORCE * BOHR_PER_NM  # a spring constant of the network in kJ/mol/nm²
     for loop in loop_work(springs, springs, x, **drawn, generator=generator()):

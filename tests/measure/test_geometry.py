@@ -89,7 +89,8 @@ def test_collapse_is_found_at_its_frame(tmp_path: Path):
     positions[217:, 3] += np.array([-0.9, 0.3, 0.0])
     analysis = analyze_run(read_run(write_run(tmp_path, ETHANOL_NUMBERS, positions)))
     assert analysis.stability.collapse_frame == 217
-    assert analysis.bonds[analysis.stability.bond].label == "C1–H4"
+    broken = analysis.stability.bond
+    assert broken is not None and analysis.bonds[broken].label == "C1–H4"
     assert analysis.stable == 217
     assert analysis.stable_ps == pytest.approx(0.218)
     assert len(analysis.values.bonds) == 217

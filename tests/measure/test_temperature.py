@@ -31,7 +31,7 @@ def test_expected_density_is_the_distribution_of_kinetic_energies():
     assert (grid * density).sum() * step == pytest.approx(300.0, rel=1e-3)
     assert np.sqrt(((grid - 300) ** 2 * density).sum() * step) == pytest.approx(300 * np.sqrt(2 / 9), rel=1e-3)
     drawn = np.histogram(gamma_temperatures(rng, 200_000, 3, 300.0), bins=40, range=(0, 900))[0] / 200_000 / 22.5
-    middle = (np.arange(40) + 0.5) * 22.5
+    middle = np.linspace(11.25, 888.75, 40)
     assert np.abs(drawn - expected_density(middle, 300.0, 9)).max() < 0.03 * density.max()
 
 

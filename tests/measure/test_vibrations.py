@@ -39,6 +39,7 @@ def water(wavenumber: float, frames: int, interval: float, amplitude: float = 0.
 def test_peak_of_a_sine(wavenumber: float, interval: float):
     positions, masses = water(wavenumber, round(24_000 / interval), interval)
     spectrum = vibrational_spectrum(tumbling(positions, interval), masses, interval, 300.0)
+    assert spectrum is not None
     peak = spectrum.wavenumber[np.argmax(spectrum.density)]
     assert peak == pytest.approx(wavenumber, abs=spectrum.resolution)
     assert spectrum.resolution < 15
@@ -57,6 +58,7 @@ def test_sinc_correction_restores_the_kinetic_energy(interval: float):
     mode = (reduced[1] - reduced[0]) / (np.sin(omega * interval))  # displacement per unit of the sine, in Å
     energy = (masses[:, None] * (mode * omega) ** 2).sum() / 2 * 1e4
     spectrum = vibrational_spectrum(positions, masses, interval, 300.0)
+    assert spectrum is not None
     assert spectrum.modes == pytest.approx(energy / (KB * 300.0), rel=0.02)
 
 
@@ -69,6 +71,7 @@ def test_linear_molecule_bends_but_does_not_roll():
     positions[:, 0, 1] = 0.05 * np.sin(2 * np.pi * wavenumber * C * np.arange(frames) * interval)
     moving = tumbling(positions, interval, period_fs=8000)
     spectrum = vibrational_spectrum(moving, masses, interval, 300.0)
+    assert spectrum is not None
     assert spectrum.wavenumber[np.argmax(spectrum.density)] == pytest.approx(wavenumber, abs=25)
     near = np.abs(spectrum.wavenumber - wavenumber) < 60
     assert spectrum.density[~near].max() < 0.03 * spectrum.density.max()

@@ -56,7 +56,7 @@ def shifted(text: str, by: int) -> str:
 FIRST_PDB = atoms(PDB)[0]
 FIRST_CIF = atoms(CIF)[0]
 
-BAD = {
+BAD: dict[str, tuple[str, str | bytes, str]] = {
     # name: (file name, contents, words of the message)
     "empty": ("a.pdb", "", "empty"),
     "white space": ("a.xyz", " \n\n ", "empty"),
@@ -210,10 +210,10 @@ def test_missing_file_and_directory(tmp_path: Path):
 
 def drawing(flag: str) -> str:
     from rdkit import Chem
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDepictor
 
     molecule = Chem.AddHs(Chem.MolFromSmiles("CCO"))
-    AllChem.Compute2DCoords(molecule)
+    rdDepictor.Compute2DCoords(molecule)
     return Chem.MolToMolBlock(molecule).replace("          2D", "          " + flag)
 
 
@@ -275,7 +275,7 @@ def test_damaged_files_never_end_in_a_traceback(tmp_path: Path, suffix: str):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_damaged_file_is_taken_for_another_molecule(seed: int, caplog: pytest.LogCaptureFixture):
-    """`python tests/molecules/fuzz_readers.py 600` does the same for ten minutes."""
+    """`python tests/fuzz/fuzz_readers.py 600` does the same for ten minutes."""
     caplog.set_level(logging.CRITICAL)
     complaints, _ = fuzz(seed, tries=150)
     assert complaints == []

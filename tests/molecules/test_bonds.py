@@ -14,11 +14,11 @@ from mdet_openmm.molecules.bonds import (
 
 def embedded(smiles: str):
     from rdkit import Chem
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    assert AllChem.EmbedMolecule(molecule, randomSeed=5) == 0
-    AllChem.MMFFOptimizeMolecule(molecule)
+    assert rdDistGeom.EmbedMolecule(molecule, randomSeed=5) == 0
+    rdForceFieldHelpers.MMFFOptimizeMolecule(molecule)
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
     bonds = sorted(tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx()))) for b in molecule.GetBonds())
     return numbers, np.array(molecule.GetConformer().GetPositions()), np.array(bonds)

@@ -154,11 +154,11 @@ def test_polar_hydrogens_alone_are_not_enough(name: str):
 )
 def test_ions_and_zwitterions_lack_nothing(smiles: str):
     from rdkit import Chem
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    assert AllChem.EmbedMolecule(molecule, randomSeed=5) == 0
-    AllChem.MMFFOptimizeMolecule(molecule)
+    assert rdDistGeom.EmbedMolecule(molecule, randomSeed=5) == 0
+    rdForceFieldHelpers.MMFFOptimizeMolecule(molecule)
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
     positions = np.array(molecule.GetConformer().GetPositions())
     checks.check_molecule(Molecule(numbers, positions, Chem.GetFormalCharge(molecule), 1, smiles))

@@ -48,8 +48,8 @@ def test_header_is_the_one_that_openmm_writes(tmp_path: Path) -> None:
 def test_cut_back_and_continued_it_has_the_same_bytes(tmp_path: Path, keep: int) -> None:
     whole = write(tmp_path / "whole.dcd", FRAMES).read_bytes()
     path = write(tmp_path / "again.dcd", FRAMES[::-1] if keep == 0 else FRAMES)
-    with path.open("ab") as file:
-        file.write(b"half a frame")
+    with path.open("ab") as end:
+        end.write(b"half a frame")
     file = DcdFile(path, 4, 0.0005, 8, frames=keep)
     for frame in FRAMES[keep:]:
         file.write(frame)

@@ -17,11 +17,11 @@ METHYL = "4\n{comment}\nC 0 0 0\nH 1.08 0 0\nH -0.54 0.935307 0\nH -0.54 -0.9353
 
 def embedded(smiles: str, seed: int = 3):
     from rdkit import Chem
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    assert AllChem.EmbedMolecule(molecule, randomSeed=seed) == 0
-    AllChem.MMFFOptimizeMolecule(molecule)
+    assert rdDistGeom.EmbedMolecule(molecule, randomSeed=seed) == 0
+    rdForceFieldHelpers.MMFFOptimizeMolecule(molecule)
     return molecule
 
 

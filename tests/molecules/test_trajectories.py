@@ -4,6 +4,7 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ase
 import ase.io
@@ -39,7 +40,8 @@ def write(path: Path, positions: np.ndarray = POSITIONS, **info: object) -> Path
     if kind == ".npz":
         names = {"md17": ("z", "R"), "rmd17": ("nuclear_charges", "coords")}
         z, r = names.get(path.stem, ("atomic_numbers", "positions"))
-        np.savez(path, **{z: NUMBERS.astype(np.uint8), r: positions})
+        arrays: dict[str, Any] = {z: NUMBERS.astype(np.uint8), r: positions}
+        np.savez(path, **arrays)
     elif kind in (".xyz", ".extxyz", ".traj"):
         images = [ase.Atoms(NUMBERS, x, info=dict(info)) for x in positions]
         ase.io.write(path, images, format="traj" if kind == ".traj" else "extxyz")

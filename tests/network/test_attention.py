@@ -15,9 +15,13 @@ def plain(q: torch.Tensor, k: torch.Tensor, v1: torch.Tensor, v2: torch.Tensor, 
     return torch.einsum("biljh,bilhd,bljhd->bijhd", scores.softmax(dim=2), v1, v2)
 
 
-def inputs(n: int, heads: int = 3, d: int = 4) -> list[torch.Tensor]:
+Four = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def inputs(n: int, heads: int = 3, d: int = 4) -> Four:
     generator = torch.Generator().manual_seed(n)
-    return [torch.randn(2, n, n, heads, d, dtype=torch.float64, generator=generator) for _ in range(4)]
+    q, k, v1, v2 = torch.randn(4, 2, n, n, heads, d, dtype=torch.float64, generator=generator)
+    return q, k, v1, v2
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 12])
@@ -66,9 +70,9 @@ def test_few_kernels_on_an_accelerator() -> None:
             return function(*args, **(kwargs or {}))
 
     def calls(n: int, grad: bool) -> int:
-        tensors = [torch.empty(1, n, n, 12, 16, device="meta", requires_grad=grad) for _ in range(4)]
+        q, k, v1, v2 = (torch.empty(1, n, n, 12, 16, device="meta", requires_grad=grad) for _ in range(4))
         with Count() as count, torch.set_grad_enabled(grad):
-            triangular_attention(*tensors, None)
+            triangular_attention(q, k, v1, v2, None)
         return count.calls
 
     assert calls(21, False) == calls(5, False) < 30
@@ -79,7 +83,9 @@ def test_few_kernels_on_an_accelerator() -> None:
 def test_gradients() -> None:
     tensors = [t.requires_grad_(True) for t in inputs(3, 2, 2)]
     keep = torch.tensor([[True, True, False], [True, True, True]])
-    assert torch.autograd.gradcheck(lambda *a: triangular_attention(*a, keep, most_scores=1), tensors)
+    assert torch.autograd.gradcheck(
+        lambda q, k, v1, v2: triangular_attention(q, k, v1, v2, keep, most_scores=1), tensors
+    )
 
 
 def test_compiled_training_path() -> None:

@@ -1,6 +1,7 @@
 """The dipole head: a vector of the molecule, beside forces that it does not touch."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
-SMALL = {"n_layers": 2, "embd_dim": 16, "n_heads": 2, "n_radial": 12, "l_max": 3}
+SMALL: dict[str, Any] = {"n_layers": 2, "embd_dim": 16, "n_heads": 2, "n_radial": 12, "l_max": 3}
 KINDS = {
     "plain": NetworkConfig(**SMALL, dipole_head=True),
     "token": NetworkConfig(**SMALL, dipole_head=True, class_token=True, edge_types=True),
@@ -95,7 +96,8 @@ def test_mixed_precision_sums_over_atoms_in_double(network: EdgeTransformer) -> 
 def test_gradients_reach_the_head_and_the_trunk(network: EdgeTransformer) -> None:
     z, x, charge, multiplicity = molecules()
     network.dipole(z, x.requires_grad_(True), charge, multiplicity).square().sum().backward()
-    assert network.dipole_head is not None
-    for p in [*network.dipole_head.parameters(), network.layers[0].attention.qkvv.weight, x]:
+    assert network.dipole_head is not None and network.force_head is not None
+    first: Any = network.layers[0]
+    for p in [*network.dipole_head.parameters(), first.attention.qkvv.weight, x]:
         assert p.grad is not None and p.grad.abs().max() > 0
     assert all(p.grad is None for p in network.force_head.parameters())

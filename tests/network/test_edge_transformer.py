@@ -1,5 +1,7 @@
 """Symmetries that the network must have, and the precision it must keep."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
-SMALL = {"n_layers": 2, "embd_dim": 16, "n_heads": 2, "n_radial": 12, "n_frequencies": 6, "l_max": 3}
+SMALL: dict[str, Any] = {"n_layers": 2, "embd_dim": 16, "n_heads": 2, "n_radial": 12, "n_frequencies": 6, "l_max": 3}
 KINDS = {
     "harmonics": NetworkConfig(**SMALL),
     "fourier": NetworkConfig(**SMALL, directions="fourier"),

@@ -1,6 +1,6 @@
 """Three witnesses agree: the authors' outputs, a plain network written from the formulas alone, and the package's.
 
-The plain network (`tests/textbook.py`) shares nothing with the package's but the integer table of electron
+The plain network (`tests/stand_ins/textbook.py`) shares nothing with the package's but the integer table of electron
 configurations, and is checked against the authors' outputs first; then it stands in for them for all options of
 which no outputs are stored.
 """

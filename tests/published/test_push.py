@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.model_folder import load_model, shipped_models
+from mdet_openmm.export.model_folder import load_model
+from mdet_openmm.export.shipped import shipped_models
 from mdet_openmm.published.push import push
 
 pytest.importorskip("huggingface_hub")

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.settings import OneLineParser, add_flags, from_namespace
+from mdet_openmm.flags import OneLineParser, add_flags, from_namespace
 from mdet_openmm.simulation.command import main
-from mdet_openmm.simulation.settings import NveSettings, continued, resolved, stored
+from mdet_openmm.simulation.restart import continued, stored
+from mdet_openmm.simulation.settings import NveSettings, resolved
 
 OK = ["--steps", "2", "--equilibrate", "0", "--no-minimize", "--quiet", "--temperature", "10"]
 

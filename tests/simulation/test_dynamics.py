@@ -1,6 +1,7 @@
 """The loop on springs: temperatures, forces for nothing, exact restarts, and the stops."""
 
 from pathlib import Path
+from typing import Any
 
 import mdtraj.formats
 import numpy as np
@@ -96,7 +97,7 @@ def test_the_trajectory_has_the_logged_frames(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop_after", [30, 61, 100])
 def test_restart_is_bit_identical(tmp_path: Path, backend: str, thermostat: str, stop_after: int) -> None:
-    options = {
+    options: dict[str, Any] = {
         "steps": 150, "equilibrate": 0.02, "backend": backend, "thermostat": thermostat, "checkpoint_interval": 0.015
     }  # fmt: skip
     run = make_run(tmp_path / "whole", springs(), **options)

@@ -1,6 +1,7 @@
 """The equivariance error of forces that are known, and a watch that takes nothing from the run."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_an_interval_is_made_of_whole_reports(tmp_path: Path) -> None:
 
 
 def test_a_larger_error_stops(tmp_path: Path) -> None:
-    limit = {"watch_equivariance": 16, "largest_equivariance_error": 0.1}
+    limit: dict[str, Any] = {"watch_equivariance": 16, "largest_equivariance_error": 0.1}
     run = make_run(tmp_path / "a", springs(), steps=100, **limit)
     outcome = run_dynamics(*run.arguments, Interrupt(), watch=EquivarianceWatch(run.settings, wind, "atom {}".format))
     assert outcome.exit_reason == "equivariance" and outcome.step == 16 and outcome.problem is not None
@@ -95,7 +96,11 @@ def test_a_larger_error_stops(tmp_path: Path) -> None:
 
 
 def test_a_larger_error_warns_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = {"watch_equivariance": 16, "largest_equivariance_error": 0.1, "equivariance_action": "warn"}
+    options: dict[str, Any] = {
+        "watch_equivariance": 16,
+        "largest_equivariance_error": 0.1,
+        "equivariance_action": "warn",
+    }
     run = make_run(tmp_path / "a", springs(), steps=100, quiet=False, **options)
     outcome = run_dynamics(*run.arguments, Interrupt(), watch=EquivarianceWatch(run.settings, wind, str))
     assert outcome.exit_reason == "completed"

@@ -30,6 +30,10 @@ ETHANOL = Path(__file__).resolve().parents[2] / "simulations" / "systems" / "eth
 class Silent(torch.nn.Module):
     """Bonds and angles of hydrogen peroxide as springs between 1-2 and 1-3 pairs, and no energy."""
 
+    first: Tensor
+    second: Tensor
+    lengths: Tensor
+
     def __init__(self, positions: Tensor) -> None:
         super().__init__()
         self.register_buffer("first", torch.tensor([2, 0, 1, 2, 0]))
@@ -94,7 +98,6 @@ def test_the_variable_is_the_angle_and_the_restraint_holds_it() -> None:
     assert np.radians(np.std(angles[100:])) == pytest.approx(np.sqrt(8.314e-3 * 300.0 / 100.0), rel=0.25)
 
 
-@pytest.mark.slow
 def test_metadynamics_finds_the_free_energy_of_a_known_torsion() -> None:
     # The model has no energy and no torsion; a force of OpenMM's beside it has: V = 4 (1 + cos 2 phi) kJ/mol.
     molecule, _ = peroxide()

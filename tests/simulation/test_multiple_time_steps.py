@@ -46,8 +46,8 @@ def system_of(modules: Modules, masses: np.ndarray, backend: str = "python") -> 
 def started(
     modules: Modules, masses: np.ndarray, x: np.ndarray, v: np.ndarray, timestep: float, backend: str = "python"
 ) -> Any:
-    """A context of the run's own NVE integrator with these modules, one, or two with a cycle of `started.cycle`."""
-    cycle = started.cycle if len(modules) == 2 else None
+    """A context of the run's own NVE integrator with these modules, one, or two with a cycle of four steps."""
+    cycle = 4 if len(modules) == 2 else None
     integrator = openmm.CompoundIntegrator()
     integrator.addIntegrator(openmm.VerletIntegrator(timestep))
     integrator.addIntegrator(make_verlet(timestep, cycle=cycle))
@@ -57,9 +57,6 @@ def started(
     context.setVelocities(v)
     begin(context, masses)
     return context
-
-
-started.cycle = 4
 
 
 def energy(context: Any, masses: np.ndarray) -> float:
@@ -253,8 +250,10 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, force_scale=1e-3, energy_head=True)
     network = EdgeTransformer(config)
     assert network.energy_head is not None
+    last = network.energy_head.mlp[-1]
+    assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
-        network.energy_head.mlp[-1].weight.mul_(1e-3)
+        last.weight.mul_(1e-3)
     folder = tmp_path_factory.mktemp("models") / "both"
     save_model(folder, network, elements=[1, 6, 8], training={}, metrics={}, card="random weights")
     return folder

@@ -60,8 +60,10 @@ def conservative_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, force_head=False, energy_head=True)
     network = EdgeTransformer(config)
     assert network.energy_head is not None
+    last = network.energy_head.mlp[-1]
+    assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
-        network.energy_head.mlp[-1].weight.mul_(1e-3)
+        last.weight.mul_(1e-3)
     folder = tmp_path_factory.mktemp("models") / "gradient"
     save_model(folder, network, elements=[1, 6, 8], training={}, metrics={}, card="random weights")
     return folder
@@ -123,7 +125,7 @@ def test_a_curl_heats_and_only_the_temperature_tells(tmp_path: Path) -> None:
     outcome = run_dynamics(*run.arguments, Interrupt())
     assert outcome.exit_reason in ("runaway_temperature", "broken_bond") and 0 < outcome.step < 20000
     log = read_table(tmp_path / "a" / run_folder.LOG)
-    found = {**integrator_check(log), **conservation(log, None, 3)}
+    found: dict[str, Any] = {**integrator_check(log), **conservation(log, None, 3)}
     assert found["temperature_drift_K_per_ps"] > 100.0
     assert found["integrator_check_relative"] < 1e-10
     assert found["energy_drift_meV_per_atom_ps"] is None and found["drift_ratio"] is None
@@ -217,8 +219,10 @@ def two_headed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, force_scale=1e-3, energy_head=True)
     network = EdgeTransformer(config)
     assert network.energy_head is not None
+    last = network.energy_head.mlp[-1]
+    assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
-        network.energy_head.mlp[-1].weight.mul_(1e-4)
+        last.weight.mul_(1e-4)
     folder = tmp_path_factory.mktemp("models") / "two-heads"
     save_model(folder, network, elements=[1, 6, 8], training={}, metrics={}, card="random weights")
     return folder
@@ -266,7 +270,6 @@ def test_an_energy_that_cannot_be_held(
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.slow
 def test_killed_and_restarted_it_is_the_unbroken_run(tmp_path: Path, water: Path, model: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run_nve(cold(water, model, whole, steps=600, equilibrate=0.05, minimize=True, temperature=2.0))

@@ -140,7 +140,6 @@ def unbroken(water_once: Path, model: Path, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0.0, 0.05], ids=["equilibrating", "running"])
 def test_killed_and_restarted_it_is_the_unbroken_run(
     tmp_path: Path, water: Path, model: Path, unbroken: Path, wanted: float

@@ -1,6 +1,7 @@
 """The choice of orientations: by known errors, and for a real network."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,12 @@ def ethanol() -> Molecule:
 
 def test_choice_for_the_shipped_model(ethanol: Molecule) -> None:
     model = load_model("mdet-gfn2-mini")
-    common = {"temperature": 300.0, "timestep": 0.5, "precision": "mixed", "structures": ethanol.positions[None]}
+    common: dict[str, Any] = {
+        "temperature": 300.0,
+        "timestep": 0.5,
+        "precision": "mixed",
+        "structures": ethanol.positions[None],
+    }
     loose = choose_orientations(model, ethanol, friction=1.0, **common)
     assert (loose.orientations, loose.within, loose.budget) == (1, True, 3.0) and list(loose.heating) == [1]
     assert 0.05 < loose.heating[1] < 3.0

@@ -106,7 +106,7 @@ def test_interrupted_and_restarted_it_is_the_unbroken_run(
     tmp_path: Path, water: Path, model: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind: type[RunSettings] = NveSettings if how == "nve" else NvtSettings
-    options = {} if how == "nve" else {"thermostat": how}
+    options: dict[str, Any] = {} if how == "nve" else {"thermostat": how}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(cold(water, model, whole, kind, **options))
     check, calls = Monitor.problem, [0]
@@ -132,7 +132,7 @@ def test_interrupted_and_restarted_it_is_the_unbroken_run(
 
 def test_a_broken_replica_is_named_and_spoils_no_other(tmp_path: Path, water: Path, model: Path) -> None:
     # Nothing holds the atoms together, so that at 200 K some molecules fall apart within 25 fs and others do not.
-    warm = {"temperature": 200.0, "friction": 1.0, "equilibrate": 0.0, "steps": 56, "seed": 6}
+    warm: dict[str, Any] = {"temperature": 200.0, "friction": 1.0, "equilibrate": 0.0, "steps": 56, "seed": 6}
     run_nvt(cold(water, model, tmp_path / "unwatched", watch=False, **warm))
     with pytest.raises(RunStopped, match=r"of 3 replicas went wrong \(replica-0\d: the bond between atom .* broke"):
         run_nvt(cold(water, model, tmp_path / "watched", **warm))
@@ -166,6 +166,8 @@ def test_a_broken_replica_is_named_and_spoils_no_other(tmp_path: Path, water: Pa
 
 def test_a_replica_that_is_not_finite_spoils_no_other(tmp_path: Path, thermostat: str) -> None:
     class Burst(SpringCopies):
+        calls: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__(3)
             self.register_buffer("calls", torch.zeros(1))
@@ -203,7 +205,7 @@ def test_every_replica_has_its_own_bath(tmp_path: Path, thermostat: str) -> None
     error = 300.0 * np.sqrt(2.0 / freedom * 2.0 / 50.0 / 6.0)
     series = [read_table(folder / run_folder.LOG)["temperature_K"] for folder in mock.settings.folders]
     np.testing.assert_allclose([s.mean() for s in series], 300.0, atol=4.0 * error)
-    correlation = np.corrcoef(series)[np.triu_indices(4, 1)]
+    correlation = np.asarray(np.corrcoef(series))[np.triu_indices(4, 1)]
     assert np.abs(correlation).max() < 4.0 / np.sqrt(6.0 * 50.0 / 2.0)
     if thermostat == "nose-hoover":
         masses = mock.monitor.thermometer.masses

@@ -1,6 +1,7 @@
 """The structures that a molecule is judged on."""
 
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import mdtraj
@@ -20,7 +21,7 @@ METHANOL = read_molecule(SYSTEMS / "methanol.sdf")
 
 def test_relaxed_and_thermal() -> None:
     model, ticks = load_model("mdet-gfn2-mini"), []
-    common = {"count": 2, "timestep": 0.5, "precision": "mixed", "tick": lambda: ticks.append(1)}
+    common: dict[str, Any] = {"count": 2, "timestep": 0.5, "precision": "mixed", "tick": lambda: ticks.append(1)}
     found = model_structures(model, METHANOL, temperature=300.0, seed=1, **common)
     assert found.positions.shape == (3, 6, 3) and found.relaxed and not found.problem and len(ticks) == 3
     bonds = find_bonds(METHANOL.atomic_numbers, METHANOL.positions)

@@ -87,7 +87,6 @@ def test_tables_and_plot(study: Study) -> None:
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(tmp_path: Path, water: Path, model: Path, study: Study) -> None:
     # random offsets come from torch's generator, seeded at the start of each run
     ablate(cold(water, model, tmp_path / "parallel", workers=2, conditions="fp64+random,mixed+hashed"))
@@ -101,7 +100,6 @@ def cluster() -> Iterator[Any]:
         yield made
 
 
-@pytest.mark.slow
 def test_a_dask_cluster_gives_the_numbers_of_one_process(
     tmp_path: Path, water: Path, model: Path, study: Study, cluster: Any
 ) -> None:

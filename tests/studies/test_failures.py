@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -280,7 +281,7 @@ def test_frames_around_a_flagged_measurement_are_taken(model: Path, water_file: 
         quiet=True, threads=1,
     )  # fmt: skip
     run_nvt(nvt)
-    how = {"window": 7.0, "way_frames": 100, "healthy_frames": 2}
+    how: dict[str, Any] = {"window": 7.0, "way_frames": 100, "healthy_frames": 2}
     frames = take_frames(tmp_path / "run", equivariance_limit=1e-9, **how)
     assert set(frames.reasons) == {FLAGGED}
     assert frames.times == pytest.approx([0.022, 0.023, 0.024, 0.025, 0.026, 0.027, 0.028, 0.047, 0.048, 0.049, 0.050])
@@ -294,8 +295,8 @@ def test_frames_around_a_flagged_measurement_are_taken(model: Path, water_file: 
 
 
 def test_which_frames_are_chosen() -> None:
-    times = 0.004 * np.arange(1, 101)
-    how = {"window": 0.050, "way_frames": 5, "healthy_frames": 3}
+    times = 0.004 * np.arange(1.0, 101.0)
+    how: dict[str, Any] = {"window": 0.050, "way_frames": 5, "healthy_frames": 3}
     chosen = choose(times, failed_at=0.401, flagged=np.zeros(0), **how)
     before = [i for i, reason in chosen.items() if reason == BEFORE]
     way = [i for i, reason in chosen.items() if reason == WAY]

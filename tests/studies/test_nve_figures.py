@@ -11,7 +11,7 @@ STEADY = Curve((TIMES, 300.0 + 20.0 * np.sin(400.0 * TIMES)), None)
 
 
 def size(png: bytes) -> tuple[int, int]:
-    return struct.unpack(">II", png[16:24])  # type: ignore[return-value]
+    return struct.unpack(">II", png[16:24])
 
 
 def test_energies_have_panels_of_their_own_where_there_are_any() -> None:

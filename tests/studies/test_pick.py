@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ import torch
 
 from mdet_openmm.cli import main
 from mdet_openmm.data.config import HeldOutConfig, LabelConfig, MoleculeEntry
+from mdet_openmm.data.plan import plan
 from mdet_openmm.data.sources import read_source
-from mdet_openmm.data.tasks import plan
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.measure.field import make_field
@@ -123,9 +124,15 @@ def test_from_trajectories_to_tasks_of_label(
         ({"charge": 1}, "charge|electrons|multiplicity"),
     ],
 )
-def test_what_cannot_be_picked(tmp_path: Path, water: Molecule, settings: dict[str, object], words: str) -> None:
+def test_what_cannot_be_picked(tmp_path: Path, water: Molecule, settings: dict[str, Any], words: str) -> None:
     path = written(tmp_path / "a.xyz", water, around(water, 40, 0.02))
-    asked = {"trajectories": (path,), "count": 5, "model": MODEL, "output": tmp_path / "p.xyz", "quiet": True}
+    asked: dict[str, Any] = {
+        "trajectories": (path,),
+        "count": 5,
+        "model": MODEL,
+        "output": tmp_path / "p.xyz",
+        "quiet": True,
+    }
     with pytest.raises(InputError, match=words):
         pick(PickSettings(**{**asked, **settings}))
     assert not (tmp_path / "p.xyz").exists()

@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_trajectories(tmp_path: Path, model: Path, refer
     with (folder / "table.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row["reference"] == "water" and row["atoms"] == "3" and row["stable"] == "2 of 2"
-    errors = [r.score.density_error for r in results]
+    errors: list[Any] = [r.score.density_error for r in results]
     assert float(row["density_error"]) == pytest.approx(np.mean(errors))
     speeds = [1e3 / r.summary["ms_per_step"] for r in results]
     assert float(row["steps_per_second"]) == pytest.approx(np.mean(speeds))
@@ -71,7 +71,12 @@ def test_pieces_give_the_run_made_at_once(
     monkeypatch.setattr(protocol, "PIECE_PS", 0.02)
     calls = []
     do_run = protocol.do_run
-    monkeypatch.setattr(protocol, "do_run", lambda run: calls.append(run.steps) or do_run(run))
+
+    def counted(run: Any) -> Any:
+        calls.append(run.steps)
+        return do_run(run)
+
+    monkeypatch.setattr(protocol, "do_run", counted)
     benchmark(cold(model, tmp_path / "pieces", replicas=1), [reference])
     assert calls == [40, 80, 100]
     for name in ("trajectory.dcd", "log.csv", "state.xml"):

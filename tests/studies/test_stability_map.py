@@ -77,7 +77,7 @@ def test_nothing_to_run(tmp_path: Path, model: Path) -> None:
 
 
 def test_a_drift_that_is_not_known_is_not_drawn() -> None:
-    row = {"condition": "fp64", "kind": "alkane", "atoms": 5, "kept": "1 of 1"}
+    row: dict[str, Any] = {"condition": "fp64", "kind": "alkane", "atoms": 5, "kept": "1 of 1"}
     drawn = drift_against_size([{**row, "x": Estimate(1.0, float("nan"), 1)}], "x", "drift")
     empty = drift_against_size([{**row, "x": Estimate(float("nan"), float("nan"), 0)}], "x", "drift")
     assert drawn != empty and drawn[:4] == empty[:4] == b"\x89PNG"

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_an_estimate_has_the_digits_that_its_error_leaves(value: Estimate, text:
 
 def test_tables(tmp_path: Path) -> None:
     columns = {"condition": "condition", "drift": "drift, K/ps", "atoms": "atoms"}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"condition": "fp64|x", "drift": Estimate(1.5, 0.25, 3), "atoms": 9, "hidden": 1},
         {"condition": "fp32", "drift": Estimate(math.nan, math.nan, 0), "atoms": None},
     ]

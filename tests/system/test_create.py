@@ -4,6 +4,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,14 +24,14 @@ from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.system.placed import Placed, Placement, spanning_tree
 
 ETHANOL = Path(__file__).resolve().parents[2] / "simulations/systems/ethanol.pdb"
-SMALL = {"n_layers": 1, "embd_dim": 16, "n_heads": 2, "n_radial": 8, "l_max": 2, "force_scale": 1e-2}
+SMALL: dict[str, Any] = {"n_layers": 1, "embd_dim": 16, "n_heads": 2, "n_radial": 8, "l_max": 2, "force_scale": 1e-2}
 BACKENDS = ("torch", "python")
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     """Random weights: forces alone, forces and an energy, an energy alone."""
-    shapes = {
+    shapes: dict[str, dict[str, Any]] = {
         "direct": {},
         "both": {"energy_head": True, "energy_pooling": "atoms"},
         "conserving": {"energy_head": True, "force_head": False},

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,13 +25,13 @@ from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.fit import run_training
 from mdet_openmm.training.module import ForceTraining
 
-BOTH = {
+BOTH: dict[str, Any] = {
     "forces": "both", "energy_weight": 0.01, "difference_weight": 1.0, "learning_rate": 3e-3, "batch_size": 6,
     "warmup_steps": 4, "validate_every": 12, "checkpoint_every": 5, "threads": 1, "accelerator": "cpu",
 }  # fmt: skip
 
 
-def both(config: TrainConfig, **changes: object) -> TrainConfig:
+def both(config: TrainConfig, **changes: Any) -> TrainConfig:
     network = dataclasses.replace(config.network, energy_head=True, energy_pooling="atoms")
     return dataclasses.replace(config, network=network, **{**BOTH, **changes})
 
@@ -41,7 +42,7 @@ def test_the_loss_is_what_it_says_and_so_is_its_slope(small_config: TrainConfig,
     torch.manual_seed(0)
     network = EdgeTransformer(config.network).double()
     module = ForceTraining(network, config, tmp_path)
-    module.log = lambda *args, **options: None  # type: ignore[method-assign, assignment]
+    module.log = lambda *args, **options: Any
     store = Store(config.data)
     batch = load_batch(store, store.by_size("train")[4][:3])
     batch = batch._replace(positions=batch.positions.requires_grad_(True))
@@ -53,7 +54,8 @@ def test_the_loss_is_what_it_says_and_so_is_its_slope(small_config: TrainConfig,
     energy = network(batch.atomic_numbers, batch.positions, batch.charge, batch.multiplicity)[0]
     error = (minus_gradient(energy, batch.positions) - batch.forces).norm(dim=-1) * module._calm(batch)
     assert loss().item() == pytest.approx(error.mean().item() / network.config.force_scale, rel=1e-12)
-    for weight in (network.layers[0].attention.qkvv.weight, network.layers[0].norm_out.weight):
+    first: Any = network.layers[0]
+    for weight in (first.attention.qkvv.weight, first.norm_out.weight):
         (slope,) = torch.autograd.grad(loss(), weight)
         direction = torch.randn(weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
         step, values = 1e-5, []
@@ -69,7 +71,7 @@ def test_the_difference_pulls_the_direct_forces_and_not_the_gradient(small_confi
     torch.manual_seed(0)
     network = EdgeTransformer(config.network)
     module = ForceTraining(network, config, tmp_path)
-    module.log = lambda *args, **options: None  # type: ignore[method-assign, assignment]
+    module.log = lambda *args, **options: Any
     store = Store(config.data)
     batch = load_batch(store, store.by_size("train")[3][:3])
     batch = batch._replace(positions=batch.positions.requires_grad_(True))
@@ -126,7 +128,7 @@ def test_what_is_reported_is_what_a_bound_force_has(tuned: Path, small_data: Pat
 def test_a_resumed_training_is_exact(small_config: TrainConfig, tmp_path: Path) -> None:
     config = both(small_config)
 
-    def losses(run: str, **options: bool) -> str:
+    def losses(run: str, **options: Any) -> str:
         run_training(config, model_folder=tmp_path / f"{run}-model", run_folder=tmp_path / run, quiet=True, **options)
         return (tmp_path / run / "loss.csv").read_text()
 
@@ -150,7 +152,7 @@ def test_a_resumed_training_is_exact(small_config: TrainConfig, tmp_path: Path) 
         ({"forces": "direct"}, "difference_weight needs forces: both"),
     ],
 )
-def test_what_does_not_go_with_it(small_config: TrainConfig, changes: dict[str, object], message: str) -> None:
+def test_what_does_not_go_with_it(small_config: TrainConfig, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         both(small_config, **changes)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -143,8 +144,11 @@ def test_the_head_learns(tmp_path: Path, small_config: TrainConfig) -> None:
 def test_a_network_that_says_zero_has_the_mean_dipole_as_its_error(tmp_path: Path, small_config: TrainConfig) -> None:
     store = Store(point_charges(tmp_path / "set.h5", [0.4, -0.7, 0.3]))
     network = EdgeTransformer(dataclasses.replace(small_config.network, dipole_head=True))
+    assert network.dipole_head is not None
+    last = network.dipole_head.head.mlp[-1]
+    assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
-        network.dipole_head.head.mlp[-1].weight.zero_()
+        last.weight.zero_()
     report = evaluate(network, store, ("test",), n_rotations=2)["test"]["all"]
     with h5py.File(tmp_path / "set.h5") as file:
         expected = abs(file["frames/dipole"][:24]).mean()
@@ -160,7 +164,7 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path, small_config: TrainCo
         dataclasses.replace(small_config, train_only="dipole", start_from="x")
     with pytest.raises(InputError, match="energy_weight"):
         dataclasses.replace(small_config, train_only="dipole", start_from="x", dipole_weight=1.0, energy_weight=1.0)
-    folders = {"model_folder": tmp_path / "model", "run_folder": tmp_path / "run", "quiet": True}
+    folders: dict[str, Any] = {"model_folder": tmp_path / "model", "run_folder": tmp_path / "run", "quiet": True}
     with pytest.raises(InputError, match="dipole_head"):
         run_training(dataclasses.replace(small_config, dipole_weight=1.0), **folders)
     unknown = point_charges(tmp_path / "unknown.h5", [0.4, -0.7, 0.3], unknown=True)

@@ -10,18 +10,14 @@ from torch import Tensor, nn
 from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.data.store import Store
 from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
+from mdet_openmm.measure.field import uniform_rotations
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.training.antisymmetry import SMALL, force_jacobian, lambdas
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.card import LONGEST, WORST, group_table, metrics_table
-from mdet_openmm.training.evaluate import (
-    SMALL,
-    _lambdas,
-    evaluate,
-    force_jacobian,
-    random_rotations,
-    rotated_forces,
-)
+from mdet_openmm.training.evaluate import evaluate
+from mdet_openmm.training.turned import rotated_forces
 
 
 class Analytic(nn.Module):
@@ -76,7 +72,7 @@ def test_antisymmetric_ratio(matrix: Tensor, expected: float) -> None:
 
 
 def test_equivariant_forces_have_no_error() -> None:
-    rotations = random_rotations(2 * 7, torch.Generator().manual_seed(1)).view(7, 2, 3, 3)
+    rotations = uniform_rotations(2 * 7, torch.Generator().manual_seed(1)).view(7, 2, 3, 3)
     assert (torch.linalg.det(rotations) - 1).abs().max() < 1e-12
     forces = rotated_forces(Analytic(-torch.eye(3, dtype=torch.float64)), batch(), rotations)  # type: ignore[arg-type]
     torch.testing.assert_close(forces[3], -batch().positions)
@@ -89,7 +85,7 @@ def test_equivariance_error_of_a_constant_lab_force() -> None:
         def from_pairs(self, pairs: Tensor, x: Tensor, types: Tensor | None = None) -> tuple[Tensor, Tensor]:
             return x.sum((1, 2)), torch.tensor([0.0, 0.3, 0.4], dtype=torch.float64).expand_as(x)
 
-    rotations = random_rotations(2 * 4000, torch.Generator().manual_seed(1)).view(4000, 2, 3, 3)
+    rotations = uniform_rotations(2 * 4000, torch.Generator().manual_seed(1)).view(4000, 2, 3, 3)
     error = equivariance_error(rotated_forces(Constant(CURL), batch(), rotations))  # type: ignore[arg-type]
     torch.testing.assert_close(error, torch.full_like(error, 0.5), rtol=0.02, atol=0)
 
@@ -162,10 +158,13 @@ def test_lambda_of_a_larger_molecule_by_probes_is_that_of_its_jacobian() -> None
     direct, gradient = (force_jacobian(network, batch, gradient=g) for g in (False, True))
     scale = direct.norm() / gradient.norm()
     with torch.no_grad():  # both count in the difference
-        network.energy_head.mlp[-1].weight.mul_(scale)
+        assert network.energy_head is not None
+        last = network.energy_head.mlp[-1]
+        assert isinstance(last, torch.nn.Linear)
+        last.weight.mul_(scale)
     gradient = scale * gradient
     exact = [float(antisymmetric_ratio(jacobian)) for jacobian in (direct, gradient - direct)]
-    estimates = [_lambdas(network, batch, torch.Generator().manual_seed(k), gradient=True) for k in range(16)]
+    estimates = [lambdas(network, batch, torch.Generator().manual_seed(k), gradient=True) for k in range(16)]
     assert np.mean(estimates, axis=0) == pytest.approx(exact, rel=0.1)
     assert (np.std(estimates, axis=0) < 0.3 * np.array(exact)).all()
-    assert _lambdas(network, batch, torch.Generator().manual_seed(0), gradient=False) == [estimates[0][0]]
+    assert lambdas(network, batch, torch.Generator().manual_seed(0), gradient=False) == [estimates[0][0]]

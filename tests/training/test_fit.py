@@ -84,7 +84,6 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.slow
 def test_killed_it_goes_on_with_the_same_curve(tmp_path: Path, small_config: TrainConfig, unbroken: Path) -> None:
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(stored(small_config)))
     words = ["train", "small.yaml", "--output", "model", "--run-folder", "run", "--quiet"]
@@ -174,7 +173,7 @@ def test_nothing_is_overwritten(tmp_path: Path, small_config: TrainConfig) -> No
         ("compile", 1),
     ],
 )
-def test_settings_that_cannot_be_trained(field: str, value: object, small_config: TrainConfig) -> None:
+def test_settings_that_cannot_be_trained(field: str, value: Any, small_config: TrainConfig) -> None:
     with pytest.raises(InputError, match=field):
         dataclasses.replace(small_config, **{field: value})
 
@@ -227,7 +226,6 @@ def test_energy_head_learns_what_the_elements_do_not_explain(tmp_path: Path, sma
     assert (energy - batch.energy).abs().max() < 1.0
 
 
-@pytest.mark.slow
 def test_two_processes(tmp_path: Path, small_data: Path) -> None:
     """DDP on two CPU processes: each step uses both ranks' frames, and one model is written."""
     (tmp_path / "two.yaml").write_text(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import learning_curve
 import numpy as np
@@ -14,7 +15,8 @@ from mdet_openmm.training.config import TrainConfig
 
 @pytest.mark.parametrize("axis", ["steps", "molecules"])
 def test_a_power_law_is_found_and_continued(axis: str) -> None:
-    points = [replace(Point(1, 5, 7, 9, 1.0, 0.0), **{axis: n, "unseen_mae": 80 * n**-0.3}) for n in (1000, 10, 100)]
+    at: list[dict[str, Any]] = [{axis: n, "unseen_mae": 80 * n**-0.3} for n in (1000, 10, 100)]
+    points = [replace(Point(1, 5, 7, 9, 1.0, 0.0), **where) for where in at]
     found = tenfold(points, axis)
     assert found["exponent"] == pytest.approx(0.3)
     assert found["unseen_mae_at_tenfold"] == pytest.approx(80 * 10_000**-0.3)
@@ -38,7 +40,6 @@ def test_shares_are_nested_and_what_is_held_out_stays(small_data: Path, tmp_path
             assert all(np.array_equal(getattr(one, k), getattr(other, k)) for k in ("positions", "forces", "energy"))
 
 
-@pytest.mark.slow
 def test_trained_points_are_not_trained_again(
     small_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,6 @@ import md17
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from mdet_openmm.data.store import Store
 from mdet_openmm.export.model_folder import load_model, save_model
@@ -23,13 +22,20 @@ from mdet_openmm.network.edge_transformer import EdgeTransformer
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with weights that mean nothing, and an energy head that is not wanted here."""
     torch.manual_seed(0)
-    shape = {"n_layers": 1, "embd_dim": 16, "n_heads": 2, "n_radial": 8, "l_max": 2, "energy_head": True}
+    shape: dict[str, Any] = {
+        "n_layers": 1,
+        "embd_dim": 16,
+        "n_heads": 2,
+        "n_radial": 8,
+        "l_max": 2,
+        "energy_head": True,
+    }
     network, folder = EdgeTransformer(NetworkConfig(**shape, force_scale=0.01)), tmp_path_factory.mktemp("m") / "tiny"
     save_model(folder, network, elements=(1, 6, 8), training={}, metrics={}, card="")
     return folder
 
 
-def pool(count: int = 60) -> dict[str, NDArray[Any]]:
+def pool(count: int = 60) -> dict[str, Any]:
     """Methanol, shaken; every array tells its row."""
     rng = np.random.default_rng(0)
     x = np.array([[0.7, 0, 0], [-0.7, 0, 0], [1.1, 0.9, 0], [-1.1, 1, 0], [-1.1, -0.5, 0.9], [-1.1, -0.5, -0.9]])
@@ -103,7 +109,6 @@ def test_simulations_start_from_test_frames_and_are_compared_with_all(tmp_path: 
     assert sorted(reference.positions.reshape(60, -1).tolist()) == sorted(everything)
 
 
-@pytest.mark.slow
 def test_a_finished_row_is_kept_and_a_longer_run_goes_on(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +137,7 @@ def test_a_finished_row_is_kept_and_a_longer_run_goes_on(
     row = rows_of(data)["methanol-fine-tuned"]
     assert row["asked"]["runs"]["time"] == 0.006 and row["runs"]["stability_ps"]["mean"] == pytest.approx(0.006)
     # frames of another archive are refused, and other settings where a model stands in their way
-    np.savez(data / "rmd17_twin_pool.npz", **{**pool(), "energies_md17": np.zeros(60)})
+    np.savez(data / "rmd17_twin_pool.npz", **pool() | {"energies_md17": np.zeros(60)})
     assert call(monkeypatch, data, "--molecules", "twin", "--recipes", "from scratch") == 2
     assert "made of other frames" in capsys.readouterr().err
     monkeypatch.setattr(md17, "QUICK", {**md17.QUICK, "steps": 5})
@@ -144,7 +149,6 @@ def name_of(row: dict[str, Any]) -> str:
     return f"{row['molecule']}-{row['recipe'].replace(' ', '-')}"
 
 
-@pytest.mark.slow
 def test_a_training_that_was_interrupted_is_gone_on_with(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

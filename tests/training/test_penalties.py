@@ -1,5 +1,7 @@
 """The penalties of the loss on forces whose answers are known, and their derivatives."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,8 +9,8 @@ from torch import Tensor, nn
 from mdet_openmm.measure.definitions import antisymmetric_ratio
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.training.antisymmetry import force_jacobian
 from mdet_openmm.training.batches import Batch, augmented, random_orthogonal
-from mdet_openmm.training.evaluate import force_jacobian
 from mdet_openmm.training.penalties import antisymmetry, inequivariance
 
 
@@ -66,7 +68,8 @@ def test_probes_give_the_exact_ratio_on_average(directions: str) -> None:
 def test_the_derivative_in_the_weights_is_that_of_the_number() -> None:
     network, given = small_network("spherical_harmonics"), batch(2)
     probes = torch.randn(given.positions.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    weight = network.layers[0].attention.qkvv.weight
+    first: Any = network.layers[0]
+    weight: Tensor = first.attention.qkvv.weight
     (slope,) = torch.autograd.grad(antisymmetry(network, given, probes), weight)
     direction = torch.randn(weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     step, values = 1e-5, []

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,12 @@ def test_frames_of_a_trajectory_and_probes(tiny: Path, tmp_path: Path, monkeypat
     rng = np.random.default_rng(0)
     images = [Atoms(molecule.atomic_numbers, molecule.positions + rng.normal(0, 0.03, (6, 3))) for _ in range(4)]
     ase.io.write(tmp_path / "run.xyz", images, format="extxyz")
-    common = {"model": str(tiny), "system": SYSTEMS / "methanol.sdf", "trajectory": tmp_path / "run.xyz", "quiet": True}
+    common: dict[str, Any] = {
+        "model": str(tiny),
+        "system": SYSTEMS / "methanol.sdf",
+        "trajectory": tmp_path / "run.xyz",
+        "quiet": True,
+    }
     exact = diagnose(DiagnoseSettings(**common, structures=2, rotations=8, output=tmp_path / "exact"))
     monkeypatch.setattr("mdet_openmm.trust.diagnosis.EXACT_ATOMS", 2)
     monkeypatch.setattr("mdet_openmm.trust.diagnosis.PROBES", 200)

@@ -87,7 +87,7 @@ class MockRun:
     topology: Any
 
     @property
-    def arguments(self) -> tuple[Any, ...]:
+    def arguments(self) -> tuple[Any, RunSettings, Schedule, Monitor, Any]:
         return self.context, self.settings, self.schedule, self.monitor, self.topology
 
 

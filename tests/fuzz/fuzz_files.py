@@ -1,7 +1,7 @@
-"""Damage the bytes of good files at random: `python tests/fuzz_files.py [seconds] [seed] [case ...]`.
+"""Damage the bytes of good files at random: `python tests/fuzz/fuzz_files.py [seconds] [seed] [case ...]`.
 
 For trajectories, data sets, configurations, model folders, and the folders of runs, trainings and labellings that are
-gone on with; `molecules/fuzz_readers.py` does the same for molecule files. Whatever the damage, a file is refused in
+gone on with; `fuzz_readers.py` does the same for molecule files. Whatever the damage, a file is refused in
 one line, or what is read of it is what stands in the whole one, as far as a count, a bound or a checksum in it could
 tell. Nothing else is raised, hangs, asks for absurd memory or takes the process down: tries are made in a forked
 process. Prints the case, the number and the name of every file for which that does not hold; the same
@@ -217,7 +217,7 @@ def main(words: list[str]) -> int:
     """Seconds for each case, a seed, and the cases."""
     import logging
 
-    sys.path.insert(0, str(Path(__file__).parent / "data"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
     logging.disable()
     seconds, seed = float(words[0]) if words else 60.0, int(words[1]) if len(words) > 1 else 0
     failed = 0

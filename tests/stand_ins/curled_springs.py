@@ -18,6 +18,8 @@ class CurledSprings(nn.Module):
     Ha/bohr, as networks give them.
     """
 
+    lengths: Tensor
+
     def __init__(self, lengths: Tensor, k: float, whirl: float) -> None:
         super().__init__()
         self.n_atoms = len(lengths)
@@ -39,7 +41,8 @@ def parts(
     positions: np.ndarray | None = None, k: float = 2e5, whirl: float = 5e3
 ) -> tuple[torch.jit.ScriptModule, torch.jit.ScriptModule]:
     """The two force modules, direct and difference; between two atoms without positions a spring of no length."""
-    lengths = torch.zeros(2, 2).double() if positions is None else torch.cdist(*2 * [torch.tensor(positions)])
+    x = torch.zeros(2, 3).double() if positions is None else torch.tensor(positions)
+    lengths = torch.cdist(x, x)
     network = CurledSprings(lengths, k, whirl)
     direct, difference = (
         torch.jit.script(ForceModule(network, has_energy=True, forces=forces, raw=True).eval())

@@ -1,6 +1,6 @@
 """Run folders with known physics, written without any model: what run_nvt.py leaves behind, for tests of the analysis.
 
-`python tests/analysis/fake_run.py DIR [ps]` writes harmonic ethanol to look at.
+`python tests/stand_ins/fake_run.py DIR [ps]` writes harmonic ethanol to look at.
 """
 
 import csv

@@ -62,6 +62,8 @@ class WithError(nn.Module):
 class Linear(nn.Module):
     """Forces -stiffness r + whirl z x r on every atom (r from the centroid): antisymmetric part known."""
 
+    matrix: Tensor
+
     def __init__(self, stiffness: float, whirl: float) -> None:
         super().__init__()
         cross = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mdet_openmm.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 WATER = "3\nwater\nO 0 0 0.1173\nH 0 0.7572 -0.4692\nH 0 -0.7572 -0.4692\n"
 
 
@@ -225,8 +225,8 @@ def make_yaml(folder: Path) -> None:
 
 def take_yaml(folder: Path) -> Any:
     """The settings of the one file there."""
+    from mdet_openmm.configuration import read_settings
     from mdet_openmm.data.config import read_config
-    from mdet_openmm.settings import read_settings
     from mdet_openmm.training.config import TrainConfig
 
     (path,) = folder.iterdir()

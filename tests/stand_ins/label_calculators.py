@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
@@ -17,7 +17,13 @@ class Spring(Calculator):
 
     implemented_properties: ClassVar = ["energy", "forces"]
 
-    def __init__(self, stiffness=30.0, fails_beyond=None, nan_beyond=None, dies_with=None):
+    def __init__(
+        self,
+        stiffness: float = 30.0,
+        fails_beyond: float | None = None,
+        nan_beyond: float | None = None,
+        dies_with: str | None = None,
+    ) -> None:
         super().__init__()
         self.stiffness, self.fails_beyond, self.nan_beyond, self.dies_with = (
             stiffness,
@@ -26,7 +32,7 @@ class Spring(Calculator):
             dies_with,
         )
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
         in_worker = multiprocessing.parent_process() is not None
         if in_worker and self.dies_with is not None and os.path.exists(self.dies_with):
@@ -48,8 +54,8 @@ class Spring(Calculator):
 class SlowSpring(Spring):
     """The same, some milliseconds later."""
 
-    def calculate(self, *args, **kwargs):
-        time.sleep(0.004)
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        time.sleep(0.002)
         super().calculate(*args, **kwargs)
 
 
@@ -58,11 +64,11 @@ class ChargeReader(Calculator):
 
     implemented_properties: ClassVar = ["energy", "forces", "dipole"]
 
-    def __init__(self, charge=None, multiplicity=None):
+    def __init__(self, charge: int | None = None, multiplicity: int | None = None) -> None:
         super().__init__()
         self.charge, self.multiplicity = charge, multiplicity
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
         charge = self.atoms.info["charge"] if self.charge is None else self.charge
         multiplicity = self.atoms.info["spin"] if self.multiplicity is None else self.multiplicity
