@@ -27,6 +27,7 @@ from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error, langevin_heating
 from mdet_openmm.measure.field import uniform_rotations
+from mdet_openmm.measure.turned import rotated
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.side_by_side import run_side_by_side
@@ -35,7 +36,6 @@ from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.error_table import MEV_PER_ANGSTROM
 from mdet_openmm.training.evaluate import KCAL_PER_MOL_ANGSTROM
-from mdet_openmm.training.turned import rotated_forces
 from mdet_openmm.units import KJ_PER_MOL_PER_NM_PER_ATOMIC_FORCE
 
 DATA = Path("data/pairs-ethanol.h5")
@@ -106,7 +106,7 @@ def measure(model: str) -> dict[str, Any]:
         for orientations in ORIENTATIONS:
             turns = torch.einsum("kij,bjl->kbil", rotation_group(orientations), offsets)
             parts = [
-                remove_net_force_and_torque(part.positions, rotated_forces(double, part, turns[:, at]).mean(dim=0))
+                remove_net_force_and_torque(part.positions, rotated(double, part, turns[:, at])[1].mean(dim=0))
                 for at in torch.arange(len(chosen)).split(20)
                 for part in [Batch(*(t[at] for t in every))]
             ]
@@ -139,7 +139,7 @@ def turned_error(
         offsets = uniform_rotations(len(batch.positions), generator)
         turns = torch.einsum("kij,bjl->kbil", group, offsets).to(batch.positions.dtype)
         forces.append(
-            remove_net_force_and_torque(batch.positions.double(), rotated_forces(network, batch, turns).mean(dim=0))
+            remove_net_force_and_torque(batch.positions.double(), rotated(network, batch, turns)[1].mean(dim=0))
         )
     stacked = torch.stack(forces)
     noise = (stacked - stacked.mean(dim=0)).square().mean(dim=(0, 1, 3)).sqrt()
@@ -151,7 +151,7 @@ def change(network: EdgeTransformer, batch: Batch, angle: float) -> float:
     c, s = float(np.cos(angle)), float(np.sin(angle))
     turn = torch.tensor([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     both = torch.stack([torch.eye(3, dtype=torch.float64), turn])
-    forces = rotated_forces(network, batch, both.unsqueeze(1).expand(2, len(batch.positions), 3, 3))
+    forces = rotated(network, batch, both.unsqueeze(1).expand(2, len(batch.positions), 3, 3))[1]
     return float((forces[1] - forces[0]).norm(dim=-1).mean())
 
 

@@ -18,12 +18,12 @@ from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.measure.field import uniform_rotations
+from mdet_openmm.measure.turned import rotated
 from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.molecules.smiles import molecule_from_smiles
 from mdet_openmm.training.antisymmetry import force_jacobian
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.evaluate import KCAL_PER_MOL_ANGSTROM
-from mdet_openmm.training.turned import rotated_forces
 from mdet_openmm.units import BOHR_PER_ANGSTROM
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,7 +138,7 @@ def test_alkanes_are_nearly_equivariant_and_nearly_conservative() -> None:
     with torch.no_grad():
         for orientations, count in ((1, 16), (60, 4)):
             turns = rotation_group(orientations)[None] @ uniform_rotations(count, generator)[:, None]
-            averaged = [rotated_forces(network, batch, k[:, None]).mean(dim=0) for k in turns]
+            averaged = [rotated(network, batch, k[:, None])[1].mean(dim=0) for k in turns]
             spread = (count / (count - 1)) ** 0.5  # about their own mean few forces scatter less
             errors[orientations] = KCAL_PER_MOL_ANGSTROM * spread * float(equivariance_error(torch.stack(averaged)))
     assert errors[1] < 0.8

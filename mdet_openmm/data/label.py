@@ -19,7 +19,7 @@ from mdet_openmm.dask_cluster import check_scheduler, results_by_dask
 from mdet_openmm.data.config import LabelConfig
 from mdet_openmm.data.labels import TeacherFailure
 from mdet_openmm.data.layout import hdf5, write_dataset
-from mdet_openmm.data.partial import block_path, is_done, load_block, partial_run, save_block, save_molecules
+from mdet_openmm.data.partial import block_path, load_block, partial_run, save_block, save_molecules, whole_block
 from mdet_openmm.data.plan import Task, bundles, cost, plan
 from mdet_openmm.data.sources import PlacedEntry, Source, distinct, placed_entries, read_source
 from mdet_openmm.data.tasks import run_tasks
@@ -241,7 +241,7 @@ def _work(
     """Do the tasks that are not done yet."""
     # What is done together is done anew together, so that a label does not depend on where a run was interrupted.
     together = bundles(config, tasks)
-    left = [b for b in together if not all(is_done(block_path(partial, t.index)) for t in b)]
+    left = [b for b in together if any(whole_block(block_path(partial, t.index)) is None for t in b)]
     if not left:
         return
     # Frames of dynamics take far longer than displaced ones: only the work itself tells the time left.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mdet_openmm.data.layout import FrameBlock, MoleculeRow, write_dataset
+from mdet_openmm.data.layout import FrameBlock, MoleculeRow, hdf5, write_dataset
 from mdet_openmm.errors import InputError
 from mdet_openmm.files import locked, unfinished, write_file
 
@@ -40,15 +40,17 @@ def load_block(path: Path) -> FrameBlock:
     return FrameBlock(**values)
 
 
-def is_done(path: Path) -> bool:
-    """Whether a task was kept; a file that a power cut left damaged does not count, by the checksums in it."""
+def whole_block(path: Path) -> FrameBlock | None:
+    """The frames of a task that was kept, or None; a file that a power cut left damaged does not count as kept.
+
+    Its checksums tell.
+    """
     if not path.is_file():
-        return False
+        return None
     try:
-        load_block(path)
+        return load_block(path)
     except Exception:  # whatever a damaged file raises
-        return False
-    return True
+        return None
 
 
 def save_molecules(folder: Path, molecules: list[MoleculeRow]) -> None:
@@ -84,18 +86,23 @@ def collect(folder: Path, output: Path) -> dict[str, Any]:
         compact = bool(provenance["config"]["compact"])
     except (OSError, ValueError, TypeError, KeyError):
         raise InputError(f"{folder} holds no run of mdet label; name the folder <output>.partial of one") from None
-    paths = [path for path in sorted(folder.glob("task-*.npz")) if is_done(path)]
-    if not paths:
-        raise InputError(f"{folder}: no task is done yet; wait a little")
+    done = 0
+
+    def blocks() -> Iterator[FrameBlock]:
+        nonlocal done
+        for path in sorted(folder.glob("task-*.npz")):
+            block = whole_block(path)
+            if block is not None:
+                done += 1
+                yield block
+
     with unfinished(output) as made:
-        summary = write_dataset(
-            made,
-            rows,
-            (load_block(path) for path in paths),
-            {**provenance, "tasks_done": len(paths)},
-            compact=compact,
-        )
-    return {"output": str(output), "tasks": len(paths), **summary}
+        summary = write_dataset(made, rows, blocks(), provenance, compact=compact)
+        if not done:
+            raise InputError(f"{folder}: no task is done yet; wait a little")
+        with hdf5().File(made, "r+") as file:
+            file.attrs["tasks_done"] = done
+    return {"output": str(output), "tasks": done, **summary}
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure.field import PAIRS_AT_ONCE
+from mdet_openmm.measure.turned import rotated, rotated_gradients
 from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.units import BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
@@ -125,29 +126,19 @@ class ModelMethod:
         return Answers(forces, energy, "" if known.all() else "elements that it was not trained on")
 
     def _of(self, frames: LabelledFrames, rows: NDArray[np.int64], turns: Tensor) -> tuple[Array, Array]:
-        numbers, charge, multiplicity, x = _tensors(frames, rows)
-        k, b, n = len(self.group), *numbers.shape
+        structures = _structures(frames, rows)
         rotations = torch.einsum("kij,bjl->kbil", self.group, turns)
-        turned = torch.einsum("bni,kbij->kbnj", x, rotations).reshape(k * b, n, 3)
-        pairs = self.network.node_pairs(numbers, charge, multiplicity).repeat(k, 1, 1, 1)
-        types = self.network.pair_types(numbers)
-        types = None if types is None else types.repeat(k, 1, 1)
-        if self.conservative:
-            turned.requires_grad_(True)
-            energies = self.network.from_pairs(pairs, turned, types)[0]
-            forces = minus_gradient(energies, turned)
-        else:
-            with torch.no_grad():
-                energies, forces = self.network.from_pairs(pairs, turned, types)
+        answer = rotated_gradients if self.conservative else rotated
         with torch.no_grad():
-            mean = torch.einsum("kbnj,kbij->kbni", forces.double().view(k, b, n, 3), rotations).mean(dim=0)
+            energies, forces = answer(self.network, structures, rotations)
+            mean, x = forces.mean(dim=0), structures.positions
             mean = mean - mean.mean(dim=1, keepdim=True) if self.conservative else remove_net_force_and_torque(x, mean)
-            energy = energies.double().view(k, b).mean(dim=0) + self.network.reference_energy(numbers).double()
-        return mean.numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE, energy.detach().numpy() * EV_PER_HARTREE
+            energy = energies.mean(dim=0) + self.network.reference_energy(structures.atomic_numbers).double()
+        return mean.numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE, energy.numpy() * EV_PER_HARTREE
 
     def jacobian(self, frames: LabelledFrames) -> Array:
         """See `Method`; by automatic differentiation in fp64, in the orientation of the data."""
-        numbers, charge, multiplicity, x = _tensors(frames, np.arange(1))
+        numbers, x, charge, multiplicity = _structures(frames, np.arange(1))
         x.requires_grad_(True)
         energy, forces = self.exact(numbers, x, charge, multiplicity)
         if self.conservative:
@@ -156,13 +147,21 @@ class ModelMethod:
         return torch.stack(rows).numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE * BOHR_PER_ANGSTROM
 
 
-def _tensors(frames: LabelledFrames, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Atomic numbers, charge, multiplicity, and positions in bohr about their centroid."""
+class _Structures(NamedTuple):
+    """See `mdet_openmm.measure.turned.Structures`."""
+
+    atomic_numbers: Tensor
+    positions: Tensor
+    charge: Tensor
+    multiplicity: Tensor
+
+
+def _structures(frames: LabelledFrames, rows: NDArray[np.int64]) -> _Structures:
     x = torch.from_numpy(frames.positions[rows]) * BOHR_PER_ANGSTROM
     numbers, charge, multiplicity = (
         torch.from_numpy(each[rows]) for each in (frames.atomic_numbers, frames.charge, frames.multiplicity)
     )
-    return numbers, charge, multiplicity, x - x.mean(dim=1, keepdim=True)
+    return _Structures(numbers, x - x.mean(dim=1, keepdim=True), charge, multiplicity)
 
 
 class TeacherMethod:

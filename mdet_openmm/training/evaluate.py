@@ -17,11 +17,11 @@ from mdet_openmm.export.net_force import remove_net_force_and_torque
 from mdet_openmm.export.rotations import rotation_group
 from mdet_openmm.measure.definitions import equivariance_error
 from mdet_openmm.measure.field import uniform_rotations
+from mdet_openmm.measure.turned import rotated, rotated_dipoles, rotated_gradients
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.antisymmetry import lambdas
 from mdet_openmm.training.batches import Batch, load_batch
 from mdet_openmm.training.error_table import RECORDED, energy_errors, mae_rmse, mean_energy_errors, summary
-from mdet_openmm.training.turned import rotated_dipoles, rotated_energies, rotated_forces, rotated_gradients
 from mdet_openmm.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, KCAL_PER_MOL_PER_EV
 
 KCAL_PER_MOL_ANGSTROM = KCAL_PER_MOL_PER_EV * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
@@ -97,17 +97,15 @@ def evaluate(
             known = torch.isfinite(held.dipole).all(dim=-1) & network.has_dipole
             with torch.no_grad():
                 uniform = uniform_rotations(n_rotations * b, generator).view(n_rotations, b, 3, 3).to(device)
-                turned = rotated_forces(fast, batch, uniform)
+                energies, turned = rotated(fast, batch, uniform)
                 e_eq = equivariance_error(turned) * KCAL_PER_MOL_ANGSTROM
                 orientations = torch.einsum("kij,bjl->kbil", group, uniform[0])
-                averaged = rotated_forces(fast, batch, orientations)
-                energy = network.reference_energy(batch.atomic_numbers).double()
-                if network.has_energy:
-                    energy = energy + rotated_energies(fast, batch, uniform[:1])[0]
+                averaged = rotated(fast, batch, orientations)[1]
+                energy = network.reference_energy(batch.atomic_numbers).double() + energies[0]
                 if bool(known.any()):
                     dipole = (rotated_dipoles(fast, batch, orientations) - batch.dipole).cpu()
                 if gradient:
-                    conserving = rotated_gradients(network, batch, uniform)
+                    conserving = rotated_gradients(network, batch, uniform)[1]
                     conserving = conserving - conserving.mean(dim=2, keepdim=True)
                     both_e_eq = torch.stack([equivariance_error(f) for f in (conserving, conserving - turned)])
                     both_e_eq = (both_e_eq * KCAL_PER_MOL_ANGSTROM).cpu()

@@ -5,13 +5,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from loopback_hub import Answer, LoopbackHub, served
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.published.hub import download, is_hub
@@ -28,14 +27,11 @@ sys.exit(exit_status(lambda: print(json.dumps(dataclasses.asdict(download(*sys.a
 """
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(LoopbackHub):
     """A repository me/nets: its files, how it misbehaves, and what it was asked for."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        super().__init__(Download)
         self.files = {
             "README.md": b"nets",
             "12l/.hydra/config.yaml": b"train: {model: {num_heads: 4}}\n",
@@ -60,7 +56,7 @@ class Hub(ThreadingHTTPServer):
         return found
 
 
-class Answer(BaseHTTPRequestHandler):
+class Download(Answer):
     """What the hub says to one request."""
 
     server: Hub
@@ -77,7 +73,7 @@ class Answer(BaseHTTPRequestHandler):
             self.answer(refusal[0], b"{}", {"X-Error-Code": refusal[1]})
         elif path in (api, f"{api}/revision/main", f"{api}/revision/{COMMIT}"):
             siblings = [{"rfilename": name} for name in hub.files]
-            self.answer(200, json.dumps({"id": "me/nets", "sha": COMMIT, "siblings": siblings}).encode())
+            self.answer(200, {"id": "me/nets", "sha": COMMIT, "siblings": siblings})
         elif path.startswith(f"{api}/revision/"):
             self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         elif path == f"{api}/tree/{COMMIT}":
@@ -103,35 +99,19 @@ class Answer(BaseHTTPRequestHandler):
         cut = self.server.cuts.pop(0) if self.server.cuts and self.command == "GET" and path.endswith(".pth") else None
         self.answer(206 if start else 200, content[start:], headers, cut)
 
-    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None, cut: int | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body[:cut])  # the connection is closed after each answer
-
-    def log_message(self, format: str, *args: object) -> None: ...
-
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    server = Hub()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with served(Hub()) as server:
+        yield server
 
 
 class Client:
     """Runs downloads in processes of their own: the library reads the environment when it is imported."""
 
     def __init__(self, hub: Hub, home: Path) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(("HF_", "HUGGING"))}
         fast = {"HF_HUB_DOWNLOAD_TIMEOUT": "3", "HF_HUB_ETAG_TIMEOUT": "3", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        # Without xet, which has a server of its own; proxies are for elsewhere.
-        here = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
-        self.environment = {**kept, **fast, **here, "OMP_NUM_THREADS": "1"}
+        self.environment = {**hub.environment(home), **fast}
 
     def run(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command, variables = [sys.executable, "-c", FETCH, *args], {**self.environment, **environment}

@@ -2,16 +2,14 @@
 
 import base64
 import json
-import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
+from loopback_hub import Answer, LoopbackHub, served
 
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.model_folder import load_model
@@ -22,20 +20,17 @@ pytest.importorskip("huggingface_hub")
 MODEL = "mdet-gfn2-mini"
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(LoopbackHub):
     """What was made and committed, and whether it lets one in."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        super().__init__(Upload)
         self.made: list[dict[str, object]] = []
         self.files: dict[str, bytes] = {}
         self.refuses = False
 
 
-class Answer(BaseHTTPRequestHandler):
+class Upload(Answer):
     """What the hub says to one request."""
 
     server: Hub
@@ -65,36 +60,19 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer(200, {"id": "me/net", "sha": "0" * 40, "siblings": []})
 
-    def answer(self, status: int, body: dict[str, object]) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None: ...
-
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    server = Hub()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with served(Hub()) as server:
+        yield server
 
 
 def pushed(hub: Hub, home: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """The command, in a process of its own: the library reads the environment when it is imported."""
-    here = {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(home),
-        "HF_HUB_DISABLE_XET": "1",
-        "NO_PROXY": "*",
-        "HF_TOKEN": "hf_a",
-    }
     command = [sys.executable, "-m", "mdet_openmm", "push", MODEL, "me/net", *flags]
-    return subprocess.run(command, env={**os.environ, **here}, capture_output=True, text=True, timeout=100)
+    return subprocess.run(
+        command, env={**hub.environment(home), "HF_TOKEN": "hf_a"}, capture_output=True, text=True, timeout=100
+    )
 
 
 def test_a_model_arrives_whole_with_a_header_that_the_hub_can_read(hub: Hub, tmp_path: Path) -> None:

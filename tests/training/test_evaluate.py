@@ -11,13 +11,13 @@ from mdet_openmm.data.layout import MoleculeRow
 from mdet_openmm.data.store import Store
 from mdet_openmm.measure.definitions import antisymmetric_ratio, equivariance_error
 from mdet_openmm.measure.field import uniform_rotations
+from mdet_openmm.measure.turned import rotated
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.antisymmetry import SMALL, force_jacobian, lambdas
 from mdet_openmm.training.batches import Batch
 from mdet_openmm.training.card import LONGEST, WORST, group_table, metrics_table
 from mdet_openmm.training.evaluate import evaluate
-from mdet_openmm.training.turned import rotated_forces
 
 
 class Analytic(nn.Module):
@@ -74,7 +74,7 @@ def test_antisymmetric_ratio(matrix: Tensor, expected: float) -> None:
 def test_equivariant_forces_have_no_error() -> None:
     rotations = uniform_rotations(2 * 7, torch.Generator().manual_seed(1)).view(7, 2, 3, 3)
     assert (torch.linalg.det(rotations) - 1).abs().max() < 1e-12
-    forces = rotated_forces(Analytic(-torch.eye(3, dtype=torch.float64)), batch(), rotations)  # type: ignore[arg-type]
+    forces = rotated(Analytic(-torch.eye(3, dtype=torch.float64)), batch(), rotations)[1]  # type: ignore[arg-type]
     torch.testing.assert_close(forces[3], -batch().positions)
     assert equivariance_error(forces).max() < 1e-14
 
@@ -86,7 +86,7 @@ def test_equivariance_error_of_a_constant_lab_force() -> None:
             return x.sum((1, 2)), torch.tensor([0.0, 0.3, 0.4], dtype=torch.float64).expand_as(x)
 
     rotations = uniform_rotations(2 * 4000, torch.Generator().manual_seed(1)).view(4000, 2, 3, 3)
-    error = equivariance_error(rotated_forces(Constant(CURL), batch(), rotations))  # type: ignore[arg-type]
+    error = equivariance_error(rotated(Constant(CURL), batch(), rotations)[1])  # type: ignore[arg-type]
     torch.testing.assert_close(error, torch.full_like(error, 0.5), rtol=0.02, atol=0)
 
 
