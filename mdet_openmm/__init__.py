@@ -15,7 +15,7 @@ Nothing heavy is imported before it is used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "MDETCalculator": "calculator",
