@@ -8,6 +8,7 @@ of each package that pyproject.toml names). Some GB each, for torch.
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +24,7 @@ def main(names: list[str]) -> int:
         python = ROOT / ".versions" / name / "bin" / "python"
         uv = [sys.executable, "-m", "uv"]
         subprocess.run([*uv, "venv", "--allow-existing", "--python", sys.executable, python.parents[1]], check=True)
-        install = [*uv, "pip", "install", "--python", str(python), "--resolution", RESOLUTIONS[name]]
+        install = [*uv, "pip", "install", "--python", str(python), "--upgrade", "--resolution", RESOLUTIONS[name]]
         subprocess.run([*install, "--editable", EXTRAS], cwd=ROOT, check=True)
         tests = [f"tests/{folder}" for folder in CORE]
         if subprocess.run([python, "-m", "pytest", "-q", *tests], cwd=ROOT).returncode:
@@ -36,4 +37,6 @@ if __name__ == "__main__":
     unknown = set(sys.argv[1:]) - set(RESOLUTIONS)
     if unknown:
         sys.exit(f"error: {', '.join(sorted(unknown))}: choose from {', '.join(RESOLUTIONS)}")
+    if find_spec("uv") is None:
+        sys.exit("error: uv makes the environments; install it with: pip install 'mdet-openmm[dev]'")
     sys.exit(main(sys.argv[1:]))

@@ -72,7 +72,7 @@ def _their_names(ours: str, reading: Reading) -> list[str]:
     return [MODULES[pattern].replace("*", layer) + f".{kind}"]
 
 
-def _expected_shape(ours: str, theirs: str, shape: tuple[int, ...], given: tuple[int, ...]) -> tuple[int, ...]:
+def _expected_shape(ours: str, shape: tuple[int, ...], given: tuple[int, ...]) -> tuple[int, ...]:
     """Shape that their tensor has to have for one of ours of this shape."""
     if ours in ("basis.means", "basis.stds"):
         return (1, *shape)
@@ -117,7 +117,7 @@ def build_network(tensors: Mapping[str, Tensor], reading: Reading) -> EdgeTransf
             if name not in tensors:
                 raise InputError(f"the checkpoint lacks '{name}'")
             part = tensors[name]
-            expected = _expected_shape(ours, name, tuple(value.shape), tuple(part.shape))
+            expected = _expected_shape(ours, tuple(value.shape), tuple(part.shape))
             if tuple(part.shape) != expected:
                 raise InputError(f"'{name}' has shape {tuple(part.shape)}, but {expected} is needed")
             if not bool(torch.isfinite(part).all()):
