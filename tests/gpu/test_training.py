@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-import md17
 import numpy as np
 import pytest
 
+from mdet_openmm.conversion.convert import convert
+from mdet_openmm.conversion.settings import ConvertSettings
 from mdet_openmm.data.store import Store
 from mdet_openmm.export.model_folder import load_model
 from mdet_openmm.network.config import NetworkConfig
@@ -21,10 +22,14 @@ def data(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     x0 = np.array([[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]])
     x = (x0 + rng.normal(scale=0.05, size=(60, 3, 3))).astype(np.float32)
-    pool = {"atomic_numbers": np.array([8, 1, 1], dtype=np.uint8), "positions": x, "forces_md17": -3.0 * (x - x0)}
-    pool |= {"energies_md17": np.arange(60.0), "test_01": np.arange(0, 60, 3)}
-    pool["forces_md17"] = pool["forces_md17"].astype(np.float32)
-    return md17.write_data(pool, "water", tmp_path / "water.h5", quick=True)
+    forces, energies = -20.0 * (x - x0), 10.0 * np.square(x - x0).sum(axis=(1, 2))
+    files = [tmp_path / "train.npz", tmp_path / "test.npz"]
+    for path, rows in zip(files, (slice(20, None), slice(0, 20)), strict=True):
+        labels = {"positions": x[rows], "forces": forces[rows], "energies": energies[rows]}
+        np.savez(path, atomic_numbers=np.array([8, 1, 1], dtype=np.uint8), **labels)
+    dest = tmp_path / "water.h5"
+    convert(ConvertSettings(sources=(files[0],), test_files=(files[1],), dest=dest, val=0.2))
+    return dest
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
