@@ -274,7 +274,8 @@ def trained(case: Case) -> dict[str, Any]:
 
 def errors(case: Case) -> dict[str, dict[str, float]]:
     """By test set: errors in one and in twelve orientations, E_eq and lambda."""
-    root, options, found = Path(case.options.root), case.options, {}
+    root, options = Path(case.options.root), case.options
+    found: dict[str, dict[str, float]] = {}
     for test, file in case.test_files.items():
         rows = arrays_of(case.folder / file)[POOL].astype(np.int64) if case.source.tests[test] == POOL else None
         name = f"{case.name}-test-{test.replace(' ', '')}-{digest_of(case.folder / file)[:8]}.h5"

@@ -103,11 +103,13 @@ class ModelMethod:
         self.elements = set(model.elements)
         self.conservative = options.conservative
         self.has_energy = model.has_energy
-        self.exact = copy.deepcopy(model.network).to(torch.float64).eval()
+        self.device = torch.device(settings.device)
+        self.exact = copy.deepcopy(model.network).to(self.device, torch.float64).eval()
         self.network = copy.deepcopy(model.network).requires_grad_(False).eval().in_precision(options.precision)
         if not self.conservative:
             compile_attention(self.network)
-        self.group = rotation_group(settings.orientations)
+        self.network.to(self.device)
+        self.group = rotation_group(settings.orientations).to(self.device)
 
     def answers(self, frames: LabelledFrames, turns: Array) -> Answers:
         """See `Method`."""
@@ -119,13 +121,14 @@ class ModelMethod:
             rows = np.arange(start, min(start + size, b))
             rows = rows[known[rows]]
             if len(rows):
-                forces[rows], energy[rows] = self._of(frames, rows, torch.from_numpy(turns[rows]))
+                turned = torch.from_numpy(turns[rows]).to(self.device)
+                forces[rows], energy[rows] = self._of(frames, rows, turned)
         if not self.has_energy:
             energy[:] = np.nan
         return Answers(forces, energy, "" if known.all() else "elements that it was not trained on")
 
     def _of(self, frames: LabelledFrames, rows: NDArray[np.int64], turns: Tensor) -> tuple[Array, Array]:
-        numbers, charge, multiplicity, x = _tensors(frames, rows)
+        numbers, charge, multiplicity, x = _tensors(frames, rows, self.device)
         k, b, n = len(self.group), *numbers.shape
         rotations = torch.einsum("kij,bjl->kbil", self.group, turns)
         turned = torch.einsum("bni,kbij->kbnj", x, rotations).reshape(k * b, n, 3)
@@ -143,24 +146,26 @@ class ModelMethod:
             mean = torch.einsum("kbnj,kbij->kbni", forces.double().view(k, b, n, 3), rotations).mean(dim=0)
             mean = mean - mean.mean(dim=1, keepdim=True) if self.conservative else remove_net_force_and_torque(x, mean)
             energy = energies.double().view(k, b).mean(dim=0) + self.network.reference_energy(numbers).double()
-        return mean.numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE, energy.detach().numpy() * EV_PER_HARTREE
+        return mean.cpu().numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE, energy.cpu().numpy() * EV_PER_HARTREE
 
     def jacobian(self, frames: LabelledFrames) -> Array:
         """See `Method`; by automatic differentiation in fp64, in the orientation of the data."""
-        numbers, charge, multiplicity, x = _tensors(frames, np.arange(1))
+        numbers, charge, multiplicity, x = _tensors(frames, np.arange(1), self.device)
         x.requires_grad_(True)
         energy, forces = self.exact(numbers, x, charge, multiplicity)
         if self.conservative:
             forces = minus_gradient(energy, x, create_graph=True)
         rows = [torch.autograd.grad(f, x, retain_graph=True)[0].reshape(-1) for f in forces.reshape(-1)]
-        return torch.stack(rows).numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE * BOHR_PER_ANGSTROM
+        return torch.stack(rows).cpu().numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE * BOHR_PER_ANGSTROM
 
 
-def _tensors(frames: LabelledFrames, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _tensors(
+    frames: LabelledFrames, rows: NDArray[np.int64], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Atomic numbers, charge, multiplicity, and positions in bohr about their centroid."""
-    x = torch.from_numpy(frames.positions[rows]) * BOHR_PER_ANGSTROM
+    x = torch.from_numpy(frames.positions[rows]).to(device) * BOHR_PER_ANGSTROM
     numbers, charge, multiplicity = (
-        torch.from_numpy(each[rows]) for each in (frames.atomic_numbers, frames.charge, frames.multiplicity)
+        torch.from_numpy(each[rows]).to(device) for each in (frames.atomic_numbers, frames.charge, frames.multiplicity)
     )
     return numbers, charge, multiplicity, x - x.mean(dim=1, keepdim=True)
 
