@@ -102,10 +102,35 @@ def read_hdf5(path: Path, settings: ConvertSettings) -> Iterator[Piece]:
 def _table(group: Any, name: str) -> NDArray[Any]:
     """A whole table of one molecule. By HDF5's own calls: the objects of h5py take ten times as long as the reading."""
     h5py = hdf5()
-    table = h5py.h5d.open(group.id, name.encode())
+    table = h5py.h5d.open(group, name.encode())
     values = np.empty(table.shape, table.dtype)
     table.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
     return values
+
+
+def _groups(file: Any) -> Iterator[tuple[str, Any]]:
+    """Name and HDF5's own handle of each group of a file."""
+    for name in file:
+        yield name, hdf5().h5g.open(file.id, name.encode())
+
+
+def _stacked(molecule: Any, frames: list[str], keys: list[str]) -> list[NDArray[Any]]:
+    """The same small tables of many groups of one shape, (frames, ...) each.
+
+    HDF5 takes 13 µs to open a table, and that is what it all costs; so types and shapes are those of the first group.
+    Tables of another size are HDF5's error, since the space in memory is given.
+    """
+    h5py = hdf5()
+    first, into = h5py.h5g.open(molecule, frames[0].encode()), []
+    for key in keys:
+        table = h5py.h5d.open(first, key.encode())
+        values = np.empty((len(frames), *table.shape), table.dtype)
+        into.append((key.encode(), values, h5py.h5s.create_simple(table.shape), h5py.h5t.py_create(table.dtype)))
+    for k, frame in enumerate(frames):
+        group = h5py.h5g.open(molecule, frame.encode())
+        for key, values, space, kind in into:
+            h5py.h5d.open(group, key).read(space, h5py.h5s.ALL, values[k], kind)
+    return [values for _, values, _, _ in into]
 
 
 def _spice(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
@@ -118,13 +143,13 @@ def _spice(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
         if given not in (unit, unit.encode()):
             raise InputError(f"{path}: {key} are in {given}, not in {unit}")
     units = units_of(settings, "bohr", "hartree")
-    for name, group in file.items():
-        smiles = _text(_table(group, "smiles")) if "smiles" in group else ""
+    for name, group in _groups(file):
+        smiles = _text(_table(group, "smiles")) if b"smiles" in group else ""
         charge = settings.charge if settings.charge is not None else _smiles_charge(smiles, f"{path}: {name}")
         yield _piece(
             name, smiles, path, settings, _table(group, "atomic_numbers"), charge, units,
             _table(group, "conformations"), -_table(group, "dft_total_gradient"), _table(group, "dft_total_energy"),
-            _table(group, "scf_dipole") * ANGSTROM_PER_BOHR if "scf_dipole" in group else None,
+            _table(group, "scf_dipole") * ANGSTROM_PER_BOHR if b"scf_dipole" in group else None,
         )  # fmt: skip
 
 
@@ -132,8 +157,8 @@ def _ani1x(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
     """Å, Hartree and Hartree/Å; NaN where a frame has no labels of a level, and those are left out."""
     level = _chosen(settings, ANI_LEVELS, path)
     units = units_of(settings, "angstrom", "hartree")
-    for name, group in file.items():
-        if f"{level}.forces" not in group:
+    for name, group in _groups(file):
+        if f"{level}.forces".encode() not in group:
             continue
         energy, forces = _table(group, f"{level}.energy"), _table(group, f"{level}.forces")
         there = np.isfinite(energy) & np.isfinite(forces).all(axis=(1, 2))
@@ -141,7 +166,7 @@ def _ani1x(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
             yield _piece(
                 name, "", path, settings, _table(group, "atomic_numbers"), settings.charge or 0, units,
                 _table(group, "coordinates")[there], forces[there], energy[there],
-                _table(group, f"{level}.dipole")[there] if f"{level}.dipole" in group else None,
+                _table(group, f"{level}.dipole")[there] if f"{level}.dipole".encode() in group else None,
             )  # fmt: skip
 
 
@@ -158,17 +183,14 @@ def _qm7x(file: Any, path: Path, settings: ConvertSettings) -> Iterator[Piece]:
             if "-".join(parts[:4]) not in repeated:
                 isomers.setdefault("-".join(parts[1:3]), []).append(name)
         for isomer, frames in isomers.items():
-
-            def each(key: str, frames: list[str] = frames, group: Any = molecule) -> NDArray[Any]:
-                return np.stack([_table(group, f"{frame}/{key}") for frame in frames])
-
-            numbers = each("atNUM")
+            keys = ["atNUM", "atXYZ", forces_key, energy_key]
+            keys += ["vDIP"] if f"{frames[0]}/vDIP" in molecule else []
+            numbers, positions, forces, energy, *dipole = _stacked(molecule.id, frames, keys)
             if (numbers != numbers[0]).any():
                 raise InputError(f"{path}: the frames of {isomer} have different atoms")
             yield _piece(
-                isomer, "", path, settings, numbers[0], settings.charge or 0, units,
-                each("atXYZ"), each(forces_key), each(energy_key),
-                each("vDIP").reshape(-1, 3) if f"{frames[0]}/vDIP" in molecule else None,
+                isomer, "", path, settings, numbers[0], settings.charge or 0, units, positions, forces, energy,
+                dipole[0].reshape(-1, 3) if dipole else None,
             )  # fmt: skip
 
 

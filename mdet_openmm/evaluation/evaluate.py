@@ -7,6 +7,7 @@ import json
 from typing import Any, Final
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from mdet_openmm.configuration import read_yaml
@@ -48,6 +49,8 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     folder = settings.folder
     if folder.exists() and not (folder.is_dir() and holds_nothing(folder)):
         raise InputError(f"{folder} exists; remove it or choose another --output")
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no GPU here; leave it out to compute on the CPU")
     with Store(settings.data) as store:
         rows = chosen_rows(store, settings)
         methods = methods_of(settings)
@@ -63,7 +66,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         }
     tallies = [Tally(rows, chunks) for _ in methods]
     job = functools.partial(measure_chunk, data=settings.data.absolute(), methods=tuple(methods), settings=settings)
-    workers = settings.workers or available_cores()
+    workers = settings.workers or (1 if settings.device == "cuda" else available_cores())
     found = contextlib.closing(as_they_come(job, chunks, range(len(chunks)), workers, settings.scheduler))
     bar = tqdm(total=len(rows), desc="evaluate", unit="frame", disable=settings.quiet, leave=False, mininterval=0.5)
     with sigterm_interrupts(), bar, found as stream:

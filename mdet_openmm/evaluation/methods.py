@@ -104,11 +104,13 @@ class ModelMethod:
         self.elements = set(model.elements)
         self.conservative = options.conservative
         self.has_energy = model.has_energy
-        self.exact = copy.deepcopy(model.network).to(torch.float64).eval()
+        self.device = torch.device(settings.device)
+        self.exact = copy.deepcopy(model.network).to(self.device, torch.float64).eval()
         self.network = copy.deepcopy(model.network).requires_grad_(False).eval().in_precision(options.precision)
         if not self.conservative:
             compile_attention(self.network)
-        self.group = rotation_group(settings.orientations)
+        self.network.to(self.device)
+        self.group = rotation_group(settings.orientations).to(self.device)
 
     def answers(self, frames: LabelledFrames, turns: Array) -> Answers:
         """See `Method`."""
@@ -120,13 +122,14 @@ class ModelMethod:
             rows = np.arange(start, min(start + size, b))
             rows = rows[known[rows]]
             if len(rows):
-                forces[rows], energy[rows] = self._of(frames, rows, torch.from_numpy(turns[rows]))
+                turned = torch.from_numpy(turns[rows]).to(self.device)
+                forces[rows], energy[rows] = self._of(frames, rows, turned)
         if not self.has_energy:
             energy[:] = np.nan
         return Answers(forces, energy, "" if known.all() else "elements that it was not trained on")
 
     def _of(self, frames: LabelledFrames, rows: NDArray[np.int64], turns: Tensor) -> tuple[Array, Array]:
-        structures = _structures(frames, rows)
+        structures = _structures(frames, rows, self.device)
         rotations = torch.einsum("kij,bjl->kbil", self.group, turns)
         answer = rotated_gradients if self.conservative else rotated
         with torch.no_grad():
@@ -134,17 +137,17 @@ class ModelMethod:
             mean, x = forces.mean(dim=0), structures.positions
             mean = mean - mean.mean(dim=1, keepdim=True) if self.conservative else remove_net_force_and_torque(x, mean)
             energy = energies.mean(dim=0) + self.network.reference_energy(structures.atomic_numbers).double()
-        return mean.numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE, energy.numpy() * EV_PER_HARTREE
+        return mean.cpu().numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE, energy.cpu().numpy() * EV_PER_HARTREE
 
     def jacobian(self, frames: LabelledFrames) -> Array:
         """See `Method`; by automatic differentiation in fp64, in the orientation of the data."""
-        numbers, x, charge, multiplicity = _structures(frames, np.arange(1))
+        numbers, x, charge, multiplicity = _structures(frames, np.arange(1), self.device)
         x.requires_grad_(True)
         energy, forces = self.exact(numbers, x, charge, multiplicity)
         if self.conservative:
             forces = minus_gradient(energy, x, create_graph=True)
         rows = [torch.autograd.grad(f, x, retain_graph=True)[0].reshape(-1) for f in forces.reshape(-1)]
-        return torch.stack(rows).numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE * BOHR_PER_ANGSTROM
+        return torch.stack(rows).cpu().numpy() * EV_PER_ANGSTROM_PER_ATOMIC_FORCE * BOHR_PER_ANGSTROM
 
 
 class _Structures(NamedTuple):
@@ -156,10 +159,10 @@ class _Structures(NamedTuple):
     multiplicity: Tensor
 
 
-def _structures(frames: LabelledFrames, rows: NDArray[np.int64]) -> _Structures:
-    x = torch.from_numpy(frames.positions[rows]) * BOHR_PER_ANGSTROM
+def _structures(frames: LabelledFrames, rows: NDArray[np.int64], device: torch.device) -> _Structures:
+    x = torch.from_numpy(frames.positions[rows]).to(device) * BOHR_PER_ANGSTROM
     numbers, charge, multiplicity = (
-        torch.from_numpy(each[rows]) for each in (frames.atomic_numbers, frames.charge, frames.multiplicity)
+        torch.from_numpy(each[rows]).to(device) for each in (frames.atomic_numbers, frames.charge, frames.multiplicity)
     )
     return _Structures(numbers, x - x.mean(dim=1, keepdim=True), charge, multiplicity)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import foreign_files as made
+import h5py
 import numpy as np
 import pytest
 
@@ -253,6 +254,10 @@ def broken(tmp_path: Path) -> list[tuple[Path, str]]:
     np.savez(tmp_path / "atoms.npz", z=made.WATER, R=np.zeros((4, 9, 3)), F=np.zeros((4, 9, 3)), E=np.zeros(4))
     data = made.spice(tmp_path / "s.hdf5").read_bytes()
     (tmp_path / "cut.hdf5").write_bytes(data[: len(data) // 2])
+    for name, table in (("longer", np.zeros((50, 3))), ("shorter", np.zeros((2, 3)))):
+        with h5py.File(made.qm7x(tmp_path / f"{name}.hdf5"), "r+") as file:
+            del file["1/Geom-m1-i1-c1-7/atXYZ"]
+            file["1/Geom-m1-i1-c1-7/atXYZ"] = table
     lines = made.extended_xyz(tmp_path / "whole.xyz").read_text().splitlines()
     (tmp_path / "cut.xyz").write_text("\n".join(lines[:25]) + "\n")
     (tmp_path / "forceless.xyz").write_text("2\nenergy=1.0\nH 0 0 0\nH 0 0 0.74\n")
@@ -267,6 +272,8 @@ def broken(tmp_path: Path) -> list[tuple[Path, str]]:
             ("short.npz", "not frames of one length"),
             ("atoms.npz", "9 positions a frame, but 3 atomic numbers"),
             ("cut.hdf5", "cut short"),
+            ("longer.hdf5", "is damaged, or not QM7-X as published"),
+            ("shorter.hdf5", "is damaged, or not QM7-X as published"),
             ("cut.xyz", "cannot read frame 2"),
             ("forceless.xyz", "no forces under its usual name.*--forces-key"),
             ("cell.xyz", "periodic"),

@@ -191,6 +191,11 @@ def test_the_page_and_the_file(tmp_path: Path, model: Path, data: Path, capsys: 
         ({"teacher": ("ase",)}, "--teacher must be one of gfn2"),
         ({"beside": ("no-such-model",)}, "no model no-such-model"),
         ({"scheduler": "local"}, "--workers is for this machine"),
+        pytest.param(
+            {"device": "cuda"},
+            "torch finds no GPU here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
     ],
 )
 def test_what_cannot_be_evaluated(
