@@ -21,34 +21,30 @@ def onednn_problem() -> str:
 
 
 class FastLinear(nn.Module):
-    """`nn.Linear`, perhaps with the GELU behind it, without gradients: by oneDNN for fp32 on a CPU."""
+    """`nn.Linear` without gradients: by oneDNN for fp32 on a CPU.
 
-    def __init__(self, linear: nn.Linear, gelu: bool = False) -> None:
+    oneDNN could take in the GELU behind it, and is slower at it than PyTorch.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.weight = linear.weight
         self.bias = linear.bias
-        self.gelu = gelu
-        self.then = "gelu" if gelu else "none"  # oneDNN's name; its algorithm "none" is the exact one
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out)."""
         if x.device.type == "cpu" and x.dtype == torch.float32:
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.then, [], "none")
-        y = nn.functional.linear(x, self.weight, self.bias)
-        return nn.functional.gelu(y) if self.gelu else y
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return nn.functional.linear(x, self.weight, self.bias)
 
 
 def use_onednn(module: nn.Module) -> bool:
     """Replace all fp32 linear layers inside a module, in place; whether oneDNN works here."""
     if onednn_problem():
         return False
-    children = list(module.named_children())
-    for (name, child), (after, follower) in zip(children, [*children, ("", None)][1:], strict=True):
+    for name, child in list(module.named_children()):
         if not isinstance(child, nn.Linear):
             use_onednn(child)
         elif child.weight.dtype == torch.float32:
-            gelu = isinstance(module, nn.Sequential) and isinstance(follower, nn.GELU)
-            setattr(module, name, FastLinear(child, gelu))
-            if gelu:
-                setattr(module, after, nn.Identity())
+            setattr(module, name, FastLinear(child))
     return True

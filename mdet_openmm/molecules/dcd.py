@@ -76,10 +76,9 @@ class DcdFile:
         self._file.close()
 
     def _update_header(self) -> None:
+        last = min(self.frames * self._interval, 2**31 - 1)
         self._file.seek(8)
-        self._file.write(struct.pack("<i", self.frames))
-        self._file.seek(20)
-        self._file.write(struct.pack("<i", min(self.frames * self._interval, 2**31 - 1)))
+        self._file.write(struct.pack("<4i", self.frames, self._interval, self._interval, last))
         self._file.flush()
 
 

@@ -145,7 +145,8 @@ def run_dynamics(
             if schedule.checkpoints(step) or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save()
                 saved = time.monotonic()
-            _show(bar, step, equilibrating, replicas.temperature(now, watching), clock, settings)
+            if not settings.quiet:
+                _show(bar, step, equilibrating, replicas.temperature(now, watching), clock, settings)
         if replicas.alive and step < schedule.total:
             save()
     reason, problem = "completed" if step == schedule.total else "interrupted", None

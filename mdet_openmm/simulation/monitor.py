@@ -56,9 +56,20 @@ class Monitor:
     highest_temperature: float
     watch: bool = True
 
-    def largest_stretch(self, positions: NDArray[np.float64]) -> float:
-        """Largest difference of a bond's length from its start, in Å, from (n, 3) positions in nm; 0 without bonds."""
-        return float(ANGSTROM_PER_NM * np.abs(self._stretch(positions)).max(initial=0.0))
+    def largest_stretch(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Largest difference of a bond's length from its start in Å, (...,) from (..., n, 3) in nm; 0 without bonds."""
+        stretch: NDArray[np.float64] = np.abs(self._stretch(positions)).max(axis=-1, initial=0.0)
+        return ANGSTROM_PER_NM * stretch
+
+    def suspects(self, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> list[int]:
+        """Which of R molecules have a `problem`, from (R, n, 3) in nm and nm/ps: all of them at one look."""
+        finite = np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(velocities).all(axis=(1, 2))
+        sound = finite
+        if self.watch:
+            with np.errstate(all="ignore"):
+                whole = self.largest_stretch(positions) <= BROKEN_BOND_A
+                sound = finite & whole & (self.thermometer.read(velocities)[0] <= self.highest_temperature)
+        return [int(k) for k in np.flatnonzero(~sound)]
 
     def problem(self, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> Problem | None:
         """What is wrong with (n, 3) positions in nm and velocities in nm/ps, or None."""
@@ -93,9 +104,9 @@ class Monitor:
 
 
 def bond_lengths(bonds: NDArray[np.int64], positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(m,) lengths of (m, 2) bonds in the unit of the (n, 3) positions."""
+    """(..., m) lengths of (m, 2) bonds in the unit of the (..., n, 3) positions."""
     bonds = np.asarray(bonds, dtype=np.int64).reshape(-1, 2)
-    return np.linalg.norm(positions[bonds[:, 1]] - positions[bonds[:, 0]], axis=1)
+    return np.linalg.norm(positions[..., bonds[:, 1], :] - positions[..., bonds[:, 0], :], axis=-1)
 
 
 def runaway_temperature(temperature: float, degrees_of_freedom: int) -> float:

@@ -118,7 +118,7 @@ class Replicas:
 
     def problems(self, now: Phase, monitor: Monitor) -> dict[int, Problem]:
         """What is wrong with each replica, dead ones included."""
-        each = ((k, now.of(atoms)) for k, atoms in enumerate(self.atoms))
+        each = ((k, now.of(self.atoms[k])) for k in monitor.suspects(*self._molecules(now)))
         found = {k: monitor.problem(one.positions, one.velocities) for k, one in each}
         return {k: problem for k, problem in found.items() if problem is not None}
 
@@ -128,8 +128,8 @@ class Replicas:
 
     def temperature(self, now: Phase, monitor: Monitor) -> float:
         """Mean over the living, K."""
-        thermometer = monitor.thermometer
-        return float(np.mean([thermometer.read(now.velocities[self.atoms[k]])[0] for k in self.alive]))
+        velocities = self._molecules(now)[1]
+        return float(monitor.thermometer.read(velocities[self.alive])[0].mean())
 
     def report(
         self,
@@ -143,15 +143,20 @@ class Replicas:
         added: float | None,
     ) -> None:
         """Write a frame and a row of each living replica; (R n, 3) forces, and energies of each where there are any."""
-        for k in self.alive:
-            one = now.of(self.atoms[k])
-            self._trajectories[k].write(one.positions)
+        alive = self.alive
+        positions, velocities = (each[alive] for each in self._molecules(now))
+        temperature, by_element = monitor.thermometer.read(velocities)
+        largest_force = np.linalg.norm(force.reshape(len(self.atoms), -1, 3)[alive], axis=2).max(axis=1)
+        stretch = self._monitor.largest_stretch(positions)
+        for i, k in enumerate(alive):
+            self._trajectories[k].write(positions[i])
             self._logs[k].write(
                 step,
                 time,
-                *monitor.thermometer.read(one.velocities),
-                float(np.linalg.norm(force[self.atoms[k]], axis=1).max()),
-                self._monitor.largest_stretch(one.positions),
+                temperature[i],
+                {element: each[i] for element, each in by_element.items()},
+                largest_force[i],
+                stretch[i],
                 None if potential is None else potential[k],
                 None if energies is None else energies[k],
                 added,
@@ -194,6 +199,11 @@ class Replicas:
         """Close all files."""
         for file in self._files():
             file.close()
+
+    def _molecules(self, now: Phase) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Positions and velocities, (R, n, 3) each."""
+        shape = (len(self.atoms), -1, 3)
+        return now.positions.reshape(shape), now.velocities.reshape(shape)
 
     def _files(self) -> list[Any]:
         return [*self._trajectories.values(), *self._logs.values(), *([self._watch] if self._watch else [])]

@@ -19,6 +19,7 @@ NVE: velocity Verlet, after an equilibration under Langevin.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -207,16 +208,16 @@ class Thermometer:
         """3n, 3n − 3 where the total momentum is held at zero, or 3n − 6 where angular momentum is too."""
         return round(float(self.freedom.sum()))
 
-    @property
+    @cached_property
     def elements(self) -> dict[str, NDArray[np.bool_]]:
         """Symbol → (n,) mask of its atoms, by ascending atomic number."""
         return {chemical_symbols[z]: self.atomic_numbers == z for z in np.unique(self.atomic_numbers)}
 
-    def read(self, velocities: NDArray[np.float64]) -> tuple[float, dict[str, float]]:
-        """Temperature in K of all atoms, and of the atoms of each element, from (n, 3) velocities in nm/ps."""
-        twice_kinetic = self.masses * np.sum(velocities**2, axis=1) / BOLTZMANN_KJ_PER_MOL_K
-        by_element = {s: float(twice_kinetic[m].sum() / self.freedom[m].sum()) for s, m in self.elements.items()}
-        return float(twice_kinetic.sum() / self.freedom.sum()), by_element
+    def read(self, velocities: NDArray[np.float64]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+        """Temperature in K of all atoms, and of the atoms of each element, (...,) from (..., n, 3) in nm/ps."""
+        twice_kinetic = self.masses * np.sum(velocities**2, axis=-1) / BOLTZMANN_KJ_PER_MOL_K
+        by_element = {s: twice_kinetic[..., m].sum(axis=-1) / self.freedom[m].sum() for s, m in self.elements.items()}
+        return twice_kinetic.sum(axis=-1) / self.freedom.sum(), by_element
 
 
 def make_thermometer(

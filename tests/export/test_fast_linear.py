@@ -28,15 +28,3 @@ def test_only_fp32_layers_inside_are_replaced(monkeypatch: pytest.MonkeyPatch) -
     other = nn.Sequential(nn.Linear(2, 2))
     assert not use_onednn(other) and isinstance(other[0], nn.Linear)
     assert onednn_problem() == ""
-
-
-def test_a_gelu_behind_a_layer_is_taken_in() -> None:
-    module = nn.Sequential(nn.Linear(7, 6), nn.GELU(), nn.Linear(6, 5), nn.GELU()).requires_grad_(False)
-    x = torch.randn(4, 7)
-    expected = module(x)
-    exact = module.double()(x.double())
-    module.float()
-    assert use_onednn(module) and isinstance(module[1], nn.Identity) and isinstance(module[3], nn.Identity)
-    torch.testing.assert_close(module(x), expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(torch.jit.script(module)(x), expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(module.double()(x.double()), exact, rtol=1e-12, atol=1e-14)

@@ -135,14 +135,14 @@ def test_an_interrupted_run_goes_on_from_any_step(tmp_path: Path) -> None:
     run = make_run(tmp_path / "broken", springs(), steps=150)
     run.context.getIntegrator().step(0)
     interrupt = Interrupt()
-    check = run.monitor.problem
+    check = run.monitor.suspects
 
-    def interrupting(positions: np.ndarray, velocities: np.ndarray) -> object:
+    def interrupting(positions: np.ndarray, velocities: np.ndarray) -> list[int]:
         if run.context.getStepCount() > 70:
             interrupt.ask()
         return check(positions, velocities)
 
-    object.__setattr__(run.monitor, "problem", interrupting)
+    object.__setattr__(run.monitor, "suspects", interrupting)
     outcome = run_dynamics(*run.arguments, interrupt)
     assert outcome.exit_reason == "interrupted" and 70 < outcome.step < 100
     run = make_run(tmp_path / "broken", springs(), start=False, steps=150)

@@ -1,5 +1,7 @@
 """What the monitor stops, and what it lets pass."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.stats import chi2
@@ -61,3 +63,18 @@ def test_without_bonds_there_is_no_stretch() -> None:
     free = Monitor(none, bond_lengths(none, POSITIONS), make_thermometer(NUMBERS, MASSES, False), 3000.0)
     assert free.largest_stretch(POSITIONS) == 0.0
     assert free.problem(2.0 * POSITIONS, VELOCITIES) is None
+
+
+@pytest.mark.parametrize("watch", [True, False])
+def test_the_look_at_all_molecules_suspects_those_that_have_a_problem(watch: bool) -> None:
+    one = dataclasses.replace(monitor(), watch=watch)
+    positions, velocities = np.stack([POSITIONS] * 6), np.stack([VELOCITIES] * 6)
+    positions[1, 1, 2] = np.nan
+    velocities[2, 0, 0] = -np.inf
+    positions[3, 2, 1] += 0.051
+    positions[4, 2, 1] += 0.049
+    velocities[5] *= 6.0
+    problems = [one.problem(x, v) is not None for x, v in zip(positions, velocities, strict=True)]
+    assert one.suspects(positions, velocities) == list(np.flatnonzero(problems))
+    assert problems == [False, True, True, watch, False, watch]
+    assert one.largest_stretch(positions[3:5]) == pytest.approx([0.51, 0.49])

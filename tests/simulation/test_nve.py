@@ -143,9 +143,9 @@ def test_restart_is_bit_identical(tmp_path: Path, backend: str, stop_after: int)
         pass
 
     run = make_run(tmp_path / "broken", springs(whirl=1e3), **options)
-    check = run.monitor.problem
+    check = run.monitor.suspects
 
-    def killing(positions: np.ndarray, velocities: np.ndarray) -> object:
+    def killing(positions: np.ndarray, velocities: np.ndarray) -> list[int]:
         if run.context.getStepCount() > stop_after:
             raise Killed
         return check(positions, velocities)
@@ -153,7 +153,7 @@ def test_restart_is_bit_identical(tmp_path: Path, backend: str, stop_after: int)
     from mdet_openmm.simulation.monitor import Monitor
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Monitor, "problem", lambda self, positions, velocities: killing(positions, velocities))
+        patch.setattr(Monitor, "suspects", lambda self, positions, velocities: killing(positions, velocities))
         run_dynamics(*run.arguments, Interrupt())
     run = make_run(tmp_path / "broken", springs(whirl=1e3), start=False, **options)
     assert stop_after - 30 <= load_checkpoint(run.context, tmp_path / "broken") <= stop_after

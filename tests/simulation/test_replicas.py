@@ -109,16 +109,16 @@ def test_interrupted_and_restarted_it_is_the_unbroken_run(
     options: dict[str, Any] = {} if how == "nve" else {"thermostat": how}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(cold(water, model, whole, kind, **options))
-    check, calls = Monitor.problem, [0]
+    check, calls = Monitor.suspects, [0]
 
-    def interrupting(self: Monitor, positions: np.ndarray, velocities: np.ndarray) -> object:
+    def interrupting(self: Monitor, positions: np.ndarray, velocities: np.ndarray) -> list[int]:
         calls[0] += 1
-        if calls[0] == 41:
+        if calls[0] == 14:
             os.kill(os.getpid(), signal.SIGINT)
         return check(self, positions, velocities)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Monitor, "problem", interrupting)
+        patch.setattr(Monitor, "suspects", interrupting)
         with pytest.raises(KeyboardInterrupt):
             run(cold(water, model, broken, kind, **options))
     stopped = json.loads((broken / "summary.json").read_text())
