@@ -1,10 +1,10 @@
-"""What tests need of the process that they run in, a small model with random weights, and a molecule."""
+"""What tests need of the process that they run in, a small model with random weights, a molecule, short reports."""
 
 import logging
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,3 +54,20 @@ def water_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def water(tmp_path: Path, water_once: Path) -> Path:
     return Path(shutil.copy(water_once, tmp_path))
+
+
+@pytest.fixture
+def draw_only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Called with names of figures: reports of runs have these and no others, whose drawing takes most of the time."""
+    from mdet_openmm.analysis import plots
+    from mdet_openmm.analysis.run_analysis import RunAnalysis
+
+    planned = plots._figures
+
+    def only(*names: str) -> None:
+        def chosen(analysis: RunAnalysis) -> Iterator[plots.PlannedFigure]:
+            return (figure for figure in planned(analysis) if figure.name in names)
+
+        monkeypatch.setattr(plots, "_figures", chosen)
+
+    return only

@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
+from label_calculators import FAULT, FAULTY_STIFFNESS
 
 from mdet_openmm.cli import main
 from mdet_openmm.data.layout import FAILURES, SPLITS, FrameBlock, MoleculeRow, write_dataset
@@ -22,9 +22,6 @@ from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
-STIFFNESS = 5.0
-FAULT = {1: 0.01, 8: 0.03}
-"""eV/Å added to each component of the force on an element."""
 MOLECULES = (
     MoleculeRow("water", "O", "", 0, 1, "train", 3),
     MoleculeRow("hydroxide", "[OH-]", "", -1, 1, "train", 2),
@@ -34,22 +31,7 @@ NUMBERS = ([8, 1, 1], [8, 1], [8, 8])
 TEMPERATURE = (300.0, 600.0, np.nan)
 
 
-class Faulty(Calculator):
-    """Springs to the centroid with a fault per element, and an energy that is wrong by 2 eV; far atoms are too much."""
-
-    implemented_properties: ClassVar = ["energy", "forces"]
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        super().calculate(atoms, properties, system_changes)
-        x = self.atoms.positions - self.atoms.positions.mean(axis=0)
-        if np.abs(x).max() > 5.0:
-            raise CalculationFailed("out of reach")
-        fault = np.array([FAULT[z] for z in self.atoms.numbers])[:, None]
-        energy = 0.5 * STIFFNESS * (x**2).sum() + 2.0
-        self.results = {"energy": energy, "forces": -STIFFNESS * x + fault}
-
-
-CALCULATOR = "test_evaluate:Faulty"
+CALCULATOR = "label_calculators:Faulty"
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +50,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 split=SPLITS.index(split),
                 atomic_numbers=np.array(numbers),
                 positions=x,
-                forces=(-STIFFNESS * x).astype(np.float32),
-                energy=0.5 * STIFFNESS * (x.astype(float) ** 2).sum(axis=(1, 2)),
+                forces=(-FAULTY_STIFFNESS * x).astype(np.float32),
+                energy=0.5 * FAULTY_STIFFNESS * (x.astype(float) ** 2).sum(axis=(1, 2)),
                 dipole=np.full((count, 3), np.nan, dtype=np.float32),
                 temperature=np.full(count, TEMPERATURE[index], dtype=np.float32),
                 kind=np.zeros(count, dtype=np.uint8),

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export import model_folder
+from mdet_openmm.export import shipped
 from mdet_openmm.export.model_folder import load_model, save_model
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
@@ -109,7 +109,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_shipped_models_go_by_name(folder, monkeypatch, tmp_path):
-    monkeypatch.setattr(model_folder, "shipped_models", lambda: {"water": folder})
+    monkeypatch.setattr(shipped, "shipped_models", lambda: {"water": folder})
     monkeypatch.chdir(tmp_path.parent)
     assert load_model("water").path == folder
     with pytest.raises(InputError, match=r"no model ice.*shipped models: water"):

@@ -1,6 +1,7 @@
 """Infrared spectra of dipoles with known oscillations, on molecules that tumble and fly."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,8 @@ def test_nothing_to_show() -> None:
     assert infrared_spectrum(rigid[:, :1], fixed, MASSES[:1], 1.0) is None
 
 
-def test_the_report_shows_it_where_the_model_has_dipoles(tmp_path: Path) -> None:
+def test_the_report_shows_it_where_the_model_has_dipoles(tmp_path: Path, draw_only: Callable[..., None]) -> None:
+    draw_only("infrared")
     torch.manual_seed(0)
     network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8, l_max=2, dipole_head=True))
     save_model(tmp_path / "polar", network, elements=(1, 8), training={}, metrics={}, card="")

@@ -77,3 +77,23 @@ class ChargeReader(Calculator):
             "forces": np.zeros((len(self.atoms), 3)),
             "dipole": np.array([1.0, 2.0, 3.0]),
         }
+
+
+FAULTY_STIFFNESS = 5.0
+FAULT = {1: 0.01, 8: 0.03}
+"""eV/Å added to each component of the force on an element."""
+
+
+class Faulty(Calculator):
+    """Springs to the centroid with a fault per element, and an energy that is wrong by 2 eV; far atoms are too much."""
+
+    implemented_properties: ClassVar = ["energy", "forces"]
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        x = self.atoms.positions - self.atoms.positions.mean(axis=0)
+        if np.abs(x).max() > 5.0:
+            raise CalculationFailed("out of reach")
+        fault = np.array([FAULT[z] for z in self.atoms.numbers])[:, None]
+        energy = 0.5 * FAULTY_STIFFNESS * (x**2).sum() + 2.0
+        self.results = {"energy": energy, "forces": -FAULTY_STIFFNESS * x + fault}
