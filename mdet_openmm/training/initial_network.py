@@ -43,13 +43,16 @@ def build_network(config: TrainConfig, store: Store, shape: NetworkConfig | None
     return network
 
 
+MOST_SAMPLED = 5000
+"""Structures of one size."""
+
+
 def _sample(config: TrainConfig, store: Store) -> list[Batch]:
     """One structure of twenty, by size."""
     sample = []
     for group in store.by_size("train").values():
-        chosen = np.random.default_rng([config.seed, len(group)]).choice(
-            group, size=-(-len(group) // 20), replace=False
-        )
+        count = min(-(-len(group) // 20), MOST_SAMPLED)
+        chosen = np.random.default_rng([config.seed, len(group)]).choice(group, size=count, replace=False)
         sample.append(load_batch(store, np.sort(chosen)))
     return sample
 
