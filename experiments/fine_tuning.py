@@ -104,10 +104,13 @@ STARTS: dict[str, dict[str, Any]] = {
     "fine-tuned-lambda": {
         "optimizer": "muon", "muon_learning_rate": 2e-3, "learning_rate": 6e-4, "antisymmetry_weight": 1.0,
     },
+    "fine-tuned-frozen": {
+        "optimizer": "muon", "muon_learning_rate": 2e-3, "learning_rate": 6e-4, "frozen_layers": 3,
+    },
     "from-scratch": {"optimizer": "muon", "muon_learning_rate": 5e-3, "learning_rate": 1.5e-3},
 }  # fmt: skip
 """How each is trained: without a step; as the paper fine-tunes; with rates that suit few steps better; the same with a
-penalty on lambda; and from nothing."""
+penalty on lambda, and with all but the last two of five layers as they were; and from nothing."""
 QUICK = {
     "steps": [3], "sizes": [8], "batch_size": 4, "test_frames": 6, "symmetry_frames": 2, "lambda_frames": 1,
     "compile": False, "precision": "fp32", "time": 0.02, "interval": 2.0,
@@ -115,6 +118,8 @@ QUICK = {
 FREE = ("accelerator", "checkpoint_every", "compile", "data", "description", "name", "start_from", "threads",
         "validate_every")  # fmt: skip
 """Settings of a training that do not decide what comes of it, or that hashes stand for."""
+LATER = {"frozen_layers": 0}
+"""Settings that came when there were rows already, and what these were made with."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +154,10 @@ class Case:
         from mdet_openmm.training.fit import stored
 
         training = stored(dataclasses.replace(self.config, name="-"))
+        decisive = {k: v for k, v in training.items() if k not in FREE and not (k in LATER and v == LATER[k])}
         options = self.options
         return {
-            "training": {key: value for key, value in training.items() if key not in FREE} if self.steps else None,
+            "training": decisive if self.steps else None,
             "structures": self.count,
             "start": self.start,
             "model": load_model(options.model).sha256,

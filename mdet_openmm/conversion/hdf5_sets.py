@@ -128,8 +128,8 @@ def _stacked(molecule: Any, frames: list[str], keys: list[str]) -> list[NDArray[
         into.append((key.encode(), values, h5py.h5s.create_simple(table.shape), h5py.h5t.py_create(table.dtype)))
     for k, frame in enumerate(frames):
         group = h5py.h5g.open(molecule, frame.encode())
-        for key, values, space, kind in into:
-            h5py.h5d.open(group, key).read(space, h5py.h5s.ALL, values[k], kind)
+        for name, values, space, kind in into:
+            h5py.h5d.open(group, name).read(space, h5py.h5s.ALL, values[k], kind)
     return [values for _, values, _, _ in into]
 
 

@@ -100,11 +100,22 @@ def _continued(config: TrainConfig, start_from: str, store: Store) -> EdgeTransf
     if new_energy:
         network.atom_energies.copy_(_atom_energies(_sample(config, store)))
     network.to(torch.float32).requires_grad_(whole).train()
+    if config.frozen_layers:
+        _freeze(network, config.frozen_layers)
     own = {"dipole": (network.dipole_head,), "energy": (network.energy_head, network.atomic_energies)}
     for head in own.get(config.train_only, ()):
         if head is not None:
             head.requires_grad_(True)
     return network
+
+
+def _freeze(network: EdgeTransformer, layers: int) -> None:
+    """Keep the weights of the first layers, and of what makes the features that they take."""
+    if layers >= len(network.layers):
+        raise InputError(f"frozen_layers: {layers} leaves none of the network's {len(network.layers)} layers to train")
+    before = (network.nodes, network.basis, network.radial, network.directions, network.composer)
+    for part in (*before, *network.layers[:layers]):
+        part.requires_grad_(False)
 
 
 def _check_trainable(config: NetworkConfig) -> None:
