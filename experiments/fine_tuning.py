@@ -5,8 +5,8 @@ official test sets. From a pretrained model and from scratch with a network of t
 batches; nothing is chosen by validation, so that all structures are trained on. ``--simulate`` adds the paper's
 simulations (500 K, 300 ps, 0.5 fs; stability and h(r)) of those that have a trajectory to compare with.
 
-FOLDER has the files that `SETS` names, as .npz with ``positions`` (frames, atoms, 3) in Å, ``forces`` in eV/Å,
-``energies`` in eV, ``atomic_numbers``, and ``level``, the level of theory; those of rMD17 also ``train_01`` and
+FOLDER has the files that `published_sets.SETS` names, as .npz with ``positions`` (frames, atoms, 3) in Å, ``forces`` in
+eV/Å, ``energies`` in eV, ``atomic_numbers``, and ``level``, the level of theory; those of rMD17 also ``train_01`` and
 ``test_01`` (rows of the official split), ``forces_md17`` and ``energies_md17`` (the labels of MD17 on these frames).
 
 Everything lies in ``--root``; what is done is not done again, and what was stopped (Ctrl-C, SIGTERM) is gone on with.
@@ -29,9 +29,8 @@ import torch  # before openmm # isort: skip
 import numpy as np
 import openmm
 from numpy.typing import NDArray
+from published_sets import POOL, SETS, TEMPERATURE, Source, arrays_of, digest_of, training_rows, write_data
 
-from mdet_openmm.conversion.convert import convert
-from mdet_openmm.conversion.settings import ConvertSettings
 from mdet_openmm.cores import available_cores
 from mdet_openmm.digits import shown
 from mdet_openmm.errors import InputError, exit_status
@@ -46,57 +45,10 @@ from mdet_openmm.studies.protocol import benchmark
 from mdet_openmm.studies.settings import ProtocolSettings
 from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
 
-MD17_VALIDATION = 500
-"""Frames of MD17-10k that are not trained on, as in the paper."""
-POOL = "test_01"
-"""Stands for a test set that is rows of the training file."""
-TEMPERATURE = 500.0
 MOST_REPLICAS = 6
 """Simulations of a model up to which each starts from a test frame."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A data set in the folder.
-
-    Attributes
-    ----------
-    file
-        What is trained on.
-    tests
-        Name and file of each official test set.
-    labels
-        End of the names of the arrays of forces and energies.
-    note
-        What the table says of it.
-    """
-
-    file: str
-    tests: dict[str, str]
-    labels: str = ""
-    note: str = ""
-
-    @property
-    def is_trajectory(self) -> bool:
-        """Whether the frames are all of one trajectory at `TEMPERATURE`, which simulations can be compared with."""
-        return POOL in self.tests.values()
-
-
-_RMD17 = ("aspirin", "toluene", "malonaldehyde", "ethanol", "benzene", "naphthalene", "salicylic", "uracil")
-_LIMITED = "of limited significance, says the paper: its forces are learnt from a few structures"
-SETS = {
-    **{
-        name: Source(f"rmd17_{name}_pool.npz", {"test": POOL}, note=_LIMITED if name == "ethanol" else "")
-        for name in _RMD17
-    },
-    "3bpa": Source("3bpa_train_300K.npz", {"300 K": "3bpa_test_300K.npz", "600 K": "3bpa_test_600K.npz"}),
-    "3bpa-mixed": Source("3bpa_train_mixedT.npz", {"300 K": "3bpa_test_300K.npz", "600 K": "3bpa_test_600K.npz"}),
-    "acac": Source("acac_train_300K.npz", {"300 K": "acac_test_MD_300K.npz", "600 K": "acac_test_MD_600K.npz"}),
-    **{
-        f"md17-{name}": Source(f"rmd17_{name}_pool.npz", {"test": POOL}, labels="_md17", note="MD17-10k")
-        for name in _RMD17
-    },
-}
 STARTS: dict[str, dict[str, Any]] = {
     "as-it-is": {},
     "fine-tuned": {"learning_rate": FINETUNE_DEFAULTS["learning_rate"]},
@@ -104,10 +56,13 @@ STARTS: dict[str, dict[str, Any]] = {
     "fine-tuned-lambda": {
         "optimizer": "muon", "muon_learning_rate": 2e-3, "learning_rate": 6e-4, "antisymmetry_weight": 1.0,
     },
+    "fine-tuned-frozen": {
+        "optimizer": "muon", "muon_learning_rate": 2e-3, "learning_rate": 6e-4, "frozen_layers": 3,
+    },
     "from-scratch": {"optimizer": "muon", "muon_learning_rate": 5e-3, "learning_rate": 1.5e-3},
 }  # fmt: skip
 """How each is trained: without a step; as the paper fine-tunes; with rates that suit few steps better; the same with a
-penalty on lambda; and from nothing."""
+penalty on lambda, and with all but the last two of five layers as they were; and from nothing."""
 QUICK = {
     "steps": [3], "sizes": [8], "batch_size": 4, "test_frames": 6, "symmetry_frames": 2, "lambda_frames": 1,
     "compile": False, "precision": "fp32", "time": 0.02, "interval": 2.0,
@@ -115,6 +70,8 @@ QUICK = {
 FREE = ("accelerator", "checkpoint_every", "compile", "data", "description", "name", "start_from", "threads",
         "validate_every")  # fmt: skip
 """Settings of a training that do not decide what comes of it, or that hashes stand for."""
+LATER = {"frozen_layers": 0}
+"""Settings that came when there were rows already, and what these were made with."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +106,10 @@ class Case:
         from mdet_openmm.training.fit import stored
 
         training = stored(dataclasses.replace(self.config, name="-"))
+        decisive = {k: v for k, v in training.items() if k not in FREE and not (k in LATER and v == LATER[k])}
         options = self.options
         return {
-            "training": {key: value for key, value in training.items() if key not in FREE} if self.steps else None,
+            "training": decisive if self.steps else None,
             "structures": self.count,
             "start": self.start,
             "model": load_model(options.model).sha256,
@@ -206,54 +164,6 @@ class Case:
         )
 
 
-@functools.cache
-def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an archive."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-@functools.cache
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def training_rows(source: Source, arrays: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """Rows to train on, of which a smaller set has the first: of rMD17 first the official ones, never a test frame."""
-    rng = np.random.default_rng(0)
-    rows = np.arange(len(arrays["positions"]))
-    if not source.is_trajectory:
-        return rng.permutation(rows)
-    free = np.setdiff1d(rows, arrays[POOL])
-    if source.labels:
-        return rng.permutation(free)[:-MD17_VALIDATION] if len(free) > 2 * MD17_VALIDATION else rng.permutation(free)
-    official = arrays["train_01"].astype(np.int64)
-    return np.concatenate([rng.permutation(official), rng.permutation(np.setdiff1d(free, official))])
-
-
-def write_data(case: Case, rows: NDArray[np.int64] | None, file: str, dest: Path) -> Path:
-    """Rows of a file, or all, as a data set, by the readers and checks of ``mdet convert``; all in the split train."""
-    if dest.exists():
-        return dest
-    arrays, labels = arrays_of(case.folder / file), case.source.labels
-    chosen = np.arange(len(arrays["positions"])) if rows is None else rows
-    unfinished = dest.with_suffix(".partial.npz")
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        unfinished,
-        positions=arrays["positions"][chosen],
-        forces=arrays[f"forces{labels}"][chosen],
-        energies=arrays[f"energies{labels}"][chosen].astype(np.float64),
-        atomic_numbers=arrays["atomic_numbers"],
-        level=np.array("PBE+vdW-TS" if labels else str(arrays.get("level", file))),
-    )
-    convert(ConvertSettings(sources=(unfinished,), dest=dest, val=0.0, test=0.0, name=case.name))
-    unfinished.unlink()
-    return dest
-
-
 def trained(case: Case) -> dict[str, Any]:
     """Train the model, or what is left of that; how long it took."""
     from mdet_openmm.training.fit import run_training
@@ -265,7 +175,7 @@ def trained(case: Case) -> dict[str, Any]:
         rows = np.sort(training_rows(case.source, arrays_of(case.folder / file))[: case.count])
         name = f"{case.name}-{case.count}-{case.asked['files'][file][:8]}.h5"
         config = dataclasses.replace(case.config, name=case.label, data=root / "data" / name)
-        write_data(case, rows, file, config.data)
+        write_data(case.name, case.folder / file, rows, config.data)
         run = root / "runs" / case.label
         run_training(config, model_folder=case.model, run_folder=run, restart=run.exists(), quiet=case.options.quiet)
     hours = load_model(case.model).metadata["training"]["hours_last_run"]
@@ -279,7 +189,8 @@ def errors(case: Case) -> dict[str, dict[str, float]]:
     for test, file in case.test_files.items():
         rows = arrays_of(case.folder / file)[POOL].astype(np.int64) if case.source.tests[test] == POOL else None
         name = f"{case.name}-test-{test.replace(' ', '')}-{digest_of(case.folder / file)[:8]}.h5"
-        data = write_data(case, None if rows is None else np.sort(rows), file, root / "data" / name)
+        rows = None if rows is None else np.sort(rows)
+        data = write_data(case.name, case.folder / file, rows, root / "data" / name)
         found[test] = {}
         for orientations, end in ((1, ""), (12, "_12")):
             output = root / "evaluations" / f"{case.label}-{test.replace(' ', '')}-{orientations}"
@@ -368,10 +279,15 @@ class Results:
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path = path
         self.about = about
-        self.rows: dict[str, dict[str, Any]] = json.loads(path.read_text())["rows"] if path.is_file() else {}
+        self.rows = self._stored()
+
+    def _stored(self) -> dict[str, dict[str, Any]]:
+        rows: dict[str, dict[str, Any]] = json.loads(self.path.read_text())["rows"] if self.path.is_file() else {}
+        return rows
 
     def add(self, case: Case, found: dict[str, Any]) -> None:
-        """Add to a row, or make it."""
+        """Add to a row, or make it; what another call has added meanwhile stays."""
+        self.rows |= self._stored()
         row = {"set": case.name, "structures": case.count, "start": case.start, "steps": case.steps}
         self.rows[case.label] = {
             **row,

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mdet_openmm.data.layout import ATOM_COLUMNS, FORMAT, FORMAT_VERSION, FRAME_COLUMNS, MoleculeRow, hdf5
+from mdet_openmm.data.plain_rows import PlainRows, is_plain
 from mdet_openmm.errors import InputError
 from mdet_openmm.files import check_version
 
-_GAP = 16384
-"""Rows of atoms that are cheaper to read and throw away than to begin another read."""
+_GAP, _PLAIN_GAP = 16384, 256
+"""Rows of atoms that are cheaper to read and throw away than to begin another read, by HDF5 and without it."""
 _RUN = 1 << 20
 """Rows of atoms read at once at most, to bound the memory."""
 
@@ -111,7 +112,8 @@ class Store:
         """A table of atoms, kept open: what was unpacked last of a compressed one is forgotten when it is closed."""
         file = self._file()
         if name not in self._open_atoms:
-            self._open_atoms[name] = file[f"atoms/{name}"]
+            table = file[f"atoms/{name}"]
+            self._open_atoms[name] = PlainRows(self.path, table) if is_plain(table) else table
         return self._open_atoms[name]
 
     def close(self) -> None:
@@ -245,8 +247,7 @@ class Store:
                 positions[begin:end] = self._atoms("positions")[first:last][rows]
                 forces[begin:end] = self._atoms("forces")[first:last][rows]
         molecule = self.molecule[wanted]
-        charges = np.array([m.charge for m in self.molecules], dtype=np.int64)
-        multiplicities = np.array([m.multiplicity for m in self.molecules], dtype=np.int64)
+        charges, multiplicities = self._charges_and_multiplicities
         return LabelledFrames(
             numbers[back],
             positions[back],
@@ -257,6 +258,12 @@ class Store:
             molecule,
             self.dipoles[wanted],
         )
+
+    @cached_property
+    def _charges_and_multiplicities(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(molecules,) of each."""
+        rows = np.array([(m.charge, m.multiplicity) for m in self.molecules], dtype=np.int64).reshape(-1, 2)
+        return rows[:, 0], rows[:, 1]
 
     @cached_property
     def dipoles(self) -> NDArray[np.float64]:
@@ -270,12 +277,14 @@ class Store:
 
     def _runs(self, frames: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Cut sorted frames into runs that are read at once: few reads, little read in vain, bounded memory."""
+        with self._readable():
+            most = _PLAIN_GAP if isinstance(self._atoms("positions"), PlainRows) else _GAP
         begin = 0
         for end in range(1, len(frames) + 1):
             if end < len(frames):
                 gap = self.offsets[frames[end]] - self.offsets[frames[end - 1] + 1]
                 length = self.offsets[frames[end] + 1] - self.offsets[frames[begin]]
-                if gap <= _GAP and length <= _RUN:
+                if gap <= most and length <= _RUN:
                     continue
             yield begin, end
             begin = end

@@ -53,6 +53,9 @@ class TrainConfig(Checked):
         "dipole, energy: that head alone, on the forces of start_from as they are",
         choices=("all", "dipole", "energy"),
     )
+    frozen_layers: int = option(
+        0, "layers of start_from, and all that is before them, that keep their weights", at_least=0
+    )
     calm_force: float = option(
         0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off", at_least=0
     )
@@ -94,6 +97,8 @@ class TrainConfig(Checked):
             raise InputError(f"cooldown_steps {self.cooldown_steps} is more than all {self.steps} steps")
         if self.train_only != "all":
             self._check_head_alone(self.train_only)
+        if self.frozen_layers and (self.start_from is None or self.train_only != "all"):
+            raise InputError("frozen_layers needs start_from, whose layers they are, and train_only: all")
         if self.forces == "both":
             self._check_both()
         elif self.difference_weight:

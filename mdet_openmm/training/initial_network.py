@@ -43,13 +43,16 @@ def build_network(config: TrainConfig, store: Store, shape: NetworkConfig | None
     return network
 
 
+MOST_SAMPLED = 5000
+"""Structures of one size."""
+
+
 def _sample(config: TrainConfig, store: Store) -> list[Batch]:
     """One structure of twenty, by size."""
     sample = []
     for group in store.by_size("train").values():
-        chosen = np.random.default_rng([config.seed, len(group)]).choice(
-            group, size=-(-len(group) // 20), replace=False
-        )
+        count = min(-(-len(group) // 20), MOST_SAMPLED)
+        chosen = np.random.default_rng([config.seed, len(group)]).choice(group, size=count, replace=False)
         sample.append(load_batch(store, np.sort(chosen)))
     return sample
 
@@ -97,11 +100,22 @@ def _continued(config: TrainConfig, start_from: str, store: Store) -> EdgeTransf
     if new_energy:
         network.atom_energies.copy_(_atom_energies(_sample(config, store)))
     network.to(torch.float32).requires_grad_(whole).train()
+    if config.frozen_layers:
+        _freeze(network, config.frozen_layers)
     own = {"dipole": (network.dipole_head,), "energy": (network.energy_head, network.atomic_energies)}
     for head in own.get(config.train_only, ()):
         if head is not None:
             head.requires_grad_(True)
     return network
+
+
+def _freeze(network: EdgeTransformer, layers: int) -> None:
+    """Keep the weights of the first layers, and of what makes the features that they take."""
+    if layers >= len(network.layers):
+        raise InputError(f"frozen_layers: {layers} leaves none of the network's {len(network.layers)} layers to train")
+    before = (network.nodes, network.basis, network.radial, network.directions, network.composer)
+    for part in (*before, *network.layers[:layers]):
+        part.requires_grad_(False)
 
 
 def _check_trainable(config: NetworkConfig) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from mdet_openmm.data import store as store_module
 from mdet_openmm.data.layout import FAILURES, KINDS, SPLITS, FrameBlock, MoleculeRow, write_dataset
+from mdet_openmm.data.plain_rows import PlainRows, is_plain
 from mdet_openmm.data.store import Store
 from mdet_openmm.errors import InputError
 
@@ -75,10 +76,13 @@ def test_every_frame_comes_back(path):
         assert (frame.charge[0], frame.multiplicity[0]) == (row.charge, row.multiplicity)
 
 
+@pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize(("gap", "run"), [(16384, 1 << 20), (0, 1 << 20), (5, 12), (1000, 3)])
-def test_load_gives_the_asked_frames_in_the_asked_order_however_they_are_read(path, monkeypatch, gap, run):
-    monkeypatch.setattr(store_module, "_GAP", gap)
+def test_load_gives_the_asked_frames_in_the_asked_order_however_they_are_read(path, monkeypatch, gap, run, plain):
+    monkeypatch.setattr(store_module, "_PLAIN_GAP" if plain else "_GAP", gap)
     monkeypatch.setattr(store_module, "_RUN", run)
+    if not plain:
+        monkeypatch.setattr(store_module, "is_plain", lambda table: False)
     store = Store(path)
     of_three = [i for i, (b, _) in enumerate(frames()) if len(b.atomic_numbers) == 3]
     chosen = np.random.default_rng(1).choice(of_three, size=60)  # with repetitions
@@ -91,6 +95,24 @@ def test_load_gives_the_asked_frames_in_the_asked_order_however_they_are_read(pa
         assert batch.energy[row] == written.energy[k] and batch.molecule[row] == written.molecule
         assert batch.multiplicity[row] == MOLECULES[written.molecule].multiplicity
         assert batch.charge[row] == MOLECULES[written.molecule].charge
+
+
+def test_rows_read_without_hdf5_are_those_of_hdf5(tmp_path):
+    values = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        for name, more in (("plain", {}), ("packed", {"compression": "gzip"})):
+            file.create_dataset(name, data=values, chunks=(7, 3), maxshape=(None, 3), **more)
+        file.create_dataset("holes", shape=(20, 3), dtype="f4", chunks=(7, 3))[:5] = values[:5]
+        file["whole"] = values
+        tables = {name: is_plain(file[name]) for name in file}
+        assert tables == {"plain": True, "packed": False, "holes": True, "whole": False}
+        file.flush()
+        rows = PlainRows(tmp_path / "t.h5", file["plain"])
+        for first in range(20):
+            for last in range(first, 21):
+                np.testing.assert_array_equal(rows[first:last], values[first:last])
+        with pytest.raises(ValueError, match="a part of /holes is missing"):
+            PlainRows(tmp_path / "t.h5", file["holes"])
 
 
 def test_groups_by_size_cover_a_split_and_nothing_else(path):

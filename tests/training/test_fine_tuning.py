@@ -1,16 +1,18 @@
 """experiments/fine_tuning.py on shaken structures: what it trains and tests on, and that nothing is done twice."""
 
+import argparse
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fine_tuning
 import numpy as np
 import pytest
 import torch
-from fine_tuning import SETS, Case
+from fine_tuning import Case
+from published_sets import SETS, training_rows, write_data
 
 from mdet_openmm.data.store import Store
 from mdet_openmm.export.model_folder import load_model, save_model
@@ -86,21 +88,20 @@ def written(folder: Path) -> dict[str, int]:
 
 def test_smaller_sets_are_part_of_larger_ones_and_never_of_the_test() -> None:
     arrays = pool()
-    rows = fine_tuning.training_rows(SETS["ethanol"], arrays)
+    rows = training_rows(SETS["ethanol"], arrays)
     assert sorted(rows[: len(arrays["train_01"])]) == sorted(arrays["train_01"])  # the official ones come first
     assert sorted(rows) == sorted(set(range(60)) - set(arrays["test_01"].tolist()))
     large = {"positions": np.zeros((9633, 1, 3)), "test_01": np.arange(0, 9000, 9)}
-    chosen = fine_tuning.training_rows(SETS["md17-ethanol"], large)
+    chosen = training_rows(SETS["md17-ethanol"], large)
     assert len(set(chosen.tolist())) == 8133 and not set(chosen.tolist()) & set(large["test_01"].tolist())
-    assert sorted(fine_tuning.training_rows(SETS["acac"], shaken(12, seed=1))) == list(range(12))
+    assert sorted(training_rows(SETS["acac"], shaken(12, seed=1))) == list(range(12))
 
 
 @pytest.mark.parametrize(("name", "labels"), [("ethanol", ""), ("md17-ethanol", "_md17")])
 def test_labels_are_those_of_the_set(name: str, labels: str, data: Path, tmp_path: Path) -> None:
-    arrays, source = pool(), SETS[name]
+    arrays = pool()
     rows = np.array([3, 4, 30])
-    case = Case(name, source, 3, "fine-tuned", 3, data, options=None)  # type: ignore[arg-type]
-    store = Store(fine_tuning.write_data(case, rows, source.file, tmp_path / "some.h5"))
+    store = Store(write_data(name, data / SETS[name].file, rows, tmp_path / "some.h5"))
     found = store.load(store.indices("train"))
     np.testing.assert_allclose(found.energy, arrays[f"energies{labels}"][rows], rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.forces, arrays[f"forces{labels}"][rows], rtol=0, atol=1e-6)
@@ -118,6 +119,20 @@ def test_simulations_start_from_test_frames_and_are_compared_with_all() -> None:
         assert all((tested == start).all(axis=(1, 2)).any() for start in starts)
         assert len(np.unique(starts, axis=0)) == replicas
     assert sorted(positions.reshape(60, -1).tolist()) == sorted(frames["positions"].reshape(60, -1).tolist())
+
+
+def test_what_another_call_has_added_meanwhile_stays(tmp_path: Path) -> None:
+    class Row(Case):
+        asked: ClassVar[dict[str, Any]] = {}
+        label = property(lambda self: self.name)
+
+    cases = [Row(name, SETS["acac"], 1, "fine-tuned", 1, tmp_path, argparse.Namespace()) for name in ("a", "b")]
+    calls = [fine_tuning.Results(tmp_path / "rows.json", {}) for _ in cases]
+    for case, results in zip(cases, calls, strict=True):
+        results.add(case, {"errors": case.name})
+    calls[0].add(cases[0], {"runs": 1})
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert {name: row["errors"] for name, row in rows.items()} == {"a": "a", "b": "b"} and rows["a"]["runs"] == 1
 
 
 @pytest.mark.slow

@@ -178,6 +178,25 @@ def test_settings_that_cannot_be_trained(field: str, value: Any, small_config: T
         dataclasses.replace(small_config, **{field: value})
 
 
+def test_frozen_layers_keep_their_weights_to_the_bit(tmp_path: Path, small_config: TrainConfig) -> None:
+    torch.manual_seed(0)
+    before = EdgeTransformer(dataclasses.replace(small_config.network, n_layers=3, force_scale=0.02))
+    save_model(tmp_path / "before", before, elements=(1, 6, 7, 8), training={}, metrics={}, card="")
+    config = dataclasses.replace(small_config, start_from=str(tmp_path / "before"), steps=3, frozen_layers=2)
+    folders: dict[str, Any] = {"model_folder": tmp_path / "model", "run_folder": tmp_path / "run", "quiet": True}
+    after = load_model(run_training(config, **folders)).network.state_dict()
+    same = {name for name, value in before.float().state_dict().items() if torch.equal(value, after[name].float())}
+    learnt = {name for name in after if name.startswith(("layers.2", "decomposer", "force_head"))}
+    assert not same & learnt and set(after) - same == learnt
+    with pytest.raises(InputError, match="leaves none of the network's 3 layers"):
+        run_training(
+            dataclasses.replace(config, frozen_layers=3), model_folder=tmp_path / "m", run_folder=tmp_path / "r"
+        )
+    with pytest.raises(InputError, match="frozen_layers needs start_from"):
+        dataclasses.replace(small_config, frozen_layers=1)
+    assert not (tmp_path / "m").exists() and not (tmp_path / "r").exists()
+
+
 def test_a_model_that_is_not_there_leaves_no_folder(tmp_path: Path, small_config: TrainConfig) -> None:
     config = dataclasses.replace(small_config, start_from=str(tmp_path / "absent"))
     with pytest.raises(InputError, match="absent"):
