@@ -55,7 +55,7 @@ class Placed(nn.Module):
     """
 
     atoms: Tensor
-    parents: Tensor
+    bonds: Tensor
     paths: Tensor
 
     def __init__(self, module: torch.jit.ScriptModule, placement: Placement) -> None:
@@ -70,8 +70,10 @@ class Placed(nn.Module):
             for k in placement.order[1:]:
                 paths[k] = paths[placement.parents[k]]
                 paths[k, k] = 1.0
-        parents = [p if p >= 0 else k for k, p in enumerate(placement.parents)] if placement.parents else [0]
-        self.register_buffer("parents", torch.tensor(parents))
+        bonds = torch.eye(n, dtype=torch.float64)
+        for k, parent in enumerate(placement.parents or ()):
+            bonds[k, parent if parent >= 0 else k] -= 1.0
+        self.register_buffer("bonds", bonds)
         self.register_buffer("paths", paths)
 
     def forward(self, positions: Tensor, box: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -96,12 +98,13 @@ class Placed(nn.Module):
         return energy.to(given.dtype), forces.to(given.dtype)
 
     def whole(self, x: Tensor, box: Tensor) -> Tensor:
-        """The molecule with every atom at the image nearest to its parent."""
-        step = x - x[self.parents]
-        for k in range(3):
-            row = 2 - k  # c first: b and a have no part along z, a none along y
-            step = step - torch.round(step[:, row] / box[row, row]).unsqueeze(1) * box[row]
-        return x[:1] + self.paths @ step - (self.paths @ step)[:1]
+        """The molecule with every atom at the image nearest to its parent.
+
+        Few operations, because each is slow here: the classical forces have filled the caches.
+        """
+        # whole numbers of box vectors, which are the rows of a lower triangle, that each atom is away from its parent
+        cells = torch.round(torch.linalg.solve_triangular(box, self.bonds @ x, upper=False, left=False))
+        return x - self.paths @ cells @ box
 
 
 def place(module: torch.jit.ScriptModule, placement: Placement | None) -> torch.jit.ScriptModule:
