@@ -225,8 +225,8 @@ def bind(
         network = copy.deepcopy(model.network).requires_grad_(False).eval()
         network.in_precision(options.precision)
         bound = BoundNetwork(network, numbers, charge, multiplicity, rounded=options.precision == "fp32")
-        if options.compiled and not options.differentiated:  # neither has a derivative
-            compile_attention(network)
+        if options.compiled:
+            compile_attention(network, options.differentiated)
             for part in (network.layers, network.radial, network.decomposer, network.atomic_energies):
                 if part is not None:
                     use_onednn(part)
