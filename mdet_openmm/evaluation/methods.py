@@ -105,8 +105,7 @@ class ModelMethod:
         self.has_energy = model.has_energy
         self.exact = copy.deepcopy(model.network).to(torch.float64).eval()
         self.network = copy.deepcopy(model.network).requires_grad_(False).eval().in_precision(options.precision)
-        if not self.conservative:
-            compile_attention(self.network)
+        compile_attention(self.network, self.conservative)
         self.group = rotation_group(settings.orientations)
 
     def answers(self, frames: LabelledFrames, turns: Array) -> Answers:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from mdet_openmm.export.torchscript import once
+from mdet_openmm.export.torchscript import once, refuse_second_derivative
 from mdet_openmm.network.attention import TriangularAttention, attention_of_projections
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
@@ -28,10 +28,10 @@ class _Differentiable(torch.autograd.Function):
         return compiled_attention(qkvv, n_heads)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         from mdet_openmm.export.attention_gradient import attention_gradient
 
+        refuse_second_derivative()
         return attention_gradient(ctx.saved_tensors[0], grad, ctx.n_heads), None
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from mdet_openmm.export.torchscript import once
+from mdet_openmm.export.torchscript import once, refuse_second_derivative
 
 _LIBRARY: Final = torch.library.Library("mdet_openmm", "FRAGMENT")
 _LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias, bool gelu) -> Tensor")
@@ -25,8 +25,8 @@ class _Differentiable(torch.autograd.Function):
         return nn.functional.gelu(y) if gelu else y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        refuse_second_derivative()
         weight, y = ctx.saved_tensors
         if y is not None:
             grad = torch.ops.aten.gelu_backward(grad, y)

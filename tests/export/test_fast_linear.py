@@ -1,5 +1,7 @@
 """oneDNN's linear layers against PyTorch's."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -39,3 +41,18 @@ def test_a_gelu_behind_a_layer_is_taken_in() -> None:
     torch.testing.assert_close(module(x), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(torch.jit.script(module)(x), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(module.double()(x.double()), exact, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("gelu", [True, False])
+def test_its_derivative_is_that_of_the_layer(gelu: bool, bias: bool) -> None:
+    linear = nn.Linear(7, 5, bias=bias).requires_grad_(False)
+    exact = nn.Sequential(copy.deepcopy(linear).double(), nn.GELU() if gelu else nn.Identity())
+    x, grad = torch.randn(2, 3, 3, 7, requires_grad=True), torch.randn(2, 3, 3, 5)
+    wide = x.detach().double().requires_grad_(True)
+    expected = torch.autograd.grad(exact(wide), wide, grad.double())[0].float()
+    for module in (FastLinear(linear, gelu), torch.jit.freeze(torch.jit.script(FastLinear(linear, gelu).eval()))):
+        torch.testing.assert_close(module(x), exact(wide).float(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(torch.autograd.grad(module(x), x, grad)[0], expected, rtol=1e-5, atol=1e-6)
+        with torch.no_grad():
+            assert not module(x).requires_grad
