@@ -46,11 +46,11 @@ def _differentiate(first: int, last: int, qkvv: Any, given: Any, scale: Any, ste
     weights, slopes = np.empty((n, ROWS * width), kind), np.empty((n, ROWS * width), kind)
     g, back = np.empty((ROWS, d, width), kind), np.empty((width, d), kind)
     highest, total, mean = np.empty(ROWS * width, kind), np.empty(ROWS * width, kind), np.empty(ROWS * width, kind)
-    k0, o0, dk0, do0 = keys.ctypes.data, others.ctypes.data, of_keys.ctypes.data, of_others.ctypes.data
-    w0, s0, g0, h0, b0 = (
-        weights.ctypes.data, slopes.ctypes.data, g.ctypes.data, highest.ctypes.data, back.ctypes.data
-    )  # fmt: skip
     for task in range(first, last):
+        # within the loop, for numba frees an array behind the last line that names it
+        k0, o0, dk0, do0 = keys.ctypes.data, others.ctypes.data, of_keys.ctypes.data, of_others.ctypes.data
+        w0, s0, g0 = weights.ctypes.data, slopes.ctypes.data, g.ctypes.data
+        h0, b0 = highest.ctypes.data, back.ctypes.data
         turned, s, h = task // (f * heads), task // heads % f, task % heads
         # numbers from pair (a, b) to (a + 1, b) and to (a, b + 1), of the projections and of one of them
         long, short, long_g, short_g = n * 4 * heads * d, 4 * heads * d, n * heads * d, heads * d

@@ -51,8 +51,8 @@ class ForceOptions(Checked):
         Of a difference: M, for the direct forces and M times what they lack, which is the kick between two cycles of M
         steps (see `split`), with the energy; 0: the difference itself.
     compiled
-        Use the compiled attention and oneDNN where they work (direct forces on a CPU). Such a module runs in
-        processes that have imported this package, and nowhere else.
+        Use the compiled attention and oneDNN where they work (on a CPU). Such a module runs in processes that have
+        imported this package, and nowhere else.
     """
 
     precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
