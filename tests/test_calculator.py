@@ -13,6 +13,8 @@ from ase.optimize import FIRE
 from ase.vibrations import Vibrations
 
 from mdet_openmm import MDETCalculator
+from mdet_openmm.data.config import TeacherConfig
+from mdet_openmm.data.teacher import make_teacher
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.dipoles import dipoles
 from mdet_openmm.export.force_module import bind, forces
@@ -47,6 +49,19 @@ def ethanol(seed: int = 0) -> Atoms:
     molecule = molecule_from_smiles("CCO")
     noise = 0.05 * np.random.default_rng(seed).normal(size=molecule.positions.shape)
     return Atoms(molecule.atomic_numbers, molecule.positions + noise)
+
+
+def test_the_gradient_of_a_model_labels_structures_as_a_teacher_does(models):
+    """As in docs/conservative.md, for a cation."""
+    charged = {"charge": "{charge}", "multiplicity": "{multiplicity}"}
+    arguments = {"model": str(models["both"].path), "forces": "conservative", **charged}
+    config = TeacherConfig(kind="ase", ase="mdet_openmm.calculator:MDETCalculator", arguments=arguments)
+    molecule = molecule_from_smiles("C[NH3+]")
+    label = make_teacher(config, molecule)(molecule.positions)
+    module = bind(models["both"], molecule, ForceOptions(forces="conservative", offset="none"))
+    energy, expected = forces(module, molecule.positions)
+    assert label.energy == energy
+    np.testing.assert_array_equal(label.forces, expected)
 
 
 @pytest.mark.parametrize("name", ["direct", "both", "conserving"])

@@ -107,8 +107,7 @@ class ModelMethod:
         self.device = torch.device(settings.device)
         self.exact = copy.deepcopy(model.network).to(self.device, torch.float64).eval()
         self.network = copy.deepcopy(model.network).requires_grad_(False).eval().in_precision(options.precision)
-        if not self.conservative:
-            compile_attention(self.network)
+        compile_attention(self.network, self.conservative)
         self.network.to(self.device)
         self.group = rotation_group(settings.orientations).to(self.device)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mdet_openmm.export.vector_code import GROUP, ROWS, lanes, prefetch, scores, transpose, values
 
-_OPTIONS: Any = {
+OPTIONS: Any = {
     "fastmath": {"contract", "nsz"},
     "error_model": "numpy",
     "nogil": True,
@@ -68,13 +68,13 @@ def _as_float32(typing_context: Any, bits: Any) -> Any:
     return types.float32(types.int32), generate
 
 
-def _exp(x: Any) -> Any:
+def exponential(x: Any) -> Any:
     """exp(x) for x <= 0 as 2^k times a Taylor polynomial in abs(r) <= ln(2)/2; unlike libm's, it is vectorised."""
     raise NotImplementedError
 
 
-@overload(_exp, inline="always")
-def _typed_exp(x: Any) -> Any:
+@overload(exponential, inline="always")
+def _typed_exponential(x: Any) -> Any:
     def double(x: Any) -> Any:
         t = max(x, -700.0) * _LOG2E + _ROUND
         k = t - _ROUND
@@ -95,7 +95,7 @@ def _typed_exp(x: Any) -> Any:
     return single if x == types.float32 else double
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _attend(first: int, last: int, qkvv: Any, scale: Any, step: int, out: Any) -> None:
     """Outputs (f, n, n, H, d), of the heads from ``first`` to ``last`` of all f H; ``step`` numbers are one vector.
 
@@ -141,7 +141,7 @@ def _attend(first: int, last: int, qkvv: Any, scale: Any, step: int, out: Any) -
         for l in range(n):
             given = weights[l]
             for j in range(ROWS * width):
-                w = _exp(given[j] - highest[j])
+                w = exponential(given[j] - highest[j])
                 given[j] = w
                 total[j] += w
         for j in range(ROWS * width):
@@ -165,7 +165,7 @@ def _others(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="attention")
 
 
-def _shared(threads: int, tasks: int, kernel: Any, *args: Any) -> None:
+def shared(threads: int, tasks: int, kernel: Any, *args: Any) -> None:
     """Run a kernel's tasks on this thread and others."""
     if threads == 1:
         kernel(0, tasks, *args)
@@ -201,5 +201,5 @@ def compiled_attention(qkvv: Tensor, n_heads: int) -> Tensor:
     out = torch.empty((f, n, n, n_heads, d + odd), dtype=qkvv.dtype)
     tasks = f * n_heads
     threads = 1 if tasks * n**3 * d <= LITTLE else min(torch.get_num_threads(), tasks)
-    _shared(threads, tasks, _attend, given, scale, lanes(given.itemsize), out.numpy())
+    shared(threads, tasks, _attend, given, scale, lanes(given.itemsize), out.numpy())
     return (out[..., :d] if odd else out).reshape(f, n, n, n_heads * d)

@@ -1,12 +1,13 @@
-"""The compiled triangular attention as an operator that TorchScript calls, where it works."""
+"""The compiled triangular attention as an operator that TorchScript calls, with its derivative, where they work."""
 
 import logging
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from mdet_openmm.export.torchscript import once
+from mdet_openmm.export.torchscript import once, refuse_second_derivative
 from mdet_openmm.network.attention import TriangularAttention, attention_of_projections
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
@@ -15,28 +16,77 @@ _LIBRARY: Final = torch.library.Library("mdet_openmm", "DEF")
 _LIBRARY.define("triangular_attention(Tensor qkvv, int n_heads) -> Tensor")
 
 
+class _Differentiable(torch.autograd.Function):
+    """The kernel and its derivative, which cannot be differentiated again."""
+
+    @staticmethod
+    def forward(ctx: Any, qkvv: Tensor, n_heads: int) -> Tensor:
+        from mdet_openmm.export.attention_kernel import compiled_attention
+
+        ctx.save_for_backward(qkvv)
+        ctx.n_heads = n_heads
+        return compiled_attention(qkvv, n_heads)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        from mdet_openmm.export.attention_gradient import attention_gradient
+
+        refuse_second_derivative()
+        return attention_gradient(ctx.saved_tensors[0], grad, ctx.n_heads), None
+
+
 @once
 def kernel_problem() -> str:
     """Why the compiled kernel does not work here; empty if it does. The first call compiles it, or reads it in."""
-    try:
+
+    def trial() -> None:
         from mdet_openmm.export.attention_kernel import compiled_attention
 
-        generator = torch.Generator().manual_seed(0)
-        for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-            given = torch.randn(1, 3, 3, 48, dtype=dtype, generator=generator)
-            expected = attention_of_projections(given, 2, None)
-            if not torch.allclose(compiled_attention(given, 2), expected, rtol=tolerance, atol=tolerance):
-                raise ArithmeticError("its result is wrong")
+        _compare(compiled_attention, lambda given: attention_of_projections(given, 2, None))
         _LIBRARY.impl("triangular_attention", compiled_attention, "CPU")
+        _LIBRARY.impl("triangular_attention", _Differentiable.apply, "AutogradCPU")
+
+    return _problem(trial, "attention runs")
+
+
+@once
+def derivative_problem() -> str:
+    """The same of the kernel and its derivative."""
+
+    def trial() -> None:
+        from mdet_openmm.export.attention_gradient import attention_gradient
+
+        def expected(given: Tensor) -> Tensor:
+            with torch.enable_grad():
+                x = given.detach().requires_grad_(True)
+                return torch.autograd.grad(attention_of_projections(x, 2, None).square().sum() / 2, x)[0]
+
+        _compare(lambda x, heads: attention_gradient(x, attention_of_projections(x, heads, None), heads), expected)
+
+    return kernel_problem() or _problem(trial, "the gradient of an energy runs")
+
+
+def _compare(compiled: Callable[[Tensor, int], Tensor], expected: Callable[[Tensor], Tensor]) -> None:
+    """Try a kernel on three atoms with two heads, in both precisions."""
+    generator = torch.Generator().manual_seed(0)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        given = torch.randn(1, 3, 3, 48, dtype=dtype, generator=generator)
+        if not torch.allclose(compiled(given, 2), expected(given), rtol=tolerance, atol=tolerance):
+            raise ArithmeticError("its result is wrong")
+
+
+def _problem(trial: Callable[[], None], what: str) -> str:
+    try:
+        trial()
     except Exception as error:  # numba is not installed, or too old for this Python or processor
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        log.warning("attention runs without its compiled kernel, several times slower (%s)", problem)
+        log.warning("%s without its compiled kernel, several times slower (%s)", what, problem)
         return problem
     return ""
 
 
 class CompiledAttention(nn.Module):
-    """`TriangularAttention` without gradients: by the compiled kernel on a CPU, by the formula elsewhere."""
+    """`TriangularAttention` without its parameters' gradients: by the kernel on a CPU, by the formula elsewhere."""
 
     def __init__(self, attention: TriangularAttention) -> None:
         super().__init__()
@@ -52,9 +102,17 @@ class CompiledAttention(nn.Module):
         return self.out(attention_of_projections(qkvv, self.n_heads, mask))
 
 
-def compile_attention(network: EdgeTransformer) -> bool:
-    """Let every layer of a network use the compiled kernel, in place; whether it works here."""
-    if kernel_problem():
+def compile_attention(network: EdgeTransformer, differentiable: bool = False) -> bool:
+    """Let every layer of a network use the compiled kernel, in place; whether it works here.
+
+    Parameters
+    ----------
+    network
+        It keeps no derivative by its parameters.
+    differentiable
+        It must keep the one by the positions: only where this works is anything replaced.
+    """
+    if derivative_problem() if differentiable else kernel_problem():
         return False
     for layer in network.layers:
         if isinstance(layer.attention, TriangularAttention):

@@ -1,9 +1,36 @@
 """Linear layers by oneDNN: in fp32 on an AMD processor half as fast again as by the library that PyTorch prefers."""
 
+from typing import Any, Final
+
 import torch
 from torch import Tensor, nn
 
-from mdet_openmm.export.torchscript import once
+from mdet_openmm.export.torchscript import once, refuse_second_derivative
+
+_LIBRARY: Final = torch.library.Library("mdet_openmm", "FRAGMENT")
+_LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class _Differentiable(torch.autograd.Function):
+    """oneDNN's linear layer, and the derivative by what it is given."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return _onednn(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        refuse_second_derivative()
+        (weight,) = ctx.saved_tensors
+        return _onednn(grad, weight.t(), None), None, None
+
+
+_LIBRARY.impl("linear", _Differentiable.apply, "AutogradCPU")
 
 
 @once
@@ -12,7 +39,7 @@ def onednn_problem() -> str:
     try:
         generator = torch.Generator().manual_seed(0)
         x, weight, bias = (torch.randn(shape, generator=generator) for shape in ((5, 7), (3, 7), (3,)))
-        got = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        got = _onednn(x, weight, bias)
         if not torch.allclose(got, nn.functional.linear(x, weight, bias), rtol=1e-5, atol=1e-5):
             raise ArithmeticError("its result is wrong")
     except Exception as error:  # PyTorch was built without it
@@ -21,7 +48,7 @@ def onednn_problem() -> str:
 
 
 class FastLinear(nn.Module):
-    """`nn.Linear` without gradients: by oneDNN for fp32 on a CPU.
+    """`nn.Linear` without its parameters' gradients: by oneDNN for fp32 on a CPU.
 
     oneDNN could take in the GELU behind it, and is slower at it than PyTorch.
     """
@@ -34,7 +61,9 @@ class FastLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out)."""
         if x.device.type == "cpu" and x.dtype == torch.float32:
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+            if x.requires_grad:
+                return torch.ops.mdet_openmm.linear(x, self.weight, self.bias)
+            return _onednn(x, self.weight, self.bias)
         return nn.functional.linear(x, self.weight, self.bias)
 
 

@@ -66,6 +66,8 @@ class ForceModule(nn.Module):
         with an energy of 0: what is to be added to direct forces and their energy for conservative ones.
     raw
         Direct forces as the network gives them: net force and torque stay.
+    cycle
+        Of a difference: M, for the direct forces, with their energy, and M times the difference; 0: that itself.
     """
 
     rotations: Tensor
@@ -79,6 +81,7 @@ class ForceModule(nn.Module):
         has_energy: bool = False,
         forces: str = "direct",
         raw: bool = False,
+        cycle: int = 0,
     ) -> None:
         super().__init__()
         one_of("offset", offset, OFFSETS)
@@ -89,10 +92,12 @@ class ForceModule(nn.Module):
         self.turned = orientations > 1 or offset != "none"
         self.offset = offset
         self.seed = seed
-        self.has_energy = has_energy and forces != DIFFERENCE
+        self.has_energy = has_energy and (forces != DIFFERENCE or cycle > 0)
         self.direct = forces != "conservative"
         self.gradient = forces != "direct"
         self.raw = raw
+        # F + M (G - F) = M G - (M - 1) F
+        self.of_gradient, self.of_direct = (float(cycle), cycle - 1.0) if cycle else (1.0, 1.0)
         # TorchScript sees no module constants
         self.bohr_per_nm = BOHR_PER_NM
         self.energy_unit = KJ_PER_MOL_PER_HARTREE
@@ -167,7 +172,8 @@ class ForceModule(nn.Module):
         # r are positions about their centroid, and this is the derivative of that
         forces = forces - forces.mean(dim=0, keepdim=True)
         if self.direct:
-            forces = forces - self._averaged(own.detach(), r.detach(), turns)
+            direct = self._averaged(own.detach(), r.detach(), turns)
+            forces = self.of_gradient * forces - self.of_direct * direct
         return energy.detach(), forces
 
 
@@ -225,8 +231,8 @@ def bind(
         network = copy.deepcopy(model.network).requires_grad_(False).eval()
         network.in_precision(options.precision)
         bound = BoundNetwork(network, numbers, charge, multiplicity, rounded=options.precision == "fp32")
-        if options.compiled and not options.differentiated:  # neither has a derivative
-            compile_attention(network)
+        if options.compiled:
+            compile_attention(network, options.differentiated)
             for part in (network.layers, network.radial, network.decomposer, network.atomic_energies):
                 if part is not None:
                     use_onednn(part)
@@ -235,7 +241,7 @@ def bind(
         kind = (model.has_energy, options.forces, options.raw)
         if seeds is not None:
             return script(ReplicaForces(bound, seeds, options.orientations, options.offset, *kind))
-        return script(ForceModule(bound, options.orientations, options.offset, options.seed, *kind))
+        return script(ForceModule(bound, options.orientations, options.offset, options.seed, *kind, options.cycle))
 
 
 def forces(module: torch.jit.ScriptModule, positions: NDArray[np.float64]) -> tuple[float | None, NDArray[np.float64]]:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from mdet_openmm.errors import InputError
-from mdet_openmm.export.compiled_attention import kernel_problem
+from mdet_openmm.export.compiled_attention import derivative_problem, kernel_problem
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import PRECISIONS, ForceOptions
 from mdet_openmm.network.attention import MOST_SCORES
@@ -49,6 +49,8 @@ def peak_bytes(
     one_of("precision", precision, PRECISIONS)
     n, e, heads = n_atoms, shape.embd_dim, shape.n_heads
     itemsize = 8 if precision == "double" else 4
+    if differentiated and compiled:
+        return orientations * itemsize * (40 + 15 * shape.n_layers) * n**2 * e
     if differentiated:
         kept = shape.n_layers * (n**3 * (e + 2 * heads) + 30 * n**2 * e)
         return orientations * itemsize * (4 * n**3 * heads + 40 * n**2 * e + kept)
@@ -81,7 +83,8 @@ def check_memory(
     """
     options = options.resolved(model)
     orientations, precision = options.orientations, options.precision
-    used = options.compiled and not options.differentiated and available is None and not kernel_problem()
+    problem = derivative_problem if options.differentiated else kernel_problem
+    used = options.compiled and available is None and not problem()
     free = available_memory() if available is None else available
 
     def bytes_for(orientations: int, precision: str) -> int:

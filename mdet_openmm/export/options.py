@@ -47,9 +47,12 @@ class ForceOptions(Checked):
         first (see `split`). None: the model's own kind, direct where it has both.
     raw
         Direct forces as the network gives them: net force and torque stay.
+    cycle
+        Of a difference: M, for the direct forces and M times what they lack, which is the kick between two cycles of M
+        steps (see `split`), with the energy; 0: the difference itself.
     compiled
-        Use the compiled attention and oneDNN where they work (direct forces on a CPU). Such a module runs in
-        processes that have imported this package, and nowhere else.
+        Use the compiled attention and oneDNN where they work (on a CPU). Such a module runs in processes that have
+        imported this package, and nowhere else.
     """
 
     precision: str = option("double", PRECISION_HELP, choices=PRECISIONS)
@@ -58,10 +61,13 @@ class ForceOptions(Checked):
     seed: int = option(0, "of the hashed offset", at_least=-(2**63), below=2**63)
     forces: str | None = option(None, "the network's own, or the gradient of its energy", choices=(*FORCES, DIFFERENCE))
     raw: bool = option(False, "leave net force and torque in direct forces")
+    cycle: int = option(0, "of a difference: steps to one kick", at_least=0)
     compiled: bool = option(True, "use code that other programs cannot run")
 
     def check(self) -> None:
-        """Refuse a difference of forces that are not taken in the same orientation."""
+        """Refuse a difference of forces that are not taken in the same orientation, and a cycle of anything else."""
+        if self.cycle and self.forces != DIFFERENCE:
+            raise InputError(f"a cycle of {self.cycle} steps is one of forces {DIFFERENCE}, not {self.forces}")
         if self.forces == DIFFERENCE and self.offset in ("random", "hashed"):
             raise InputError(
                 f"with offset {self.offset} direct forces are turned at each call and differ by a noise that no later "
@@ -69,16 +75,21 @@ class ForceOptions(Checked):
                 "orientations, if a single one is to count less)"
             )
 
-    def split(self) -> tuple["ForceOptions", "ForceOptions"]:
+    def split(self, cycle: int = 0) -> tuple["ForceOptions", "ForceOptions"]:
         """Conservative forces as two that add up to them: direct ones, to be taken often, and what these lack.
+
+        Parameters
+        ----------
+        cycle
+            M: the second are those of a kick between two cycles of M steps, direct forces included, in place of both.
 
         Raises
         ------
         InputError
             For an offset, with which the two would not belong together.
         """
-        lacking = replace(self, forces=DIFFERENCE, offset=self.offset or "none")
-        return replace(lacking, forces="direct"), lacking
+        lacking = replace(self, forces=DIFFERENCE, offset=self.offset or "none", cycle=cycle)
+        return replace(lacking, forces="direct", cycle=0), lacking
 
     def resolved(self, model: "Model") -> "ForceOptions":
         """With the forces and the offset that a model gets where they were left open.

@@ -63,3 +63,9 @@ def run_plainly() -> None:
     graphs of mixed precision crashes the process (torch 2.9).
     """
     torch.jit.set_fusion_strategy([])
+
+
+def refuse_second_derivative() -> None:
+    """Within the derivative of an operator: it has no graph, and would silently be taken for a constant."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("compiled operators can be differentiated only once; bind the force with compiled=False")

@@ -4,7 +4,7 @@ Numba's vectoriser tests at every short loop whether its arrays overlap, and kee
 registers. Addresses are integers, in bytes; all other sizes count numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import llvmlite.binding as llvm
@@ -72,6 +72,13 @@ class _Vectors:
     def separated(self, a: Any, b: Any) -> tuple[Any, Any]:
         """The inverse of `interleaved`."""
         return self.shuffle(a, b, range(0, 2 * self.lanes, 2)), self.shuffle(a, b, range(1, 2 * self.lanes, 2))
+
+    def by_lane(self, a: Any, b: Any, c: Any, d: Any) -> Iterator[Any]:
+        """The groups a0 b0 c0 d0, a1 b1 c1 d1, ..."""
+        (low, high), (low2, high2) = self.interleaved(a, c), self.interleaved(b, d)
+        for vector in (*self.interleaved(low, low2), *self.interleaved(high, high2)):
+            for begin in range(0, self.lanes, GROUP):
+                yield self.shuffle(vector, vector, range(begin, begin + GROUP))
 
     def times(self, a: Any, b: Any) -> Any:
         return self.builder.fmul(a, b, flags=("contract",))
@@ -176,17 +183,85 @@ def values(
             for r in range(ROWS):
                 scale = code.load(code.at(norm, (integer(r), width), j))
                 x0, x1, x2, x3 = (code.times(builder.load(s), scale) for s in sums[r * GROUP : (r + 1) * GROUP])
-                (low, high), (low2, high2) = code.interleaved(x0, x2), code.interleaved(x1, x3)
-                joined = (*code.interleaved(low, low2), *code.interleaved(high, high2))
-                per = code.lanes // GROUP
-                for lane in range(code.lanes):
-                    begin, vector = GROUP * (lane % per), joined[lane // per]
+                for lane, group in enumerate(code.by_lane(x0, x1, x2, x3)):
                     line = builder.add(builder.mul(integer(r), width), builder.add(j, integer(lane)))
-                    group = code.shuffle(vector, vector, range(begin, begin + GROUP))
                     code.store(group, code.at(out, (line, d), start))
         return context.get_dummy_value()
 
     return types.void(zero, v, stride, weights, w, norm, out, n, width, d), generate
+
+
+@intrinsic
+def transpose_back(_: Any, zero: Any, source: Any, target: Any, width: Any, d: Any) -> Any:
+    """target[j, c] = source[c, j]; c < d, j < width; zero says which kind of number."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, source, target, width, d = args
+        code = _Vectors(builder, signature.args[0])
+        with code.steps(width, code.lanes) as (j, _), code.steps(d, GROUP) as (c, _):
+            four = [code.load(code.at(source, (builder.add(c, integer(k)), width), j)) for k in range(GROUP)]
+            for lane, group in enumerate(code.by_lane(*four)):
+                code.store(group, code.at(target, (builder.add(j, integer(lane)), d), c))
+        return context.get_dummy_value()
+
+    return types.void(zero, source, target, width, d), generate
+
+
+@intrinsic
+def products(_: Any, zero: Any, v: Any, g: Any, w: Any, out: Any, width: Any, d: Any) -> Any:
+    """out[r, j] = sum over c of v[r][c] g[r, c, j] w[c, j]; zero says which kind of number."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, v, g, w, out, width, d = args
+        code = _Vectors(builder, signature.args[0])
+        rows = cgutils.unpack_tuple(builder, v)
+        with code.steps(width, code.lanes) as (j, _):
+            sums = code.accumulators(ROWS)
+            with code.steps(d, GROUP) as (start, _):
+                for part in range(GROUP):
+                    c = builder.add(start, integer(part))
+                    other = code.load(code.at(w, (c, width), j))
+                    for r in range(ROWS):
+                        line = builder.add(builder.mul(integer(r), d), c)
+                        factor = code.spread(code.load(code.at(rows[r], c), code.scalar))
+                        given = code.times(code.load(code.at(g, (line, width), j)), other)
+                        code.accumulate(sums[r], code.times(factor, given))
+            for r in range(ROWS):
+                code.store(builder.load(sums[r]), code.at(out, (integer(r), width), j))
+        return context.get_dummy_value()
+
+    return types.void(zero, v, g, w, out, width, d), generate
+
+
+@intrinsic
+def add_products(
+    _: Any, zero: Any, q: Any, v: Any, slopes: Any, weights: Any, g: Any, dk: Any, dw: Any, width: Any, d: Any
+) -> Any:
+    """Sums over r: dk[c, j] += slopes[r, j] q[r][c] and dw[c, j] += weights[r, j] v[r][c] g[r, c, j]."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, q, v, slopes, weights, g, dk, dw, width, d = args
+        code = _Vectors(builder, signature.args[0])
+        q_rows, v_rows = cgutils.unpack_tuple(builder, q), cgutils.unpack_tuple(builder, v)
+        with code.steps(width, code.lanes) as (j, _):
+            slope = [code.load(code.at(slopes, (integer(r), width), j)) for r in range(ROWS)]
+            weight = [code.load(code.at(weights, (integer(r), width), j)) for r in range(ROWS)]
+            with code.steps(d, GROUP) as (start, _):
+                for part in range(GROUP):
+                    c = builder.add(start, integer(part))
+                    to_k, to_w = (code.at(sums, (c, width), j) for sums in (dk, dw))
+                    k_sum, w_sum = code.load(to_k), code.load(to_w)
+                    for r in range(ROWS):
+                        line = builder.add(builder.mul(integer(r), d), c)
+                        q_rc, v_rc = (code.spread(code.load(code.at(x[r], c), code.scalar)) for x in (q_rows, v_rows))
+                        given = code.times(weight[r], code.load(code.at(g, (line, width), j)))
+                        k_sum = builder.fadd(k_sum, code.times(q_rc, slope[r]), flags=("contract",))
+                        w_sum = builder.fadd(w_sum, code.times(v_rc, given), flags=("contract",))
+                    code.store(k_sum, to_k)
+                    code.store(w_sum, to_w)
+        return context.get_dummy_value()
+
+    return types.void(zero, q, v, slopes, weights, g, dk, dw, width, d), generate
 
 
 @intrinsic

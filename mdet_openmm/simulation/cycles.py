@@ -83,7 +83,7 @@ def energies(
     """
     masses = atomic_masses(molecule)
     system = make_system(masses)
-    for group, part in zip((FAST, SLOW), (options,) if cycle is None else options.split(), strict=False):
+    for group, part in zip((FAST, SLOW), (options,) if cycle is None else options.split(cycle), strict=False):
         add_force(system, bind(model, molecule, part)).setForceGroup(group)
     integrator = openmm.CompoundIntegrator()
     for _ in range(VERLET):

@@ -171,7 +171,7 @@ def prepare(settings: RunSettings, say: Say) -> Setup:
     for note in notes_on_forces(model, settings, molecule):
         say(f"note: {note}")
     options = settings.force_options
-    parts = (options,) if settings.multiple_time_steps is None else options.split()
+    parts = (options,) if settings.multiple_time_steps is None else options.split(settings.multiple_time_steps)
     seeds = replica_seeds(settings.seed or 0, settings.replicas) if settings.replicas > 1 else None
     modules = [bind(model, molecule, part, seeds) for part in parts]
     masses = _masses(molecule)

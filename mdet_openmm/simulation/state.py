@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdet_openmm.simulation.verlet import FAST
+from mdet_openmm.simulation.verlet import FAST, known_energy
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,10 @@ def read_phase(context: Any) -> Phase:
 
 
 def potential_energy(context: Any) -> float:
-    """That of an ``openmm.Context`` in kJ/mol, at one force call; of multiple time steps the fast forces know it."""
+    """That of an ``openmm.Context`` in kJ/mol; at one call of the fast forces, unless the integrator knows it."""
+    known = known_energy(context)
+    if known is not None:
+        return known
     return float(context.getState(getEnergy=True, groups=1 << FAST).getPotentialEnergy()._value)
 
 

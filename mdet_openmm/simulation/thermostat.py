@@ -107,8 +107,8 @@ def make_langevin(temperature: float, friction: float, timestep: float, cycle: i
     temperature, friction, timestep
         K, 1/ps, ps; the friction can be changed with `set_friction`.
     cycle
-        Steps with the force group `FAST` to one kick with the group `SLOW`. Checkpoints hold no more than OpenMM's do,
-        and so have to be taken between cycles.
+        Steps of a cycle, whose first kick is by the force group `SLOW` and the others by `FAST`. Checkpoints hold no
+        more than OpenMM's do, and so have to be taken between cycles.
 
     Returns
     -------
@@ -122,9 +122,11 @@ def make_langevin(temperature: float, friction: float, timestep: float, cycle: i
         integrator.addGlobalVariable(name, value)
     integrator.addUpdateContextState()
     integrator.beginIfBlock("phase = 0")
-    integrator.addComputePerDof("v", f"v + cycle*dt*f{SLOW}/m")
+    integrator.addComputePerDof("v", f"v + dt*f{SLOW}/m")
     integrator.endBlock()
+    integrator.beginIfBlock("phase > 0")
     integrator.addComputePerDof("v", f"v + dt*f{FAST}/m")
+    integrator.endBlock()
     integrator.addComputePerDof("x", "x + 0.5*dt*v")
     integrator.addComputePerDof("v", "exp(-friction*dt)*v + sqrt(kT*(1 - exp(-2*friction*dt))/m)*gaussian")
     integrator.addComputePerDof("x", "x + 0.5*dt*v")

@@ -17,10 +17,11 @@ is counted, and is taken from the check above.
 The force of the second half kick is kept for the first half kick of the next step and goes into checkpoints. Taking
 it anew would cost a call, and with random rotations be another force.
 
-With a ``cycle`` of M steps the force above is that of the group `FAST` alone, and half kicks of M Δt by the force S of
-the group `SLOW` stand before the first and after the last step of each cycle (Tuckerman, Berne and Martyna, J. Chem.
-Phys. 97, 1990 (1992)): the trajectory of OpenMM's MTSIntegrator, which takes the fast force once more in each cycle and
-keeps no work. Their work is counted too, and M² Σ S²/m is added to Σ F²/m; at the end of a cycle the check then holds.
+With a ``cycle`` of M steps half kicks of M Δt by a slow force S stand before the first and after the last step of each
+cycle, beside those of Δt by the fast one F (Tuckerman, Berne and Martyna, J. Chem. Phys. 97, 1990 (1992)). Both are at
+the same positions, and one half kick of Δt by F + M S is the same: the force above is that of the group `FAST` within a
+cycle, and F + M S, that of the group `SLOW`, at its ends, where the fast one is not called. It is the trajectory of
+OpenMM's MTSIntegrator, which takes the fast force M + 1 times in each cycle and keeps no work.
 """
 
 from typing import Any
@@ -34,8 +35,9 @@ WORK, INVARIANT, FORCE_SQUARE = "work", "invariant", "force_square"
 TARGET, ADDED = "target", "added"
 """Of an integrator that holds the energy, kJ/mol."""
 FORCE = "force"
-CORRECTION, PHASE, CYCLE = "correction", "phase", "cycle"
-"""Of multiple time steps: the last slow force, the steps done in this cycle, and those of a whole one."""
+PHASE, CYCLE, POTENTIAL, BEFORE = "phase", "cycle", "potential", "before"
+"""Of multiple time steps: the steps done in this cycle, those of a whole one, the potential energy that came with the
+last force of the group `SLOW`, and the force one step before that."""
 FAST, SLOW = 0, 1
 """Force groups of multiple time steps."""
 
@@ -54,7 +56,8 @@ def make_verlet(timestep: float, hold: float | None = None, cycle: int | None = 
         Time constant in ps with which the total energy is held; None: it is left alone. Needs a potential energy. Its
         global variables are then also ``target`` (of the total energy) and ``added`` (by scaling), kJ/mol.
     cycle
-        Steps with the group `FAST` to one with the group `SLOW`; None: the force of all groups at every step.
+        Steps of a cycle, whose last is with the force of the group `SLOW` and the others with that of `FAST`; None: the
+        force of all groups at every step.
     by_atom
         ``work`` and ``invariant`` are kept for each degree of freedom instead, so that a System of replicas has those
         of each; for that nothing can be held, and there is no cycle.
@@ -84,35 +87,31 @@ def make_verlet(timestep: float, hold: float | None = None, cycle: int | None = 
             integrator.addGlobalVariable(name, 0.0)
     integrator.addPerDofVariable(FORCE, 0.0)
     if cycle is not None:
-        integrator.addPerDofVariable(CORRECTION, 0.0)
+        integrator.addPerDofVariable(BEFORE, 0.0)
         integrator.addGlobalVariable(PHASE, 0.0)
+        integrator.addGlobalVariable(POTENTIAL, 0.0)
         integrator.addGlobalVariable(CYCLE, float(cycle))
     integrator.addUpdateContextState()
-    if cycle is not None:
-        integrator.beginIfBlock("phase = 0")
-        integrator.addComputePerDof("v", "v + 0.5*cycle*dt*correction/m")
-        integrator.addComputeSum("first", "correction*v")
-        integrator.addComputeGlobal(WORK, "work + 0.5*cycle*dt*first")
-        integrator.endBlock()
     integrator.addComputePerDof("v", "v + 0.5*dt*force/m")
     integrator.addComputeSum("first", "force*v")
     integrator.addComputePerDof("x", "x + dt*v")
-    integrator.addComputePerDof(FORCE, "f" if cycle is None else f"f{FAST}")
+    if cycle is None:
+        integrator.addComputePerDof(FORCE, "f")
+    else:
+        integrator.addComputeGlobal(PHASE, "phase + 1")
+        integrator.beginIfBlock("phase < cycle")
+        integrator.addComputePerDof(FORCE, f"f{FAST}")
+        integrator.endBlock()
+        integrator.beginIfBlock("phase = cycle")
+        integrator.addComputePerDof(BEFORE, FORCE)
+        integrator.addComputePerDof(FORCE, f"f{SLOW}")
+        integrator.addComputeGlobal(POTENTIAL, f"energy{SLOW}")
+        integrator.addComputeGlobal(PHASE, "0")
+        integrator.endBlock()
     integrator.addComputeSum("second", "force*v")
     integrator.addComputeGlobal(WORK, "work + 0.5*dt*(first + second)")
     integrator.addComputeSum(FORCE_SQUARE, "force*force/m")
     integrator.addComputePerDof("v", "v + 0.5*dt*force/m")
-    if cycle is not None:
-        integrator.addComputeGlobal(PHASE, "phase + 1")
-        integrator.beginIfBlock("phase = cycle")
-        integrator.addComputeGlobal(PHASE, "0")
-        integrator.addComputePerDof(CORRECTION, f"f{SLOW}")
-        integrator.addComputeSum("second", "correction*v")
-        integrator.addComputeGlobal(WORK, "work + 0.5*cycle*dt*second")
-        integrator.addComputeSum("second", "correction*correction/m")
-        integrator.addComputeGlobal(FORCE_SQUARE, "force_square + cycle*cycle*second")
-        integrator.addComputePerDof("v", "v + 0.5*cycle*dt*correction/m")
-        integrator.endBlock()
     if hold is not None:
         integrator.addComputeSum("kinetic", "0.5*m*v*v")
         # the energy comes with the force of this step, without another call
@@ -124,7 +123,7 @@ def make_verlet(timestep: float, hold: float | None = None, cycle: int | None = 
 
 
 def begin(context: Any, masses: NDArray[np.float64]) -> None:
-    """Take the force (of multiple time steps both) at the context's positions and start to count work.
+    """Take the force (of multiple time steps that of a cycle's ends) at the context's positions; start to count work.
 
     Parameters
     ----------
@@ -137,20 +136,17 @@ def begin(context: Any, masses: NDArray[np.float64]) -> None:
     if WORK in _arrays(verlet):
         _begin_by_atom(context, masses)
         return
-    held = TARGET in _counters(verlet)
-    groups = 1 << FAST if _is_split(verlet) else -1
-    state = context.getState(getForces=True, getVelocities=True, getEnergy=held, groups=groups)
+    held, split = TARGET in _counters(verlet), _is_split(verlet)
+    groups = 1 << SLOW if split else -1
+    state = context.getState(getForces=True, getVelocities=True, getEnergy=held or split, groups=groups)
     force = state.getForces(asNumpy=True)._value
     force_square = float((force**2 / masses[:, None]).sum())
     kinetic = kinetic_energy(masses, state.getVelocities(asNumpy=True)._value)
     timestep = verlet.getStepSize()._value
     verlet.setPerDofVariableByName(FORCE, force)
-    if _is_split(verlet):
-        correction = context.getState(getForces=True, groups=1 << SLOW).getForces(asNumpy=True)._value
-        cycle = verlet.getGlobalVariableByName(CYCLE)
-        force_square += cycle**2 * float((correction**2 / masses[:, None]).sum())
-        verlet.setPerDofVariableByName(CORRECTION, correction)
+    if split:
         verlet.setGlobalVariableByName(PHASE, 0.0)
+        verlet.setGlobalVariableByName(POTENTIAL, state.getPotentialEnergy()._value)
     verlet.setGlobalVariableByName(WORK, 0.0)
     verlet.setGlobalVariableByName(FORCE_SQUARE, force_square)
     verlet.setGlobalVariableByName(INVARIANT, kinetic - timestep**2 / 8.0 * force_square)
@@ -174,7 +170,7 @@ def kinetic_energy(masses: NDArray[np.float64], velocities: NDArray[np.float64])
 
 
 def work_and_check(context: Any, kinetic: float) -> tuple[float, float]:
-    """Work since `begin` and the integrator check, both in kJ/mol; of multiple time steps at the end of a cycle.
+    """Work since `begin` and the integrator check, both in kJ/mol.
 
     The check is K − W − Δt²/8·Σ F²/m, less what scaling has added, less what it was at the start: zero up to rounding
     for any force.
@@ -231,10 +227,18 @@ def added_energy(context: Any) -> float | None:
 def held_force(context: Any) -> NDArray[np.float64]:
     """(n, 3) force of the last half kick in kJ/mol/nm: that at the present positions, without a call.
 
-    Of multiple time steps the sum of both, at the end of a cycle.
+    Of multiple time steps, whose last half kick is by more than a force, that of the step before.
     """
     verlet = _verlet(context)
-    return np.sum([_read(verlet, name) for name in _arrays(verlet) if name in (FORCE, CORRECTION)], axis=0)
+    return _read(verlet, BEFORE if _is_split(verlet) else FORCE)
+
+
+def known_energy(context: Any) -> float | None:
+    """Potential energy in kJ/mol at the end of a cycle of multiple time steps, without a call; None elsewhere."""
+    if not is_nve(context) or context.getIntegrator().getCurrentIntegrator() != VERLET:
+        return None
+    verlet = _verlet(context)
+    return float(verlet.getGlobalVariableByName(POTENTIAL)) if _is_split(verlet) else None
 
 
 def saved_state(context: Any) -> bytes:
@@ -281,7 +285,7 @@ def _verlet(context: Any) -> Any:
 def _counters(verlet: Any) -> tuple[str, ...]:
     """Names of the global variables that live longer than a step."""
     names = {verlet.getGlobalVariableName(i) for i in range(verlet.getNumGlobalVariables())}
-    return tuple(name for name in (WORK, INVARIANT, FORCE_SQUARE, TARGET, ADDED, PHASE) if name in names)
+    return tuple(name for name in (WORK, INVARIANT, FORCE_SQUARE, TARGET, ADDED, PHASE, POTENTIAL) if name in names)
 
 
 def _is_split(verlet: Any) -> bool:

@@ -60,7 +60,7 @@ def test_on_a_processor_with_shorter_vectors(tmp_path: Path) -> None:
     older = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+sse4.2"}
     code = (
         "import torch; from mdet_openmm.export.vector_code import lanes; assert lanes(4) == 8\n"
-        "from mdet_openmm.export.compiled_attention import kernel_problem; assert not kernel_problem()\n"
+        "from mdet_openmm.export.compiled_attention import derivative_problem; assert not derivative_problem()\n"
         "from mdet_openmm.network.attention import attention_of_projections as plain\n"
         "from mdet_openmm.export.attention_kernel import compiled_attention\n"
         "given = torch.randn(1, 11, 11, 96, dtype=torch.float64)\n"

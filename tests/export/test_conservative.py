@@ -102,10 +102,13 @@ def test_mixed_precision_is_close(model: Model) -> None:
     assert 0 < (mixed - exact).abs().max() < 1e-5 * exact.abs().max()
 
 
-def context(model: Model, backend: str, timestep: float = 0.0005, platform: str = "Reference") -> openmm.Context:
+def context(
+    model: Model, backend: str, timestep: float = 0.0005, platform: str = "Reference", precision: str = "double"
+) -> openmm.Context:
     """The model's potential, held together by springs between all atoms."""
     system = make_system(MASSES)
-    add_force(system, bind(model, Species(ETHANOL), ForceOptions(forces="conservative", offset="none")), backend)
+    options = ForceOptions(precision=precision, forces="conservative", offset="none")
+    add_force(system, bind(model, Species(ETHANOL), options), backend)
     springs = openmm.HarmonicBondForce()
     for i, j in itertools.combinations(range(9), 2):
         length = float(np.linalg.norm(START[i] - START[j]))
@@ -116,10 +119,12 @@ def context(model: Model, backend: str, timestep: float = 0.0005, platform: str 
     return made
 
 
+@pytest.mark.parametrize("precision", ["double", "mixed"])
 @pytest.mark.parametrize("platform", ["Reference", "CPU"])
-def test_both_backends_give_the_same_energy_and_forces(model: Model, platform: str) -> None:
+def test_both_backends_give_the_same_energy_and_forces(model: Model, platform: str, precision: str) -> None:
     states = [
-        context(model, backend, platform=platform).getState(energy=True, forces=True) for backend in ("torch", "python")
+        context(model, backend, platform=platform, precision=precision).getState(energy=True, forces=True)
+        for backend in ("torch", "python")
     ]
     one, other = (state.getForces(asNumpy=True)._value for state in states)
     assert np.abs(one - other).max() <= 1e-10 * np.abs(one).max()

@@ -68,6 +68,17 @@ def test_both_parts_add_up_to_the_gradient(model: Model, orientations: int, raw:
         assert torch.equal(slow(x)[1], lacking)
 
 
+@pytest.mark.parametrize("cycle", [1, 4])
+def test_the_kick_between_two_cycles_is_that_of_both_parts(model: Model, cycle: int) -> None:
+    x, ethanol = torch.tensor(START), Species(ETHANOL)
+    fast, lacking = (bind(model, ethanol, part)(x)[1] for part in ForceOptions(orientations=12).split())
+    fast_too, kick = (bind(model, ethanol, part) for part in ForceOptions(orientations=12).split(cycle))
+    assert torch.equal(fast_too(x)[1], fast) and float(kick(x)[0]) == pytest.approx(float(fast_too(x)[0]), rel=1e-12)
+    assert (kick(x)[1] - fast - cycle * lacking).abs().max() < 1e-12 * fast.abs().max()
+    with pytest.raises(InputError, match="a cycle of 4 steps is one of forces difference, not direct"):
+        ForceOptions(forces="direct", cycle=4)
+
+
 def test_it_is_one_pass_of_the_network(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = [0]
     forward = BoundNetwork.forward

@@ -1,5 +1,6 @@
 """The estimate of memory and the refusal of what does not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,10 @@ def test_an_exported_module_does_not_count_on_the_compiled_attention(
         memory.check_memory(model, 200, ForceOptions(compiled=False))
     with pytest.raises(InputError, match="memory"):
         memory.check_memory(model, 200, ForceOptions(forces="conservative"))
+    bound = memory.peak_bytes(SMALL, 200, 1, "double", differentiated=True, compiled=True)
+    memory.check_memory(model, 200, ForceOptions(forces="conservative"))
+    with pytest.raises(InputError, match="memory"):
+        memory.check_memory(model, 200, ForceOptions(forces="conservative", compiled=False))
 
 
 def test_the_compiled_attention_needs_memory_with_atoms_squared_only() -> None:
@@ -72,6 +77,9 @@ def test_scores_do_not_grow_beyond_what_is_held_at_a_time() -> None:
 def test_a_gradient_keeps_every_layer() -> None:
     large, small = (memory.peak_bytes(PUBLISHED, n, 1, "double", differentiated=True) for n in (2000, 1000))
     assert 7.5 < large / small <= 8.0
+    shape = replace(SMALL, n_layers=4)
+    large, small = (memory.peak_bytes(shape, n, 1, "double", differentiated=True, compiled=True) for n in (240, 120))
+    assert large == 4 * small and 0.62e9 < small < 2 * 0.62e9  # measured: 0.62 GB
 
 
 def test_free_memory() -> None:

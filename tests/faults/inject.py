@@ -409,9 +409,9 @@ def prepare(names: list[str]) -> None:
     """Import and compile in this process what the forked ones use."""
     import mdet_openmm.simulation.nve
     import mdet_openmm.simulation.nvt
-    from mdet_openmm.export.compiled_attention import kernel_problem
+    from mdet_openmm.export.compiled_attention import derivative_problem
 
-    kernel_problem()
+    derivative_problem()
     if "label" in names or "train" in names:
         import mdet_openmm.data.label
     if "train" in names:

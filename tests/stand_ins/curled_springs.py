@@ -38,14 +38,14 @@ class CurledSprings(nn.Module):
 
 
 def parts(
-    positions: np.ndarray | None = None, k: float = 2e5, whirl: float = 5e3
+    positions: np.ndarray | None = None, k: float = 2e5, whirl: float = 5e3, cycle: int = 4
 ) -> tuple[torch.jit.ScriptModule, torch.jit.ScriptModule]:
-    """The two force modules, direct and difference; between two atoms without positions a spring of no length."""
+    """The two force modules of a cycle, or with 0 direct and difference; without positions two atoms, no length."""
     x = torch.zeros(2, 3).double() if positions is None else torch.tensor(positions)
     lengths = torch.cdist(x, x)
     network = CurledSprings(lengths, k, whirl)
     direct, difference = (
-        torch.jit.script(ForceModule(network, has_energy=True, forces=forces, raw=True).eval())
-        for forces in ("direct", "difference")
+        torch.jit.script(ForceModule(network, has_energy=True, forces=forces, raw=True, cycle=steps).eval())
+        for forces, steps in (("direct", 0), ("difference", cycle))
     )
     return direct, difference
