@@ -94,7 +94,7 @@ class Store:
         """What HDF5 and what stands in a damaged file lead to is an InputError."""
         try:
             yield
-        except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        except (LookupError, OSError, OverflowError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{self.path} is damaged: {' '.join(str(error).split())[:200]}") from None
 
     def _file(self) -> Any:
