@@ -18,6 +18,7 @@ EXTRAS = {
     "dask": ("distributed",),
     "qcml": ("array_record",),
     "openmm-ml": ("openmmml",),
+    "torchsim": ("torch_sim",),
     "completion": ("argcomplete",),
 }
 """Modules that tell whether an extra is there."""
