@@ -45,13 +45,18 @@ def system_of(modules: Modules, masses: np.ndarray, backend: str = "python") -> 
 
 
 def started(
-    modules: Modules, masses: np.ndarray, x: np.ndarray, v: np.ndarray, timestep: float, backend: str = "python"
+    modules: Modules,
+    masses: np.ndarray,
+    x: np.ndarray,
+    v: np.ndarray,
+    timestep: float,
+    backend: str = "python",
+    cycle: int = 4,
 ) -> Any:
-    """A context of the run's own NVE integrator with these modules, one, or two with a cycle of four steps."""
-    cycle = 4 if len(modules) == 2 else None
+    """A context of the run's own NVE integrator with these modules: one, or two with a cycle of so many steps."""
     integrator = openmm.CompoundIntegrator()
     integrator.addIntegrator(openmm.VerletIntegrator(timestep))
-    integrator.addIntegrator(make_verlet(timestep, cycle=cycle))
+    integrator.addIntegrator(make_verlet(timestep, cycle=cycle if len(modules) == 2 else None))
     integrator.setCurrentIntegrator(VERLET)
     context = openmm.Context(system_of(modules, masses, backend), integrator, REFERENCE)
     context.setPositions(x)
@@ -69,18 +74,18 @@ K, WHIRL, MASS = 1e5, 2e3, 10.0
 OMEGA = math.sqrt(2.0 * K / MASS)
 
 
-def circling(modules: Modules, timestep: float = 2e-4, backend: str = "python") -> Any:
+def circling(modules: Modules, backend: str, cycle: int = 4) -> Any:
     """Two atoms on a spring of no length, each on the circle on which the curl pushes it ahead."""
     x = np.array([[0.01, 0.0, 0.0], [-0.01, 0.0, 0.0]])
     v = OMEGA * np.array([[0.0, 0.01, 0.0], [0.0, -0.01, 0.0]])
-    return started(modules, np.full(2, MASS), x, v, timestep, backend)
+    return started(modules, np.full(2, MASS), x, v, 2e-4, backend, cycle)
 
 
 def test_without_correction_the_energy_grows_at_the_rate_of_the_curl(backend: str) -> None:
     """z'' = (-w² + i c) z, c = whirl/m, grows as exp(t Re sqrt(...)), the energy as its square: c/w to first order."""
     rate = 2.0 * (np.sqrt(complex(-(OMEGA**2), WHIRL / MASS))).real
     assert rate == pytest.approx(WHIRL / MASS / OMEGA, rel=1e-4)
-    context = circling(parts(k=K, whirl=WHIRL)[:1], backend=backend)
+    context = circling(parts(k=K, whirl=WHIRL)[:1], backend)
     before = energy(context, np.full(2, MASS))
     context.getIntegrator().step(2500)
     after = energy(context, np.full(2, MASS))
@@ -88,9 +93,8 @@ def test_without_correction_the_energy_grows_at_the_rate_of_the_curl(backend: st
 
 
 @pytest.mark.parametrize("cycle", [1, 2, 4, 8])
-def test_with_correction_it_is_kept(backend: str, cycle: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(started, "cycle", cycle)
-    context = circling(parts(k=K, whirl=WHIRL, cycle=cycle), backend=backend)
+def test_with_correction_it_is_kept(backend: str, cycle: int) -> None:
+    context = circling(parts(k=K, whirl=WHIRL, cycle=cycle), backend, cycle)
     before, found = energy(context, np.full(2, MASS)), []
     for _ in range(50):
         context.getIntegrator().step(48)
@@ -100,14 +104,13 @@ def test_with_correction_it_is_kept(backend: str, cycle: int, monkeypatch: pytes
     assert abs(np.polyfit(np.arange(50), found, 1)[0]) * 50 < 2e-4
 
 
-def vibrating(modules: Modules, timestep: float, backend: str = "python") -> Any:
+def vibrating(modules: Modules, timestep: float, backend: str = "python", cycle: int = 4) -> Any:
     v = np.random.default_rng(1).normal(size=(3, 3)) * np.sqrt(2.5 / MASSES)[:, None]
-    return started(modules, MASSES, WATER_NM, v - MASSES @ v / MASSES.sum(), timestep, backend)
+    return started(modules, MASSES, WATER_NM, v - MASSES @ v / MASSES.sum(), timestep, backend, cycle)
 
 
-def test_it_is_the_trajectory_of_openmms_integrator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(started, "cycle", 3)
-    ours = vibrating(parts(WATER_NM, cycle=3), 5e-4)
+def test_it_is_the_trajectory_of_openmms_integrator() -> None:
+    ours = vibrating(parts(WATER_NM, cycle=3), 5e-4, cycle=3)
     theirs = openmm.Context(
         system_of(parts(WATER_NM, cycle=0), MASSES),
         openmm.MTSIntegrator(1.5e-3 * openmm.unit.picosecond, [(FAST, 3), (SLOW, 1)]),
@@ -123,7 +126,7 @@ def test_it_is_the_trajectory_of_openmms_integrator(monkeypatch: pytest.MonkeyPa
     assert np.abs(one - WATER_NM).max() > 1e-3
 
 
-def test_the_work_of_both_forces_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_of_both_forces_is_counted() -> None:
     context = vibrating(parts(WATER_NM), 5e-4)
     for _ in range(10):
         context.getIntegrator().step(3)
@@ -134,12 +137,11 @@ def test_the_work_of_both_forces_is_counted(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["both parts at every step", "gradient alone"])
-def test_the_error_of_the_energy_goes_with_the_square_of_the_step(alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(started, "cycle", 1)
+def test_the_error_of_the_energy_goes_with_the_square_of_the_step(alone: bool) -> None:
     spread = []
     for timestep in (4e-4, 2e-4):
         modules: Modules = parts(WATER_NM, whirl=0.0)[:1] if alone else parts(WATER_NM, cycle=1)
-        context, found = vibrating(modules, timestep), []
+        context, found = vibrating(modules, timestep, cycle=1), []
         for _ in range(100):
             context.getIntegrator().step(round(2e-3 / timestep))
             found.append(energy(context, MASSES))
