@@ -54,7 +54,8 @@ STARTS: dict[str, dict[str, Any]] = {
     "fine-tuned": {"learning_rate": FINETUNE_DEFAULTS["learning_rate"]},
     "fine-tuned-muon": {"optimizer": "muon", "muon_learning_rate": 2e-3, "learning_rate": 6e-4},
     "fine-tuned-lambda": {
-        "optimizer": "muon", "muon_learning_rate": 2e-3, "learning_rate": 6e-4, "antisymmetry_weight": 1.0,
+        "optimizer": "muon", "muon_learning_rate": 2e-3, "learning_rate": 6e-4,
+        "antisymmetry_weight": 30.0, "antisymmetry_structures": 3,
     },
     "fine-tuned-frozen": {
         "optimizer": "muon", "muon_learning_rate": 2e-3, "learning_rate": 6e-4, "frozen_layers": 3,
