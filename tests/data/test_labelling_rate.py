@@ -21,9 +21,7 @@ def test_molecules_are_spread_over_the_configuration_and_all_else_stays(tmp_path
 
 
 @pytest.mark.slow
-def test_both_rates_count_the_frames_of_the_data_set(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_both_rates_count_the_frames_of_the_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = labelling.part_of(CONFIGS / "tiny.label.yaml", 2, tmp_path / "part.label.yaml")
     bare, whole = labelling.rates_of_one_process(read_config(path), every=1)
     frames = int(capsys.readouterr().out.split()[2])
