@@ -42,5 +42,5 @@ def test_code_of_a_page(page: str, tmp_path: Path) -> None:
     (tmp_path / "simulations").symlink_to(ROOT / "simulations")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code + CHECKS[page]]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
