@@ -217,12 +217,13 @@ def test_restart_is_bit_identical(tmp_path: Path, backend: str, kind: type[RunSe
 
     run = make_run(tmp_path / "broken", parts(WATER_NM), **options)
 
-    def killing(self: Monitor, positions: np.ndarray, velocities: np.ndarray) -> None:
+    def killing(self: Monitor, positions: np.ndarray, velocities: np.ndarray) -> list[int]:
         if run.context.getStepCount() > stop_after:
             raise Killed
+        return []
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Monitor, "problem", killing)
+        patch.setattr(Monitor, "suspects", killing)
         run_dynamics(*run.arguments, Interrupt())
     run = make_run(tmp_path / "broken", parts(WATER_NM), start=False, **options)
     assert stop_after - 32 <= load_checkpoint(run.context, tmp_path / "broken") <= stop_after

@@ -307,7 +307,7 @@ def test_interrupted_it_writes_everything_and_goes_on(
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run_nve(cold(water, model, whole, teacher="gfn2"))
-    check, calls = Monitor.problem, [0]
+    check, calls = Monitor.suspects, [0]
 
     def interrupting(self: Monitor, positions: np.ndarray, velocities: np.ndarray) -> object:
         calls[0] += 1
@@ -316,7 +316,7 @@ def test_interrupted_it_writes_everything_and_goes_on(
         return check(self, positions, velocities)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Monitor, "problem", interrupting)
+        patch.setattr(Monitor, "suspects", interrupting)
         with pytest.raises(KeyboardInterrupt):
             run_nve(cold(water, model, broken, teacher="gfn2"))
     summary = json.loads((broken / "summary.json").read_text())

@@ -187,7 +187,7 @@ def test_interrupted_it_writes_everything_and_goes_on(
     from mdet_openmm.simulation.monitor import Monitor
 
     broken = tmp_path / "broken"
-    check, calls = Monitor.problem, [0]
+    check, calls = Monitor.suspects, [0]
 
     def interrupting(self: Monitor, positions: np.ndarray, velocities: np.ndarray) -> object:
         calls[0] += 1
@@ -196,7 +196,7 @@ def test_interrupted_it_writes_everything_and_goes_on(
         return check(self, positions, velocities)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Monitor, "problem", interrupting)
+        patch.setattr(Monitor, "suspects", interrupting)
         with pytest.raises(KeyboardInterrupt):
             run_nvt(cold(water, model, broken))
     summary = json.loads((broken / "summary.json").read_text())

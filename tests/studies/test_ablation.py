@@ -136,7 +136,7 @@ def test_interrupted_runs_go_on_and_the_numbers_are_those_of_an_unbroken_study(
 
     from mdet_openmm.simulation.monitor import Monitor
 
-    check, calls = Monitor.problem, [0]
+    check, calls = Monitor.suspects, [0]
 
     def interrupting(self: Monitor, *arguments: Any) -> object:
         calls[0] += 1
@@ -144,7 +144,7 @@ def test_interrupted_runs_go_on_and_the_numbers_are_those_of_an_unbroken_study(
             os.kill(os.getpid(), signal.SIGINT)
         return check(self, *arguments)
 
-    monkeypatch.setattr(Monitor, "problem", interrupting)
+    monkeypatch.setattr(Monitor, "suspects", interrupting)
     broken = cold(water, model, tmp_path / "broken", conditions="fp64,mixed+hashed")
     interruptions = 0
     for _ in range(5):

@@ -114,7 +114,7 @@ def test_restart_goes_on_in_the_middle_of_a_piece(
     monkeypatch.setattr(protocol, "PIECE_PS", 0.02)
     whole = cold(model, tmp_path / "whole", replicas=1)
     benchmark(whole, [reference])
-    check, calls = Monitor.problem, [0]
+    check, calls = Monitor.suspects, [0]
 
     def interrupting(self: Monitor, *arguments: Any) -> object:
         calls[0] += 1
@@ -122,7 +122,7 @@ def test_restart_goes_on_in_the_middle_of_a_piece(
             os.kill(os.getpid(), signal.SIGINT)
         return check(self, *arguments)
 
-    monkeypatch.setattr(Monitor, "problem", interrupting)
+    monkeypatch.setattr(Monitor, "suspects", interrupting)
     broken = replace(whole, output=tmp_path / "broken")
     with pytest.raises(KeyboardInterrupt):
         benchmark(broken, [reference])
