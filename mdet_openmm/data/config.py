@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdet_openmm.configuration import read_settings
+from mdet_openmm.configuration import from_mapping, read_settings
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import plain
 from mdet_openmm.settings import Checked, option
 
 TEACHERS = ("gfn2", "so3lr", "pyscf", "ase")
@@ -202,3 +203,21 @@ def read_config(path: Path) -> LabelConfig:
         for e in config.molecules
     )
     return dataclasses.replace(config, molecules=entries)
+
+
+def stored(config: LabelConfig) -> dict[str, Any]:
+    """As a data set keeps it: plain values, of files their names."""
+    found: dict[str, Any] = plain(dataclasses.asdict(config), lambda path: Path(path).name)
+    return found
+
+
+def same_inputs(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether two provenances make the same data.
+
+    An earlier version of the package neither knew all settings, which then had their defaults, nor made other labels.
+    """
+    try:
+        known = {**before, "config": stored(from_mapping(LabelConfig, before["config"], "its configuration"))}
+    except InputError:
+        return False
+    return {**known, "package_version": now["package_version"]} == now

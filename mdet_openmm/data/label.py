@@ -1,7 +1,6 @@
 """``mdet label``: molecules in, labelled frames out, by worker processes, stoppable at any time."""
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import shutil
@@ -16,7 +15,7 @@ from tqdm import tqdm
 
 from mdet_openmm.cores import available_cores
 from mdet_openmm.dask_cluster import check_scheduler, results_by_dask
-from mdet_openmm.data.config import LabelConfig
+from mdet_openmm.data.config import LabelConfig, same_inputs, stored
 from mdet_openmm.data.labels import TeacherFailure
 from mdet_openmm.data.layout import hdf5, write_dataset
 from mdet_openmm.data.partial import block_path, load_block, partial_run, save_block, save_molecules, whole_block
@@ -25,7 +24,7 @@ from mdet_openmm.data.sources import PlacedEntry, Source, distinct, placed_entri
 from mdet_openmm.data.tasks import run_tasks
 from mdet_openmm.data.teacher import BATCHED, check_teachable, make_teacher, teacher_version
 from mdet_openmm.errors import InputError, RunStopped
-from mdet_openmm.files import plain, put
+from mdet_openmm.files import put
 from mdet_openmm.side_by_side import by_processes, one_thread_each, sigterm_interrupts
 from mdet_openmm.walltime import Deadline
 
@@ -176,7 +175,7 @@ def _provenance(config: LabelConfig, sources: list[Source]) -> dict[str, Any]:
         "teacher_version": teacher_release,
         "package_version": package,
         "seed": config.seed,
-        "config": plain(dataclasses.asdict(config), lambda path: Path(path).name),
+        "config": stored(config),
         "start_structures_sha256": starts.hexdigest(),
     }
 
@@ -186,7 +185,7 @@ def _finished(output: Path, partial: Path, provenance: dict[str, Any]) -> dict[s
     from mdet_openmm.data.store import Store
 
     with Store(output) as store:
-        if any(store.attributes.get(key) != value for key, value in provenance.items()):
+        if not same_inputs({key: store.attributes.get(key) for key in provenance}, provenance):
             raise InputError(f"label: {output} is complete but comes from another configuration or teacher version")
         summary = {
             "output": str(output),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mdet_openmm.data.config import same_inputs
 from mdet_openmm.data.layout import FrameBlock, MoleculeRow, hdf5, write_dataset
 from mdet_openmm.errors import InputError
 from mdet_openmm.files import locked, unfinished, write_file
@@ -121,18 +122,17 @@ def partial_run(folder: Path, provenance: dict[str, Any]) -> Iterator[None]:
     InputError
         If the folder comes from something else, or another process is at work in it.
     """
-    text = json.dumps(provenance, sort_keys=True, indent=1)
     if not folder.exists():
         # Complete before it has its name: a folder without its stamp could never be gone on with.
         try:
             with unfinished(folder) as fresh:
                 fresh.mkdir()
-                (fresh / STAMP).write_text(text, encoding="utf-8")
+                (fresh / STAMP).write_text(json.dumps(provenance, sort_keys=True, indent=1), encoding="utf-8")
         except OSError as error:
             if error.errno != errno.ENOTEMPTY:  # another process was first
                 raise
     stamp = folder / STAMP
-    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != text:
+    if not stamp.is_file() or not same_inputs(json.loads(stamp.read_text(encoding="utf-8")), provenance):
         raise InputError(
             f"label: {folder} comes from another configuration, input or teacher version; remove it to start anew"
         )

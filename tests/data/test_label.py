@@ -1,12 +1,14 @@
 """Whole labelling runs: what is in the data set, repeated, interrupted, and with a teacher that fails."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,6 +23,8 @@ from mdet_openmm.data.config import (
     SamplingConfig,
     TeacherConfig,
     read_config,
+    same_inputs,
+    stored,
 )
 from mdet_openmm.data.label import run_label
 from mdet_openmm.data.partial import partial_run
@@ -221,13 +225,31 @@ def test_a_charge_that_the_teacher_would_not_see_is_refused_before_the_run(tmp_p
 
 
 def test_two_processes_do_not_work_on_one_run(tmp_path):
-    with partial_run(tmp_path / "set.h5.partial", {"seed": 1}):
-        with pytest.raises(InputError, match="another process"), partial_run(tmp_path / "set.h5.partial", {"seed": 1}):
+    folder, made = tmp_path / "set.h5.partial", provenance(ase_config())
+    with partial_run(folder, made):
+        with pytest.raises(InputError, match="another process"), partial_run(folder, made):
             pass
-        with pytest.raises(InputError, match="another conf"), partial_run(tmp_path / "set.h5.partial", {"seed": 2}):
+        with pytest.raises(InputError, match="another conf"), partial_run(folder, {**made, "teacher_version": "2"}):
             pass
-    with partial_run(tmp_path / "set.h5.partial", {"seed": 1}):
+    with partial_run(folder, made):
         pass
+
+
+def provenance(config: LabelConfig) -> dict[str, Any]:
+    return {"teacher_version": "1", "package_version": "1.0", "seed": config.seed, "config": stored(config)}
+
+
+def test_a_run_of_an_earlier_version_is_gone_on_with() -> None:
+    now = provenance(ase_config())
+    before: dict[str, Any] = json.loads(json.dumps(now)) | {"package_version": "0.9"}
+    del before["config"]["teacher"]["basis"], before["config"]["held_out"]["given"]
+    assert same_inputs(before, now)
+    assert not same_inputs(before, {**now, "seed": 2})
+    assert not same_inputs(before, provenance(dataclasses.replace(ase_config(), max_force=7.0)))
+    other = dataclasses.replace(ase_config(), held_out=dataclasses.replace(ase_config().held_out, given=0.25))
+    assert not same_inputs(before, provenance(other))  # it is too old for this setting, which is not at its default
+    before["config"]["sampling"]["unheard_of"] = 1
+    assert not same_inputs(before, now)
 
 
 def frames_of_a_run():
