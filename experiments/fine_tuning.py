@@ -19,7 +19,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ from mdet_openmm.errors import InputError, exit_status
 from mdet_openmm.evaluation.evaluate import evaluate
 from mdet_openmm.evaluation.settings import EvaluateSettings
 from mdet_openmm.export.model_folder import load_model
-from mdet_openmm.files import write_json
+from mdet_openmm.files import unfinished, write_json
 from mdet_openmm.measure.pair_distances import density_error, pair_density
 from mdet_openmm.studies.estimate import Estimate
 from mdet_openmm.studies.folder import STUDY
@@ -236,9 +235,8 @@ def write_reference(case: Case) -> Path:
     if not path.exists():
         order = reference_order(len(arrays["positions"]), arrays[POOL].astype(np.int64))
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name("." + path.name)
-        np.savez(unfinished, atomic_numbers=arrays["atomic_numbers"], positions=arrays["positions"][order])
-        os.replace(unfinished, path)
+        with unfinished(path) as made, made.open("wb") as file:
+            np.savez(file, atomic_numbers=arrays["atomic_numbers"], positions=arrays["positions"][order])
     return path
 
 

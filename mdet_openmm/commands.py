@@ -5,13 +5,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mdet_openmm.configuration import from_mapping, read_settings, read_yaml
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.flags import from_namespace
 from mdet_openmm.published.settings import ImportSettings
+
+if TYPE_CHECKING:
+    from mdet_openmm.training.config import TrainConfig
 
 
 def need(extra: str, *modules: str) -> None:
@@ -65,21 +68,26 @@ def merge_data(args: argparse.Namespace) -> None:
     print(json.dumps(merge_data(args.data, args.additions, args.output, args.share), indent=1))
 
 
-def train(args: argparse.Namespace, start_from: str | None = None) -> None:
+def train(args: argparse.Namespace) -> None:
     need("train", "lightning", "h5py")
     from mdet_openmm.training.config import TrainConfig
+
+    _train(read_settings(args.config, TrainConfig), args, args.continue_from, args.cooldown)
+
+
+def _train(
+    config: "TrainConfig", args: argparse.Namespace, continue_from: Path | None = None, cooldown: int | None = None
+) -> None:
+    """What `train` and `finetune` have in common, by the flags that both have."""
     from mdet_openmm.training.fit import run_training
 
-    config = args.train_config if start_from else read_settings(args.config, TrainConfig)
-    model = args.output or Path("models") / config.name
-    run = args.run_folder or Path("runs") / config.name
     folder = run_training(
         config,
-        model_folder=model,
-        run_folder=run,
+        model_folder=args.output or Path("models") / config.name,
+        run_folder=args.run_folder or Path("runs") / config.name,
         restart=args.restart,
-        continue_from=args.continue_from,
-        cooldown=args.cooldown,
+        continue_from=continue_from,
+        cooldown=cooldown,
         quiet=args.quiet,
         max_walltime=args.max_walltime,
     )
@@ -105,7 +113,6 @@ def finetune(args: argparse.Namespace) -> None:
         "steps": args.steps, "learning_rate": args.learning_rate, "batch_size": args.batch_size, "seed": args.seed,
         "train_only": args.train_only,
     }  # fmt: skip
-    args.continue_from = args.cooldown = None
     fixed = {"name": args.name, "data": args.data, "start_from": args.model}
     written = _written(args.config, fixed) if args.config else {}
     config = {
@@ -115,8 +122,9 @@ def finetune(args: argparse.Namespace) -> None:
         **{k: v for k, v in given.items() if v is not None},
         **fixed,
     }
-    args.train_config = from_namespace(TrainConfig, argparse.Namespace(**config))
-    train(args, start_from=args.model)
+    settings = from_namespace(TrainConfig, argparse.Namespace(**config))
+    need("train", "lightning", "h5py")
+    _train(settings, args)
 
 
 def export(args: argparse.Namespace) -> None:

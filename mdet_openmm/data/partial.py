@@ -132,7 +132,11 @@ def partial_run(folder: Path, provenance: dict[str, Any]) -> Iterator[None]:
             if error.errno != errno.ENOTEMPTY:  # another process was first
                 raise
     stamp = folder / STAMP
-    if not stamp.is_file() or not same_inputs(json.loads(stamp.read_text(encoding="utf-8")), provenance):
+    try:
+        same = stamp.is_file() and same_inputs(json.loads(stamp.read_text(encoding="utf-8")), provenance)
+    except (ValueError, TypeError, KeyError):  # it is damaged, or somebody else's
+        same = False
+    if not same:
         raise InputError(
             f"label: {folder} comes from another configuration, input or teacher version; remove it to start anew"
         )

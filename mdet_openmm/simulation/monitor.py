@@ -63,37 +63,43 @@ class Monitor:
 
     def suspects(self, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> list[int]:
         """Which of R molecules have a `problem`, from (R, n, 3) in nm and nm/ps: all of them at one look."""
-        finite = np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(velocities).all(axis=(1, 2))
-        sound = finite
-        if self.watch:
-            with np.errstate(all="ignore"):
-                whole = self.largest_stretch(positions) <= BROKEN_BOND_A
-                sound = finite & whole & (self.thermometer.read(velocities)[0] <= self.highest_temperature)
-        return [int(k) for k in np.flatnonzero(~sound)]
+        finite, whole, cool = self._signs(positions, velocities)
+        return [int(k) for k in np.flatnonzero(~(finite.all(axis=1) & whole & cool))]
 
     def problem(self, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> Problem | None:
         """What is wrong with (n, 3) positions in nm and velocities in nm/ps, or None."""
-        wrong = ~(np.isfinite(positions).all(axis=1) & np.isfinite(velocities).all(axis=1))
-        if wrong.any():
-            atom = int(np.argmax(wrong))
+        finite, whole, cool = self._signs(positions, velocities)
+        if not finite.all():
+            atom = int(np.argmin(finite))
             return Problem("nan", f"positions or velocities of {self.name_of(atom)} are not finite", atom)
-        if not self.watch:
-            return None
-        stretch = self._stretch(positions)
-        if len(stretch) and np.abs(stretch).max() * ANGSTROM_PER_NM > BROKEN_BOND_A:
+        if not whole:
+            stretch = self._stretch(positions)
             bond = int(np.argmax(np.abs(stretch)))
             i, j = (int(k) for k in self.bonds[bond])
             before, now = ANGSTROM_PER_NM * self.lengths[bond], ANGSTROM_PER_NM * (self.lengths + stretch)[bond]
             text = f"the bond between {self.name_of(i)} and {self.name_of(j)} broke: {before:.3f} Å at the start, "
             text += f"{now:.3f} Å now"
             return Problem("broken_bond", text, i)
-        temperature, _ = self.thermometer.read(velocities)
-        if temperature > self.highest_temperature:
+        if not cool:
+            temperature, _ = self.thermometer.read(velocities)
             kinetic = self.thermometer.masses * np.sum(velocities**2, axis=1)
             atom = int(np.argmax(kinetic))
             text = f"the temperature ran away to {temperature:.0f} K (limit {self.highest_temperature:.0f} K); "
             return Problem("runaway_temperature", text + f"{self.name_of(atom)} is fastest", atom)
         return None
+
+    def _signs(
+        self, positions: NDArray[np.float64], velocities: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Of (..., n, 3): which atoms are finite, (..., n); whether bonds are whole, and it is not too hot, (...,)."""
+        finite = np.asarray(np.isfinite(positions).all(axis=-1) & np.isfinite(velocities).all(axis=-1))
+        if not self.watch:
+            whole = cool = np.full(finite.shape[:-1], True)
+        else:
+            with np.errstate(all="ignore"):
+                whole = np.asarray(self.largest_stretch(positions) <= BROKEN_BOND_A)
+                cool = np.asarray(self.thermometer.read(velocities)[0] <= self.highest_temperature)
+        return finite, whole, cool
 
     def _stretch(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
         return bond_lengths(self.bonds, positions) - self.lengths

@@ -233,6 +233,10 @@ def test_two_processes_do_not_work_on_one_run(tmp_path):
             pass
     with partial_run(folder, made):
         pass
+    for spoilt in ("{", "[]", "{}", '{"config": null}'):
+        (folder / "run.json").write_text(spoilt)
+        with pytest.raises(InputError, match="another conf"), partial_run(folder, made):
+            pass
 
 
 def provenance(config: LabelConfig) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import large_data
 import numpy as np
-import pytest
 
 from mdet_openmm.data.store import Store
 
@@ -19,7 +18,6 @@ def test_what_is_written_has_the_sizes_and_the_number_that_were_asked_for(tmp_pa
     assert np.isin(store.sizes, large_data.SIZES).all()
 
 
-@pytest.mark.slow
 def test_it_prints_its_numbers_and_removes_its_file(tmp_path: Path) -> None:
     command = [sys.executable, large_data.__file__, "--structures", "600", "--each", "20", "--batch", "8"]
     done = subprocess.run(

@@ -135,7 +135,6 @@ def test_what_another_call_has_added_meanwhile_stays(tmp_path: Path) -> None:
     assert {name: row["errors"] for name, row in rows.items()} == {"a": "a", "b": "b"} and rows["a"]["runs"] == 1
 
 
-@pytest.mark.slow
 def test_a_finished_row_is_kept_and_a_longer_run_goes_on(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,7 +173,6 @@ def test_a_finished_row_is_kept_and_a_longer_run_goes_on(
     assert len(rows_of(data)) == 8
 
 
-@pytest.mark.slow
 def test_simulations_are_added_to_a_row_and_made_longer(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,7 +190,6 @@ def test_simulations_are_added_to_a_row_and_made_longer(
     assert row["runs"]["asked"]["time"] == 0.006 and row["runs"]["stability_ps"]["mean"] == pytest.approx(0.006)
 
 
-@pytest.mark.slow
 def test_a_training_that_was_interrupted_is_gone_on_with(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
