@@ -7,13 +7,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from mdet_openmm.cores import available_cores
 from mdet_openmm.data.store import Store
 from mdet_openmm.units import BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
 
 LARGEST_IN_MEMORY = 4 * 2**30
 """Bytes of training data, as tensors, up to which they are read once and held."""
+
+
+MOST_LOADERS = 4
+"""Processes that make batches for one GPU."""
 
 
 class Batch(NamedTuple):
@@ -158,6 +163,17 @@ class TrainingBatches(IterableDataset[Batch]):
         return augmented(batch, self.copies, generator)
 
     def __iter__(self) -> Iterator[Batch]:
-        """From the first batch on."""
-        for number in range(self.first_batch, len(self.plan)):
+        """From the first batch on; each of several processes of a loader makes every so manieth of them."""
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for number in range(self.first_batch + first, len(self.plan), step):
             yield self.batch(number)
+
+    def loader(self, side_by_side: bool) -> DataLoader[Batch]:
+        """The batches in their order; ``side_by_side``: made by other processes, so that a GPU waits for none."""
+        workers = min(MOST_LOADERS, available_cores() - 1) if side_by_side else 0
+        if not workers:
+            return DataLoader(self, batch_size=None)
+        return DataLoader(
+            self, batch_size=None, num_workers=workers, prefetch_factor=4, pin_memory=torch.cuda.is_available()
+        )

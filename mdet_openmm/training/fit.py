@@ -5,7 +5,6 @@ import copy
 import dataclasses
 import importlib.util
 import logging
-import shutil
 import time
 import warnings
 from pathlib import Path
@@ -28,6 +27,7 @@ from mdet_openmm.measure.coverage import coverage_of
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import TrainingBatches, load_batch
 from mdet_openmm.training.card import model_card
+from mdet_openmm.training.compilation import compile_network, on_gpu
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.evaluate import evaluate
 from mdet_openmm.training.initial_network import build_network
@@ -151,15 +151,9 @@ def _train(
     """
     first_step = steps_of(checkpoint) if checkpoint else 0
     module = ForceTraining(network, config, run_folder)
+    gpu = on_gpu(config)
     if config.compile:
-        if shutil.which("g++") is None and shutil.which("clang++") is None:
-            print("no C++ compiler found: training without torch.compile, about half as fast")
-        else:
-            # every molecule size gets code of its own
-            torch._dynamo.config.recompile_limit = 256
-            torch._dynamo.config.accumulated_recompile_limit = 4096
-            for layer in network.layers:
-                layer.compile(dynamic=False)
+        compile_network(network, gpu)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     progress = Progress(run_folder, config, first_step, quiet, interrupt)
     checkpoints = ModelCheckpoint(
@@ -220,7 +214,7 @@ def _train(
             try:
                 trainer.fit(
                     module,
-                    DataLoader(batches, batch_size=None),
+                    batches.loader(side_by_side=gpu),
                     DataLoader(validation, batch_size=None) if validation else None,  # type: ignore[arg-type]
                     ckpt_path=checkpoint,
                     weights_only=True,

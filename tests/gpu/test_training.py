@@ -35,9 +35,9 @@ def data(tmp_path: Path) -> Path:
     return dest
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("precision", "compiled"), [("fp32", False), ("bf16", False), ("bf16", True)])
 def test_a_model_trained_there_has_the_errors_that_a_cpu_finds(
-    device: str, data: Path, tmp_path: Path, precision: str
+    device: str, data: Path, tmp_path: Path, precision: str, compiled: bool
 ) -> None:
     config = TrainConfig(
         name="water",
@@ -48,6 +48,7 @@ def test_a_model_trained_there_has_the_errors_that_a_cpu_finds(
         learning_rate=1e-2,
         warmup_steps=5,
         precision=precision,
+        compile=compiled,
         accelerator=device,
         validate_every=10,
     )

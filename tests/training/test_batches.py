@@ -75,3 +75,18 @@ def test_a_pass_takes_every_frame_once_over_all_ranks(small_data: Path) -> None:
         steps = np.flatnonzero(ranks[0].plan == group)
         taken = np.concatenate([r.indices(int(s)) for s in steps for r in ranks])
         assert sorted(taken[: len(frames)]) == list(range(len(frames)))
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_loader_of_several_processes_gives_the_batches_in_their_order(
+    small_data: Path, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mdet_openmm.training.batches.available_cores", lambda: 4)
+    batches = sequence(Store(small_data), first_batch=first, n_batches=first + 7)
+    loader = batches.loader(side_by_side=True)
+    assert loader.num_workers == 3
+    loaded = list(loader)
+    assert len(loaded) == 7
+    for number, batch in enumerate(loaded, first):
+        for found, expected in zip(batch, batches.batch(number), strict=True):
+            assert torch.equal(found, expected)
