@@ -25,8 +25,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SHAPES: Final = {"attend": (64, 4), "differentiate": (64, 4)}
-"""Rows of a program and its warps, of each kernel."""
+from mdet_openmm.network.attention import sums_in
+
+WARPS = {"attend": 4, "differentiate": 4}
+"""Of a program of each kernel."""
+ELEMENTS = {2: 8, 4: 4, 8: 4}
+"""Channels that a thread has of every tensor, by the bytes of a number: one load, or two of fp64. With more, fewer
+programs fit on a multiprocessor (40 registers in fp32, 91 in fp64, of the derivative with heads of 16)."""
 LOG2_E: Final = tl.constexpr(1.4426950408889634)
 
 
@@ -133,7 +138,7 @@ def _differentiate(
     ROWS: tl.constexpr,
     KIND: tl.constexpr,
 ) -> None:
-    """Derivatives (b, n, n, 4, H, D): dQ and dV1 of some pairs, or dK and dV2, of which all is said with i and j turned.
+    """Derivatives (b, n, n, 4, H, D): dQ and dV1 of some pairs, or, turned, dK and dV2.
 
     Parameters are the results of the kernels above. A row is a pair (end, middle) or, turned, (middle, end).
     """
@@ -183,16 +188,15 @@ def _differentiate(
     tl.store(found + own + 2 * E, of_v1.to(found.dtype.element_ty), mask=real)
 
 
-def _launch(kernel: Any, shape: str, sides: int, qkvv: Tensor, n_heads: int, *tensors: Tensor) -> None:
-    b, n, _, width = qkvv.shape
-    d = width // (4 * n_heads)
-    rows, warps = SHAPES[shape]
+def _launch(kernel: Any, name: str, sides: int, qkvv: Tensor, n_heads: int, *tensors: Tensor) -> None:
+    b, n, _, e4 = qkvv.shape
+    d = e4 // (4 * n_heads)
+    width, warps = triton.next_power_of_2(d), WARPS[name]
+    rows = max(1, 32 * warps * ELEMENTS[qkvv.element_size()] // width)
     kind = tl.float64 if qkvv.dtype == torch.float64 else tl.float32
     programs = b * n_heads * sides * triton.cdiv(n * n, rows)
     with torch.cuda.device_of(qkvv):  # Triton launches on the current device
-        kernel[(programs,)](
-            *tensors, n, n_heads, d, triton.next_power_of_2(d), rows, kind, num_warps=warps
-        )  # fmt: skip
+        kernel[(programs,)](*tensors, n, n_heads, d, width, rows, kind, num_warps=warps)
 
 
 def attend(qkvv: Tensor, n_heads: int) -> tuple[Tensor, Tensor]:
@@ -213,14 +217,9 @@ def attend(qkvv: Tensor, n_heads: int) -> tuple[Tensor, Tensor]:
 
 
 def differentiate(grad: Tensor, qkvv: Tensor, out: Tensor, log_sum: Tensor, n_heads: int) -> Tensor:
-    """The derivative (b, n, n, 4 e) by the projections, from that by the outputs (b, n, n, e) and what `attend` gave."""
+    """The derivative (b, n, n, 4 e) by the projections, from that by the outputs and what `attend` gave."""
     qkvv, grad = qkvv.contiguous(), grad.contiguous()
     share, found = torch.empty_like(log_sum), torch.empty_like(qkvv)
     _launch(_share, "attend", 1, qkvv, n_heads, grad, out, share)
     _launch(_differentiate, "differentiate", 2, qkvv, n_heads, qkvv, grad, log_sum, share, found)
     return found
-
-
-def sums_in(dtype: torch.dtype) -> torch.dtype:
-    """What the sums of a dtype are taken in."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
