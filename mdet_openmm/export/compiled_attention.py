@@ -2,18 +2,17 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mdet_openmm.export.torchscript import once, refuse_second_derivative
-from mdet_openmm.network.attention import TriangularAttention, attention_of_projections
+from mdet_openmm.network.attention import attention_of_projections
+from mdet_openmm.network.attention_operator import LIBRARY, fuse_attention
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
 log = logging.getLogger("mdet_openmm")
-_LIBRARY: Final = torch.library.Library("mdet_openmm", "DEF")
-_LIBRARY.define("triangular_attention(Tensor qkvv, int n_heads) -> Tensor")
 
 
 class _Differentiable(torch.autograd.Function):
@@ -43,8 +42,8 @@ def kernel_problem() -> str:
         from mdet_openmm.export.attention_kernel import compiled_attention
 
         _compare(compiled_attention, lambda given: attention_of_projections(given, 2, None))
-        _LIBRARY.impl("triangular_attention", compiled_attention, "CPU")
-        _LIBRARY.impl("triangular_attention", _Differentiable.apply, "AutogradCPU")
+        LIBRARY.impl("triangular_attention", compiled_attention, "CPU")
+        LIBRARY.impl("triangular_attention", _Differentiable.apply, "AutogradCPU")
 
     return _problem(trial, "attention runs")
 
@@ -85,36 +84,19 @@ def _problem(trial: Callable[[], None], what: str) -> str:
     return ""
 
 
-class CompiledAttention(nn.Module):
-    """`TriangularAttention` without its parameters' gradients: by the kernel on a CPU, by the formula elsewhere."""
-
-    def __init__(self, attention: TriangularAttention) -> None:
-        super().__init__()
-        self.n_heads = attention.n_heads
-        self.qkvv = attention.qkvv
-        self.out = attention.out
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Map pair features (b, n, n, e) to (b, n, n, e)."""
-        qkvv = self.qkvv(x)
-        if mask is None and qkvv.device.type == "cpu":
-            return self.out(torch.ops.mdet_openmm.triangular_attention(qkvv, self.n_heads))
-        return self.out(attention_of_projections(qkvv, self.n_heads, mask))
-
-
 def compile_attention(network: EdgeTransformer, differentiable: bool = False) -> bool:
-    """Let every layer of a network use the compiled kernel, in place; whether it works here.
+    """Let every layer of a network use the operator, in place; whether that works on a CPU here.
+
+    Where it does not, and there is no GPU either, nothing is replaced.
 
     Parameters
     ----------
     network
         It keeps no derivative by its parameters.
     differentiable
-        It must keep the one by the positions: only where this works is anything replaced.
+        It must keep the one by the positions, once.
     """
-    if derivative_problem() if differentiable else kernel_problem():
-        return False
-    for layer in network.layers:
-        if isinstance(layer.attention, TriangularAttention):
-            layer.attention = CompiledAttention(layer.attention)
-    return True
+    on_cpu = not (derivative_problem() if differentiable else kernel_problem())
+    if on_cpu or torch.cuda.is_available():
+        fuse_attention(network, on_cpu)
+    return on_cpu

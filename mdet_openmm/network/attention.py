@@ -93,6 +93,11 @@ def attention_of_projections(qkvv: Tensor, n_heads: int, mask: Tensor | None) ->
     return triangular_attention(q, k, v1, v2, mask).reshape(b, n, n, width // 4)
 
 
+def sums_in(dtype: torch.dtype) -> torch.dtype:
+    """What kernels take the sums of a dtype in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 class TriangularAttention(nn.Module):
     """Projections around `triangular_attention`; none has a bias."""
 

@@ -8,12 +8,13 @@ import torch
 
 from mdet_openmm.export import compiled_attention as operator
 from mdet_openmm.export.attention_gradient import attention_gradient
-from mdet_openmm.export.compiled_attention import CompiledAttention, compile_attention, derivative_problem
+from mdet_openmm.export.compiled_attention import compile_attention, derivative_problem
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import ForceOptions
 from mdet_openmm.molecules.molecule import Species
 from mdet_openmm.network.attention import TriangularAttention, attention_of_projections
+from mdet_openmm.network.attention_operator import FusedAttention
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
@@ -117,8 +118,9 @@ def test_without_numba_the_formula_is_differentiated_and_that_is_said(
     monkeypatch.setattr("mdet_openmm.export.attention_gradient.attention_gradient", wrong)
     monkeypatch.setattr(operator, "derivative_problem", operator.derivative_problem.__wrapped__)  # type: ignore[attr-defined]
     network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with caplog.at_level("WARNING", logger="mdet_openmm"):
         assert not compile_attention(network, differentiable=True)
     assert isinstance(network.layers[0].attention, TriangularAttention)
     assert "gradient of an energy runs without its compiled kernel" in caplog.text and "result is wrong" in caplog.text
-    assert compile_attention(network) and isinstance(network.layers[0].attention, CompiledAttention)
+    assert compile_attention(network) and isinstance(network.layers[0].attention, FusedAttention)

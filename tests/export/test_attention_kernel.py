@@ -14,8 +14,9 @@ import torch
 
 from mdet_openmm.export import compiled_attention as operator
 from mdet_openmm.export.attention_kernel import compiled_attention
-from mdet_openmm.export.compiled_attention import CompiledAttention, compile_attention, kernel_problem
+from mdet_openmm.export.compiled_attention import compile_attention, kernel_problem
 from mdet_openmm.network.attention import TriangularAttention
+from mdet_openmm.network.attention_operator import FusedAttention
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 
@@ -102,7 +103,7 @@ def test_the_operator_in_a_scripted_network() -> None:
         expected = network(z, x, charge, multiplicity)[1]
         padded = network(z, x, charge, multiplicity, torch.arange(7).expand(2, 7) < 5)[1]
         assert compile_attention(network)
-        assert all(isinstance(layer.attention, CompiledAttention) for layer in network.layers)
+        assert all(isinstance(layer.attention, FusedAttention) for layer in network.layers)
         for module in (network, torch.jit.freeze(torch.jit.script(network))):
             assert (module(z, x, charge, multiplicity)[1] - expected).abs().max() < 1e-12 * expected.abs().max()
         masked = network(z, x, charge, multiplicity, torch.arange(7).expand(2, 7) < 5)[1]
@@ -120,6 +121,7 @@ def test_without_numba_the_formula_runs_and_says_so(
     uncached: Any = operator.kernel_problem
     monkeypatch.setattr(operator, "kernel_problem", uncached.__wrapped__)
     network = EdgeTransformer(NetworkConfig(n_layers=1, embd_dim=16, n_heads=2, n_radial=8))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with caplog.at_level("WARNING", logger="mdet_openmm"):
         assert not compile_attention(network)
     assert isinstance(network.layers[0].attention, TriangularAttention)
