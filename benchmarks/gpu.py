@@ -6,6 +6,9 @@ runs the same code on a CPU. Published size: 12 layers, width 192, 12 heads, Fou
 
 * python, torch: OpenMM's LangevinMiddleIntegrator in double precision with the force through PythonForce or TorchForce.
 * textbook: the network of tests/stand_ins/textbook.py, the formula with the n³ e product built, under ASE's Langevin.
+* replicas: many copies of ethanol in one call, the shipped model in mixed precision, through either backend.
+* fused: python with a graph after TorchScript's own fusion of kernels, which `run_plainly` switches off.
+* so3lr: SO3LR under ASE's Langevin, where So3krates-torch is installed.
 * floors: see `gpu_floors`.
 """
 
@@ -18,7 +21,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,18 +35,35 @@ from ase.md.langevin import Langevin
 from gpu_floors import Rates, floors, measure_rates, synchronize
 from published_size import PUBLISHED, TEXTBOOK_TENSORS, WIDTH, TextbookNetwork, atoms, network, processor, slug
 
+from mdet_openmm.data.config import TeacherConfig
+from mdet_openmm.data.labels import Label
+from mdet_openmm.data.so3lr import So3lr, so3lr_version
+from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import available_memory, peak_bytes
-from mdet_openmm.export.options import ForceOptions
+from mdet_openmm.export.model_folder import Model, load_model
+from mdet_openmm.export.options import DEFAULT_MODEL, ForceOptions
 from mdet_openmm.files import write_json
 from mdet_openmm.molecules.molecule import Species
+from mdet_openmm.molecules.readers import read_molecule
 from mdet_openmm.simulation.dynamics import nanoseconds_per_day
+from mdet_openmm.simulation.thermostat import replica_seeds
 from mdet_openmm.system.force import add_force, choose_backend, make_system
 from mdet_openmm.system.platform import choose_platform
-from mdet_openmm.units import ANGSTROM_PER_NM, BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+from mdet_openmm.units import (
+    ANGSTROM_PER_NM,
+    BOHR_PER_ANGSTROM,
+    EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+    NM_PER_ANGSTROM,
+)
 
 RESULTS = Path(__file__).parent / "results"
+ETHANOL = Path(__file__).resolve().parents[1] / "simulations" / "systems" / "ethanol.pdb"
 SIZES, ORIENTATIONS, PRECISIONS = (9, 21, 42, 84, 168, 300), (1, 12, 60), ("double", "mixed", "fp32")
+REPLICAS = (256, 32)
+"""Copies of ethanol in one call."""
+ONCE = ("fused", "so3lr")
+"""Rows of one size only: 21 atoms."""
 TIMESTEP_FS = 0.5
 """For ns/day. What is run has steps of 1e-6 ps and atoms of 1e6 dalton: forces of random weights lead nowhere."""
 WARM_UP = {"cuda": 15, "cpu": 1}
@@ -54,43 +74,63 @@ WANTED = {(21, "double", 1), (21, "mixed", 1), (21, "mixed", 60), (300, "mixed",
 
 @dataclass(frozen=True)
 class Case:
-    """One row: ``what`` is "python", "torch" or "textbook"."""
+    """One row: ``what`` is "python", "torch", "textbook", or one of `ONCE`."""
 
     what: str
     n: int
     precision: str
     orientations: int = 1
     graph: bool = False
+    replicas: int = 1
 
     @property
     def key(self) -> str:
         """Its name in the results."""
+        if self.replicas > 1:
+            return f"{self.what}{' graph' if self.graph else ''}, {self.replicas} replicas of ethanol, {self.precision}"
         return f"{self.what}{' graph' if self.graph else ''}, n {self.n}, {self.precision}, frames {self.orientations}"
 
     @property
-    def order(self) -> tuple[bool, bool, int, str, bool]:
+    def order(self) -> tuple[bool, bool, bool, int, str, bool]:
         """Wanted ones first, then by their cost, captured before plain; those of one module together."""
-        wanted = (self.n, "double" if self.what == "textbook" else self.precision, self.orientations) in WANTED
-        cost = self.orientations * self.n**2 * (WIDTH + self.n)
-        return not wanted, self.precision == "fp32" and not wanted, cost, self.precision, not self.graph
+        once = self.what in ONCE
+        wanted = (
+            once
+            or self.replicas > 1
+            or (self.n, "double" if self.what == "textbook" else self.precision, self.orientations) in WANTED
+        )
+        cost = self.replicas * self.orientations * self.n**2 * (WIDTH + self.n)
+        return not wanted, once, self.precision == "fp32" and not wanted, cost, self.precision, not self.graph
 
 
-def cases(sizes: list[int], orientations: list[int]) -> list[Case]:
+def cases(sizes: list[int], orientations: list[int], replicas: Sequence[int] = ()) -> list[Case]:
     """All rows, in the order in which they are measured."""
     options = itertools.product(("python", "torch"), sizes, PRECISIONS, orientations, (True, False))
     stepped = [Case(*option) for option in options]
-    return sorted(
-        [*stepped, *(Case("textbook", n, p) for n in sizes for p in ("double", "fp32"))], key=lambda c: c.order
-    )
+    stepped += [Case("textbook", n, p) for n in sizes for p in ("double", "fp32")]
+    ways = itertools.product(("python", "torch"), replicas, (True, False))
+    stepped += [Case(what, 9, "mixed", graph=graph, replicas=copies) for what, copies, graph in ways]
+    if 21 in sizes:
+        stepped += [Case("fused", 21, "mixed", graph=True), Case("so3lr", 21, "fp32"), Case("so3lr", 21, "double")]
+    return sorted(stepped, key=lambda c: c.order)
 
 
 published = functools.cache(network)
+ethanol = functools.partial(read_molecule, ETHANOL)
+
+
+@functools.cache
+def shipped() -> Model:
+    """The model of the replicas."""
+    return load_model(DEFAULT_MODEL)
 
 
 @functools.lru_cache(maxsize=1)
-def module_of(n: int, precision: str, orientations: int) -> torch.jit.ScriptModule:
+def module_of(n: int, precision: str, orientations: int, replicas: int = 1) -> torch.jit.ScriptModule:
     """The last one is kept: rows that differ in backend and graph follow each other."""
     options = ForceOptions(precision=precision, orientations=orientations, offset="hashed")
+    if replicas > 1:
+        return bind(shipped(), ethanol(), options, replica_seeds(0, replicas))
     return bind(published()[1], Species(np.full(n, 6)), options)
 
 
@@ -117,17 +157,43 @@ class Textbook(Calculator):
         self.results = {"energy": 0.0, "forces": EV_PER_ANGSTROM_PER_ATOMIC_FORCE * forces.astype(np.float64)}
 
 
+class So3lrCalculator(Calculator):
+    """SO3LR for ASE, one structure at a time."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012  (ASE's interface)
+
+    def __init__(self, n: int, dtype: torch.dtype, device: str) -> None:
+        super().__init__()
+        self._species = Species(np.full(n, 6))
+        # the class takes these two fields of a teacher's settings
+        precision = "fp64" if dtype == torch.float64 else "fp32"
+        self._teacher = So3lr(TeacherConfig(kind="so3lr", device=device, precision=precision))
+
+    def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
+        """Energy in eV and forces in eV/Å."""
+        super().calculate(atoms, properties, system_changes)
+        (answer,) = self._teacher([(self._species, atoms.positions)])
+        if not isinstance(answer, Label):
+            raise RuntimeError(str(answer))
+        self.results = {"energy": answer.energy, "forces": answer.forces}
+
+
 def stepper(case: Case, device: str) -> Callable[[int], object]:
     """What advances by a number of steps and returns when they are done."""
     x = atoms(case.n).numpy()
-    if case.what == "textbook":
+    if case.replicas > 1:
+        x = np.tile(NM_PER_ANGSTROM * ethanol().positions, (case.replicas, 1))
+    if case.what in ("textbook", "so3lr"):
         dtype = torch.float64 if case.precision == "double" else torch.float32
         molecule = Atoms(numbers=[6] * case.n, positions=ANGSTROM_PER_NM * x, masses=[1e6] * case.n)
-        molecule.calc = Textbook(case.n, dtype, device)
+        molecule.calc = (Textbook if case.what == "textbook" else So3lrCalculator)(case.n, dtype, device)
         return Langevin(molecule, 1e-3 * units.fs, temperature_K=300, friction=0.001 / units.fs).run
     choice = choose_platform("CUDA" if device == "cuda" else "Reference", case.precision)
-    system = make_system([1e6] * case.n)
-    add_force(system, module_of(case.n, case.precision, case.orientations), case.what, device, case.graph)
+    system = make_system([1e6] * len(x))
+    module = module_of(case.n, case.precision, case.orientations, case.replicas)
+    add_force(system, module, "torch" if case.what == "torch" else "python", device, case.graph)
+    if case.what == "fused":
+        torch.jit.set_fusion_strategy([("STATIC", 2)])  # until the next force is made
     integrator = openmm.LangevinMiddleIntegrator(300, 1, 1e-6)
     context = openmm.Context(system, integrator, choice.platform, choice.properties)
     context.setPositions(x)
@@ -172,10 +238,18 @@ def answers(device: str) -> bool:
 
 def obstacle(case: Case, device: str) -> str:
     """Why a row cannot be measured here; empty if it can."""
+    if case.what == "so3lr":
+        try:
+            so3lr_version()
+        except InputError as error:
+            return str(error).partition(";")[0]
+        return ""
     if case.what == "textbook":
         needed = TEXTBOOK_TENSORS * case.n**3 * WIDTH * (8 if case.precision == "double" else 4)
     else:
-        needed = peak_bytes(published()[1].network.config, case.n, case.orientations, case.precision)
+        model = shipped() if case.replicas > 1 else published()[1]
+        copies = case.replicas * case.orientations
+        needed = peak_bytes(model.network.config, case.n, copies, case.precision)
         backend, why = choose_backend("auto", "CUDA" if device == "cuda" else "Reference")
         if case.what == "torch" and backend != "torch":
             return why
@@ -183,10 +257,16 @@ def obstacle(case: Case, device: str) -> str:
     return f"needs about {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB" if needed > 0.9 * free else ""
 
 
-def measure(case: Case, rates: Rates, device: str, budget: float) -> dict[str, Any]:
-    """A row: seconds and bytes, or why there are none."""
+def named(case: Case) -> dict[str, Any]:
+    """What a row says of its case."""
     row: dict[str, Any] = asdict(case)
     row["frames"] = row.pop("orientations")  # the name in files of results
+    return row
+
+
+def measure(case: Case, rates: Rates, device: str, budget: float) -> dict[str, Any]:
+    """A row: seconds and bytes, or why there are none."""
+    row = named(case)
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -198,15 +278,17 @@ def measure(case: Case, rates: Rates, device: str, budget: float) -> dict[str, A
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             first, step = seconds_per_step(stepper(case, device), device, budget)
-    except (RuntimeError, openmm.OpenMMException) as error:  # out of memory, or a capture that failed
+    except (RuntimeError, InputError, openmm.OpenMMException) as error:  # out of memory, or a capture that failed
         return {**row, "failed": " ".join(str(error).split())[:300]}
-    arithmetic, moved = floors(rates, case.n, case.orientations, case.precision)
+    shape = shipped().network.config if case.replicas > 1 else published()[1].network.config
+    copies = case.replicas * case.orientations
+    arithmetic, moved = floors(rates, case.n, copies, case.precision, shape.n_layers, shape.embd_dim)
     return {
         **row,
         "first_step_s": first,
         "step_s": step,
         "steps_per_s": 1.0 / step,
-        "ns_per_day": nanoseconds_per_day(step, TIMESTEP_FS),
+        "ns_per_day": nanoseconds_per_day(step / case.replicas, TIMESTEP_FS),
         "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
         "arithmetic_s": arithmetic,
         "bytes_s": moved,
@@ -229,7 +311,7 @@ def stored(path: Path, what: dict[str, Any]) -> dict[str, Any] | None:
 
 def table(measured: dict[str, Any]) -> str:
     """Markdown: steps per second, ratios of one run, and peak memory of the fastest way."""
-    rows = list(measured["rows"].values())
+    rows = [r for r in measured["rows"].values() if r.get("replicas", 1) == 1 and r["what"] not in ONCE]
     head = [
         "n",
         "precision",
@@ -261,6 +343,16 @@ def table(measured: dict[str, Any]) -> str:
         cells.append(f"{1.0 / max(best['arithmetic_s'], best['bytes_s']):.4g}")
         cells.append(f"{best['peak_bytes'] / 1e6:.0f}" if best["peak_bytes"] else "–")
         lines.append("| " + " | ".join(cells) + " |")
+    many = [r for r in measured["rows"].values() if r.get("replicas", 1) > 1 and "step_s" in r]
+    if many:
+        lines += ["", "| replicas of ethanol | way | steps/s | µs/day in all | floor | peak MB |", "| --- " * 6 + "|"]
+    for r in sorted(many, key=lambda r: (r["replicas"], r["step_s"])):
+        floor, way = 1.0 / max(r["arithmetic_s"], r["bytes_s"]), r["what"] + (" graph" if r["graph"] else "")
+        peak = f"{r['peak_bytes'] / 1e6:.0f}" if r["peak_bytes"] else "–"
+        pace = f"{r['steps_per_s']:.4g} | {1e-3 * r['ns_per_day']:.3g} | {floor:.4g}"
+        lines.append(f"| {r['replicas']} | {way} | {pace} | {peak} |")
+    once = [(k, r) for k, r in measured["rows"].items() if r["what"] in ONCE and "step_s" in r]
+    lines += ["", *(f"* {key}: {r['steps_per_s']:.4g} steps/s" for key, r in once)]
     missing = [
         f"* {k}: {r.get('failed') or r.get('skipped')}" for k, r in measured["rows"].items() if "step_s" not in r
     ]
@@ -273,6 +365,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--orientations", "--frames", type=int, nargs="+", default=list(ORIENTATIONS))
+    parser.add_argument("--replicas", type=int, nargs="*", default=list(REPLICAS), help="copies of ethanol")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each row, warming up not counted")
     parser.add_argument("--minutes", type=float, default=math.inf, help="no row is begun after this time")
     parser.add_argument("--quick", action="store_true", help="two small sizes, 1 and 12 orientations, 0.1 s a row")
@@ -281,19 +374,23 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.sizes, options.orientations, options.seconds = [9, 21], [1, 12], 0.1
+        options.replicas = [4]
     end, what = time.monotonic() + 60 * options.minutes, about(options.device)
     path = options.output / f"{slug(what['device'])}.json"
     measured = stored(path, what) or stored(RESULTS / path.name, what) or {"about": what, "rows": {}}
     rates = Rates(**measured["rates"]) if "rates" in measured else measure_rates(options.device)
     measured["rates"] = asdict(rates)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for case in cases(options.sizes, options.orientations):
+    for case in cases(options.sizes, options.orientations, options.replicas):
         done = measured["rows"].get(case.key, {})
         if done and not (options.retry and "failed" in done):
             continue
         if time.monotonic() > end:
             print("out of time: call it again to go on", file=sys.stderr)
             break
+        # what ends the process, such as a fault in a library, is then not met again
+        measured["rows"][case.key] = {**named(case), "failed": "the process ended while this was measured"}
+        write_json(path, measured)
         row = measure(case, rates, options.device, options.seconds)
         measured["rows"][case.key] = row
         write_json(path, measured)

@@ -5,12 +5,24 @@
 #   OUT      folder for logs and results [gpu-results]
 #   DEVICE   cuda, or cpu to rehearse [cuda]
 #   PYTHON   [python3]
+#   LIMIT    seconds in all, where a machine is lent for minutes: the tests get half of them, the rows of gpu.py what is
+#            left; training is not timed. Without it nothing is cut short.
+#   WORKERS  processes of the tests, with pytest-xdist [8 on cuda, else 0]
 # Arguments go to gpu.py: --quick, --minutes 30, --retry. Ends with the status of the tests.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-python=${PYTHON:-python3} device=${DEVICE:-cuda} out=${OUT:-gpu-results}
+python=${PYTHON:-python3} device=${DEVICE:-cuda} out=${OUT:-gpu-results} limit=${LIMIT:-}
+workers=${WORKERS:-$([ "$device" = cuda ] && echo 8 || echo 0)}
 mkdir -p "$out"
-export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} MDET_MEMORY_STEPS=${MDET_MEMORY_STEPS:-100000}
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+steps=${MDET_MEMORY_STEPS:-100000}
+
+# part SECONDS COMMAND...: where there is a limit, no part takes another's time
+part() {
+  local seconds=$1
+  shift
+  if [ -z "$limit" ]; then "$@"; else timeout -k 5 "$seconds" "$@"; fi
+}
 
 # OpenMM's CUDA platform needs libnvrtc and libcufft, which lie among torch's own libraries
 torch=$("$python" -c 'import os, torch; print(os.path.dirname(torch.__file__))')
@@ -20,7 +32,7 @@ done
 
 {
   nvidia-smi || true
-  "$python" - << 'end'
+  part 40 "$python" - << 'end'
 import torch, numpy, openmm
 from mdet_openmm.system.force import choose_backend
 from mdet_openmm.system.platform import available_platforms, choose_platform
@@ -32,10 +44,43 @@ print(choice.reason, choose_backend("auto", choice.name)[1], sep="\n")
 end
 } 2>&1 | tee "$out/machine.txt"
 
-marked=()
-if [ "$device" = cuda ]; then marked=(-m gpu); fi
-"$python" -m pytest "${marked[@]}" -q --durations=10 tests/gpu 2>&1 | tee "$out/tests.log"
-tests=$?
-"$python" benchmarks/gpu.py --device "$device" --output "$out" "$@" 2> "$out/rows.log" | tee "$out/table.md"
-"$python" benchmarks/training_speed.py --device "$device" --output "$out" 2>> "$out/rows.log" | tee "$out/training.md"
-exit "$tests"
+tests=("$python" -m pytest -q --durations=10 -W ignore::DeprecationWarning -p no:cacheprovider)
+if [ "$device" = cuda ]; then tests+=(-m gpu); fi
+if [ -n "$limit" ] && "$python" -c 'import pytest_timeout' 2> /dev/null; then tests+=(--timeout 100); fi
+spread=()
+if [ "$workers" -gt 0 ]; then spread=(-n "$workers"); fi
+
+# Beside others, and for long: one way of calling. Alone, and shortly: all of them, with all memory of the device.
+long="$device and python and captured and random"
+memory=tests/gpu/test_memory.py
+seconds=$((${limit:-0} * 45 / 100))
+MDET_MEMORY_STEPS=$steps MDET_MEMORY_ALONE=0 part "$seconds" "${tests[@]}" "$memory" -k "$long" > "$out/memory.log" 2>&1 &
+beside=$!
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} part "$seconds" "${tests[@]}" "${spread[@]}" tests/gpu --ignore "$memory" 2>&1 |
+  tee "$out/tests.log" | tail -n 25
+failed=$?
+wait "$beside" || failed=$?
+MDET_MEMORY_STEPS=400 part $((${limit:-0} / 6)) "${tests[@]}" "$memory" >> "$out/memory.log" 2>&1 || failed=$?
+grep -hE "^(FAILED|ERROR)|passed|failed" "$out/memory.log"
+echo "tests: $SECONDS s, status $failed"
+
+# A fault in a library ends the process: the next one leaves that row out
+: > "$out/rows.log"
+for _ in 1 2 3; do
+  if [ -n "$limit" ]; then
+    minutes=$(((limit - SECONDS - 12) * 100 / 60))
+    if [ "$minutes" -lt 10 ]; then break; fi
+    set -- "$@" --minutes "$(printf '%d.%02d' $((minutes / 100)) $((minutes % 100)))"
+  fi
+  part $((${limit:-0} - SECONDS)) "$python" benchmarks/gpu.py --device "$device" --output "$out" "$@" \
+    2>> "$out/rows.log" > "$out/table.md"
+  status=$?
+  if [ "$status" -lt 126 ]; then break; fi
+  echo "gpu.py: status $status" | tee -a "$out/rows.log"
+done
+if [ -z "$limit" ]; then
+  "$python" benchmarks/training_speed.py --device "$device" --output "$out" 2>> "$out/rows.log" | tee "$out/training.md"
+fi
+tail -n 3 "$out/rows.log"
+cat "$out/table.md"
+exit "$failed"

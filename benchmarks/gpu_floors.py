@@ -67,7 +67,9 @@ def measure_rates(device: str) -> Rates:
     )
 
 
-def floors(rates: Rates, n_atoms: int, orientations: int, precision: str) -> tuple[float, float]:
+def floors(
+    rates: Rates, n_atoms: int, orientations: int, precision: str, layers: int = LAYERS, width: int = WIDTH
+) -> tuple[float, float]:
     """Seconds that the arithmetic and the bytes of one force call take.
 
     Linear layers have 9 n² e² multiply-adds per layer and the attention 3 n³ e; every tensor between the stages of a
@@ -75,6 +77,6 @@ def floors(rates: Rates, n_atoms: int, orientations: int, precision: str) -> tup
     """
     rate, itemsize = (rates.fp64, 8) if precision == "double" else (rates.fp32, 4)
     pairs = orientations * n_atoms**2
-    operations = LAYERS * (9 * pairs * WIDTH**2 + 3 * pairs * n_atoms * WIDTH)
-    numbers = LAYERS * (NUMBERS_PER_PAIR * pairs * WIDTH + 9 * WIDTH**2)
+    operations = layers * (9 * pairs * width**2 + 3 * pairs * n_atoms * width)
+    numbers = layers * (NUMBERS_PER_PAIR * pairs * width + 9 * width**2)
     return operations / rate, itemsize * numbers / rates.bandwidth

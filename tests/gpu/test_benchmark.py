@@ -44,7 +44,19 @@ def test_results_grow_row_by_row_and_are_not_measured_twice(
     device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def call(*flags: str) -> dict[str, dict[str, float]]:
-        fixed = ["gpu.py", "--device", device, "--orientations", "1", "--seconds", "0.01", "--output", str(tmp_path)]
+        fixed = [
+            "gpu.py",
+            "--device",
+            device,
+            "--orientations",
+            "1",
+            "--seconds",
+            "0.01",
+            "--output",
+            str(tmp_path),
+            "--replicas",
+            "3",
+        ]
         monkeypatch.setattr(sys, "argv", [*fixed, *flags])
         gpu.main()
         (path,) = tmp_path.glob("*.json")
@@ -59,15 +71,16 @@ def test_results_grow_row_by_row_and_are_not_measured_twice(
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "none")
     monkeypatch.setattr(gpu, "PRECISIONS", ("mixed",))
     first = call("--sizes", "3")
-    assert set(first) == {case.key for case in gpu.cases([3], [1])} and len(first) == 6
+    assert set(first) == {case.key for case in gpu.cases([3], [1], [3])} and len(first) == 10
     measured = [row for row in first.values() if "skipped" not in row]
-    assert len(measured) >= 4  # without TorchForce
+    assert len(measured) >= 6  # without TorchForce
     for row in measured:
         assert row["steps_per_s"] == pytest.approx(1.0 / row["step_s"])
-        assert row["ns_per_day"] == pytest.approx(row["steps_per_s"] * 86400 * 0.5e-6)
+        assert row["ns_per_day"] == pytest.approx(row["replicas"] * row["steps_per_s"] * 86400 * 0.5e-6)
         assert row["first_step_s"] > 0 and row["arithmetic_s"] > 0 and row["bytes_s"] > 0 and row["warnings"] == []
     assert call("--sizes", "3", "4", "--minutes", "0") == first
-    assert "| 3 | mixed | 1 |" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "| 3 | mixed | 1 |" in shown and "| 3 | python graph |" in shown
 
 
 def test_training_is_timed_row_by_row_and_what_failed_again(

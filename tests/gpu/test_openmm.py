@@ -1,15 +1,14 @@
 """The force in OpenMM on its CUDA platform, step by step and in whole runs, with both backends."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-import mdtraj
 import numpy as np
 import openmm
 import pytest
 import torch
 from numpy.typing import NDArray
+from platform_runs import MASSES, restarted, settings_of, trajectory
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
@@ -24,8 +23,6 @@ from mdet_openmm.system.force import add_force, make_system
 from mdet_openmm.system.platform import PlatformChoice
 from mdet_openmm.units import NM_PER_ANGSTROM
 
-ETHANOL = Path(__file__).resolve().parents[2] / "simulations" / "systems" / "ethanol.pdb"
-MASSES = {1: 1.008, 6: 12.011, 8: 15.999}
 Structures = list[NDArray[np.float64]]
 
 
@@ -52,10 +49,6 @@ def context_of(
 
 def positions_of(context: Any) -> NDArray[np.float64]:
     return context.getState(positions=True).getPositions(asNumpy=True)._value
-
-
-def trajectory(folder: Path) -> NDArray[np.float64]:
-    return mdtraj.load(str(folder / run_folder.TRAJECTORY), top=str(folder / run_folder.TOPOLOGY)).xyz
 
 
 @pytest.mark.parametrize("offset", ["none", "hashed"])
@@ -130,14 +123,6 @@ def test_a_hashed_run_goes_on_bit_by_bit_from_a_checkpoint(
     assert np.array_equal(positions_of(context), expected)
 
 
-def settings_of(kind: type, choice: PlatformChoice, backend: str, folder: Path, **options: Any) -> Any:
-    options = {
-        "seed": 3, "quiet": True, "minimize": False, "equilibrate": 0.01, "checkpoint_interval": 0.01,
-        "report_interval": 1.0, "watch_equivariance": 20, "platform": choice.name, "backend": backend, **options,
-    }  # fmt: skip
-    return kind(system=ETHANOL, output=folder, **options)
-
-
 def test_an_nve_run_follows_the_same_path_as_on_the_reference_platform(
     choice: PlatformChoice, backend: str, tmp_path: Path
 ) -> None:
@@ -173,10 +158,4 @@ def test_a_langevin_run_keeps_its_bonds_and_its_temperature(
 def test_a_restarted_run_has_the_bytes_of_an_unbroken_one(
     choice: PlatformChoice, backend: str, tmp_path: Path, kind: type, run: Any
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(settings_of(kind, choice, backend, whole, steps=60))
-    first = settings_of(kind, choice, backend, parts, steps=30)
-    run(first)
-    run(dataclasses.replace(first, steps=60, restart=True))
-    for name in (run_folder.TRAJECTORY, run_folder.LOG, run_folder.EQUIVARIANCE, run_folder.STATE):
-        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+    restarted(kind, run, choice, backend, tmp_path)
