@@ -1,6 +1,6 @@
 """Time the triangular attention on a GPU: the formula, the formula under torch.compile, and the Triton kernels.
 
-    python benchmarks/attention.py [--quick] [--output attention.json]
+    python benchmarks/attention.py [--quick] [--compiled] [--output attention.json]
 
 The kernels are tried with several numbers of warps and of channels to a thread; the table has the best of each shape.
 """
@@ -25,8 +25,8 @@ SHAPES: Final = [
     *((b, n, 12, 16, dtype) for dtype in (FP32, FP64) for b in (1, 12) for n in (21, 84)),
 ]
 """b, n, heads, their width, dtype."""
-CHOICES: Final = [(warps, elements) for warps in (1, 2, 4, 8) for elements in (4, 8)]
-"""Warps of a program and channels to a thread. fp64 with 8 has 188 registers, and with 16 it spills."""
+CHOICES: Final = [(1, 1.0), (2, 1.0), (4, 1.0), (8, 1.0), (4, 0.5), (4, 2.0)]
+"""Warps of a program, and channels to a thread as a multiple of the usual."""
 
 
 def median_us(call: Callable[[], Any], milliseconds: int) -> float:
@@ -46,9 +46,13 @@ def calls(attention: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor) -> dic
     return {"forward": alone, "both": lambda: torch.autograd.grad(attention(x), x, grad)}
 
 
-def time_row(row: dict[str, Any], name: str, attention: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor) -> None:
+def time_row(
+    row: dict[str, Any], name: str, attention: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor, only: str = ""
+) -> None:
     """Write the times of one way into a row; what fails is said there, and the rest goes on."""
     for what, call in calls(attention, x, grad).items():
+        if only and what != only:
+            continue
         try:
             row[f"{name} {what}"] = median_us(call, 20 if name == "kernel" else 40)
         except Exception as error:
@@ -63,7 +67,8 @@ def time_kernels(row: dict[str, Any], attention: Callable[[Tensor], Tensor], x: 
     usual, size = (dict(kernels.WARPS), dict(kernels.ELEMENTS)), x.element_size()
     time_row(row, "kernel", attention, x, grad)
     row["tried"] = {}
-    for warps, elements in CHOICES:
+    for warps, multiple in CHOICES:
+        elements = int(multiple * usual[1][size])
         kernels.WARPS.update(attend=warps, differentiate=warps)
         kernels.ELEMENTS[size] = elements
         tried: dict[str, Any] = {"shape": f"{row['shape']} {warps} warps {elements} elements"}
@@ -86,12 +91,13 @@ def shown(value: Any) -> str:
 def main() -> None:
     """Time all shapes; a Markdown table on the terminal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="without torch.compile, and with the usual choice only")
+    parser.add_argument("--quick", action="store_true", help="the usual choice of the kernels only")
+    parser.add_argument("--compiled", action="store_true", help="also torch.compile, of training; 10 s for each shape")
     parser.add_argument("--output", type=Path, help="also write everything as JSON")
     args = parser.parse_args()
     problem = attention_operator.kernel_problem()
     print(torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU", torch.__version__, problem)
-    ways = ["formula", "kernel"] if args.quick else ["formula", "compiled", "kernel", "best"]
+    ways = ["formula", *["compiled"] * args.compiled, "kernel", *["best"] * (not args.quick)]
     columns = [f"{way} {what}" for what in ("forward", "both") for way in ways]
     print("| b, n, H, d, dtype |", " | ".join(f"{c}, µs" for c in columns), "| best by |")
     print("|---" * (len(columns) + 2) + "|")
@@ -110,12 +116,12 @@ def main() -> None:
                 return torch.ops.mdet_openmm.triangular_attention(x, heads)
 
             time_row(row, "formula", formula, x, grad)
-            if not args.quick and dtype == BF16:  # what training compiles; each costs seconds
+            if args.compiled and dtype == BF16:
                 torch._dynamo.reset()
-                time_row(row, "compiled", torch.compile(formula, dynamic=False), x, grad)
+                time_row(row, "compiled", torch.compile(formula, dynamic=False), x, grad, only="both")
             if problem:
                 row["kernel forward"] = row["kernel both"] = problem
-            elif args.quick:
+            elif args.quick or heads == 6:  # every choice is compiled for every number of heads: one of them will do
                 time_row(row, "kernel", fused, x, grad)
             else:
                 time_kernels(row, fused, x, grad)
