@@ -4,6 +4,8 @@ The CPU half is a rehearsal, for tests/export and tests/system ask the same of C
 two opposite corners.
 """
 
+import os
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from mdet_openmm.system.platform import PlatformChoice, choose_platform
 from mdet_openmm.units import NM_PER_ANGSTROM
 
 HERE = Path(__file__).parent
+START, SECONDS = time.monotonic(), float(os.environ.get("MDET_TESTS_SECONDS", "inf"))
+"""For machines that are lent for minutes: after these seconds no test is begun, and those that were are reported."""
 ETHANOL = Path(__file__).resolve().parents[2] / "simulations" / "systems" / "ethanol.pdb"
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 
@@ -37,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     inner = {item for cases in grids.values() for item in cases[1:-1]}
     config.hook.pytest_deselected(items=list(inner))
     items[:] = [item for item in items if item not in inner]
+
+
+def pytest_runtest_setup() -> None:
+    """Leave out what there is no time for."""
+    if time.monotonic() - START > SECONDS:
+        pytest.skip("out of time")
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])])
