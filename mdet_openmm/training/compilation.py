@@ -26,7 +26,8 @@ def compile_network(network: EdgeTransformer, gpu: bool) -> None:
     torch._dynamo.config.accumulated_recompile_limit = 4096
     parts = list(network.layers)
     if gpu:  # on a CPU what is around the layers takes too little time for the compilations of every size
-        parts += [network.basis, network.radial, network.directions, network.decomposer]
+        # not the radial basis: of its fp64 sums torch 2.11 makes code that Triton refuses
+        parts += [network.radial, network.directions, network.decomposer]
         if network.atomic_energies is not None:
             parts.append(network.atomic_energies)
     for part in parts:

@@ -80,7 +80,7 @@ def test_it_is_compiled_once_for_all_sizes(where: str) -> None:
             x, grad = torch.randn(b, n, n, 4 * 32, device=where), torch.randn(b, n, n, 32, device=where)
             got = both(step, x, grad, 2)
             wanted = both(lambda x, heads: plain(2 * x, heads).sin(), x.double(), grad.double(), 2)
-            assert all(apart(one, other) < 5e-6 for one, other in zip(got, wanted, strict=True))
+            assert max(apart(one, other) for one, other in zip(got, wanted, strict=True)) < 5e-6
 
 
 def test_it_is_captured_in_a_graph(where: str) -> None:
