@@ -8,6 +8,7 @@ from mdet_openmm.export.compiled_attention import derivative_problem, kernel_pro
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import PRECISIONS, ForceOptions
 from mdet_openmm.network.attention import MOST_SCORES
+from mdet_openmm.network.attention_operator import kernel_problem as gpu_problem
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.settings import one_of
 
@@ -83,8 +84,9 @@ def check_memory(
     """
     options = options.resolved(model)
     orientations, precision = options.orientations, options.precision
-    problem = derivative_problem if options.differentiated else kernel_problem
-    used = options.compiled and available is None and not problem()
+    on_cpu = derivative_problem if options.differentiated else kernel_problem
+    problem = on_cpu if available is None else gpu_problem
+    used = options.compiled and not problem()
     free = available_memory() if available is None else available
 
     def bytes_for(orientations: int, precision: str) -> int:

@@ -32,11 +32,27 @@ def model() -> Model:
     ],
 )
 def test_the_error_advises_what_would_fit(
-    model: Model, n_atoms: int, orientations: int, precision: str, advice: str
+    model: Model, n_atoms: int, orientations: int, precision: str, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(memory, "gpu_problem", lambda: "torch sees no CUDA device")
     with pytest.raises(InputError, match=rf"{n_atoms} atoms with {orientations} orientation.* GB of 1\.0 GB.*{advice}"):
         memory.check_memory(model, n_atoms, ForceOptions(precision, orientations), available=10**9)
     memory.check_memory(model, 9, ForceOptions(orientations=12), available=10**9)
+
+
+@pytest.mark.parametrize("forces", ["direct", "conservative"])
+def test_a_gpu_with_the_kernel_takes_what_it_could_not_take_without(
+    model: Model, forces: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ForceOptions(forces=forces)
+    room = memory.peak_bytes(SMALL, 200, 1, "double", differentiated=forces == "conservative", compiled=True)
+    monkeypatch.setattr(memory, "gpu_problem", lambda: "")
+    memory.check_memory(model, 200, options, available=room)
+    with pytest.raises(InputError, match="200 atoms"):
+        memory.check_memory(model, 200, options, available=room - 1)
+    monkeypatch.setattr(memory, "gpu_problem", lambda: "no Triton")
+    with pytest.raises(InputError, match="200 atoms"):
+        memory.check_memory(model, 200, options, available=room)
 
 
 def test_a_precision_that_there_is_not_has_no_size() -> None:
