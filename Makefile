@@ -4,7 +4,7 @@ PY := .venv/bin/python
 OUT := runs/ethanol-$(shell date +%Y%m%d-%H%M%S)
 
 run: venv  ## simulate ethanol with the shipped model, analyse it, name the report
-	@$(PY) simulations/run_nvt.py simulations/systems/ethanol.pdb --time 4 --equilibrate 0.5 --output $(OUT)
+	@$(PY) simulations/run_nvt.py simulations/systems/ethanol.pdb --time 4 --equilibrate 0.5 --precision mixed --output $(OUT)
 	@$(PY) simulations/analyze.py $(OUT)
 
 test: venv  ## the test suite, in two processes of one thread each
