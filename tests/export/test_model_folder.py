@@ -167,7 +167,7 @@ def test_a_wrong_manifest_is_refused(folder, values, message):
 
 def test_weights_that_do_not_fit_name_the_tensor(folder):
     path = folder / "weights.safetensors"
-    good = load_file(path)
+    good = {name: tensor.clone() for name, tensor in load_file(path).items()}  # older versions map the file, which goes
     bad = {
         "tensor composer.weight has shape": {**good, "composer.weight": torch.zeros(3, 3)},
         r"tensor composer\.bias is missing": {k: v for k, v in good.items() if k != "composer.bias"},
