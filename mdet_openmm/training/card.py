@@ -42,6 +42,11 @@ def _shown(lines: list[str], molecules: int) -> str:
     return "\n".join(lines)
 
 
+def _named(name: str) -> str:
+    """The name as Markdown shows it: ``[N+](=O)`` of a SMILES would be a link."""
+    return name.replace("](", "]\\(")
+
+
 def _groups(molecule: MoleculeRow) -> Iterator[tuple[str, str]]:
     """The groups that a molecule belongs to, each with what it is a group by."""
     yield "size", next(name for most, name in SIZES.items() if molecule.n_atoms <= most)
@@ -91,7 +96,7 @@ def metrics_table(report: dict[str, Any]) -> str:
     for name, row in [("**all**", report["all"]), *_listed(ranked)]:
         ratio = f"{row['lambda']:.3f}" if "lambda" in row else "–"
         lines.append(
-            f"| {name} | {row['frames']} | {row['reference_rms']:.0f} | {row['mae']:.1f} | {row['mae_12']:.1f} "
+            f"| {_named(name)} | {row['frames']} | {row['reference_rms']:.0f} | {row['mae']:.1f} | {row['mae_12']:.1f} "
             f"| {row['e_eq_kcal_mol_A']:.2f} | {ratio} |"
         )
     return _shown(lines, len(ranked))
@@ -107,7 +112,7 @@ def gradient_table(report: dict[str, Any]) -> str:
     lines = [f"| molecule | {' | '.join(f'MAE, {w}' for w in of)} | {' | '.join(f'E_eq, {w}' for w in of[1:])} |"]
     lines += ["| --- " * 6 + "|"]
     lines += [
-        f"| {name} | {row['mae']:.1f} | {row['gradient_mae']:.1f} | {row['difference_mae']:.1f} | "
+        f"| {_named(name)} | {row['mae']:.1f} | {row['gradient_mae']:.1f} | {row['difference_mae']:.1f} | "
         f"{row['gradient_e_eq_kcal_mol_A']:.2f} | {row['difference_e_eq_kcal_mol_A']:.2f} |"
         for name, row in [("**all**", report["all"]), *ranked[:LONGEST]]
     ]
@@ -123,7 +128,7 @@ def energy_table(report: dict[str, Any]) -> str:
     ranked = sorted(rows.items(), key=lambda item: -item[1]["energy_rmse_meV"])
     lines = ["| molecule | RMS of the energy | RMS error | mean error |", "| --- | --- | --- | --- |"]
     lines += [
-        f"| {name} | {row['energy_reference_rms_meV']:.0f} | {row['energy_rmse_meV']:.1f} | "
+        f"| {_named(name)} | {row['energy_reference_rms_meV']:.0f} | {row['energy_rmse_meV']:.1f} | "
         f"{row['energy_offset_meV']:.1f} |"
         for name, row in _listed(ranked)
     ]
@@ -141,7 +146,8 @@ def dipole_table(report: dict[str, Any]) -> str:
         "| --- | --- | --- | --- |",
     ]
     lines += [
-        f"| {name} | {row['dipole_reference_rms_D']:.3f} | {row['dipole_mae_D']:.4f} | {row['dipole_mae_12_D']:.4f} |"
+        f"| {_named(name)} | {row['dipole_reference_rms_D']:.3f} | {row['dipole_mae_D']:.4f} "
+        f"| {row['dipole_mae_12_D']:.4f} |"
         for name, row in [("**all**", report["all"]), *_listed(ranked)]
     ]
     title = "Dipoles, in D, component by component (charged molecules: about the centroid):\n\n"

@@ -130,6 +130,12 @@ def test_a_card_of_many_molecules_shows_the_worst() -> None:
     assert f"The {WORST} worst of {LONGEST + 7}" in table
 
 
+def test_a_smiles_on_a_card_is_no_link() -> None:
+    row = {"frames": 1, "reference_rms": 1.0, "mae": 1.0, "mae_12": 1.0, "e_eq_kcal_mol_A": 0.1}
+    table = metrics_table({"all": row, "by_molecule": {"C[N+](=O)[O-]": row}})
+    assert r"| C[N+]\(=O)[O-] | 1 |" in table and "](" not in table
+
+
 def test_a_card_of_many_molecules_groups_them() -> None:
     smiles = {"CCO": 9, "CC(=O)[O-]": 7, "ethyl acetate": 14, "C.O": 8, "CCCCCCCCCCCC": 38}
     rows = [
