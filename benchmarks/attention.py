@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="also torch.compile, of training; 10 s for each shape")
     parser.add_argument("--output", type=Path, help="also write everything as JSON")
     args = parser.parse_args()
-    problem = attention_operator.kernel_problem()
+    problem = attention_operator.gpu_problem()
     print(torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU", torch.__version__, problem)
     ways = ["formula", *["compiled"] * args.compiled, "kernel", *["best"] * (not args.quick)]
     columns = [f"{way} {what}" for what in ("forward", "both") for way in ways]

@@ -36,8 +36,9 @@ from gpu_floors import Rates, floors, measure_rates, synchronize
 from published_size import PUBLISHED, TEXTBOOK_TENSORS, WIDTH, TextbookNetwork, atoms, network, processor, slug
 
 from mdet_openmm.data.config import TeacherConfig
-from mdet_openmm.data.labels import Label
-from mdet_openmm.data.so3lr import So3lr, so3lr_version
+from mdet_openmm.data.labels import TeacherFailure
+from mdet_openmm.data.so3lr import so3lr_version
+from mdet_openmm.data.teacher import make_teacher
 from mdet_openmm.errors import InputError
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.memory import available_memory, peak_bytes
@@ -91,6 +92,11 @@ class Case:
         return f"{self.what}{' graph' if self.graph else ''}, n {self.n}, {self.precision}, frames {self.orientations}"
 
     @property
+    def structures(self) -> int:
+        """In one call."""
+        return self.replicas * self.orientations
+
+    @property
     def order(self) -> tuple[bool, bool, bool, int, str, bool]:
         """Wanted ones first, then by their cost, captured before plain; those of one module together."""
         once = self.what in ONCE
@@ -99,7 +105,7 @@ class Case:
             or self.replicas > 1
             or (self.n, "double" if self.what == "textbook" else self.precision, self.orientations) in WANTED
         )
-        cost = self.replicas * self.orientations * self.n**2 * (WIDTH + self.n)
+        cost = self.structures * self.n**2 * (WIDTH + self.n)
         return not wanted, once, self.precision == "fp32" and not wanted, cost, self.precision, not self.graph
 
 
@@ -119,10 +125,12 @@ published = functools.cache(network)
 ethanol = functools.partial(read_molecule, ETHANOL)
 
 
-@functools.cache
-def shipped() -> Model:
-    """The model of the replicas."""
-    return load_model(DEFAULT_MODEL)
+shipped = functools.partial(functools.cache(load_model), DEFAULT_MODEL)
+
+
+def model_of(case: Case) -> Model:
+    """Of replicas the shipped one, else random weights of the published size."""
+    return shipped() if case.replicas > 1 else published()[1]
 
 
 @functools.lru_cache(maxsize=1)
@@ -164,18 +172,15 @@ class So3lrCalculator(Calculator):
 
     def __init__(self, n: int, dtype: torch.dtype, device: str) -> None:
         super().__init__()
-        self._species = Species(np.full(n, 6))
-        # the class takes these two fields of a teacher's settings
         precision = "fp64" if dtype == torch.float64 else "fp32"
-        self._teacher = So3lr(TeacherConfig(kind="so3lr", device=device, precision=precision))
+        config = TeacherConfig(kind="so3lr", device=device, precision=precision)
+        self._teacher = make_teacher(config, Species(np.full(n, 6)))
 
     def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         """Energy in eV and forces in eV/Å."""
         super().calculate(atoms, properties, system_changes)
-        (answer,) = self._teacher([(self._species, atoms.positions)])
-        if not isinstance(answer, Label):
-            raise RuntimeError(str(answer))
-        self.results = {"energy": answer.energy, "forces": answer.forces}
+        label = self._teacher(atoms.positions)
+        self.results = {"energy": label.energy, "forces": label.forces}
 
 
 def stepper(case: Case, device: str) -> Callable[[int], object]:
@@ -247,9 +252,7 @@ def obstacle(case: Case, device: str) -> str:
     if case.what == "textbook":
         needed = TEXTBOOK_TENSORS * case.n**3 * WIDTH * (8 if case.precision == "double" else 4)
     else:
-        model = shipped() if case.replicas > 1 else published()[1]
-        copies = case.replicas * case.orientations
-        needed = peak_bytes(model.network.config, case.n, copies, case.precision)
+        needed = peak_bytes(model_of(case).network.config, case.n, case.structures, case.precision)
         backend, why = choose_backend("auto", "CUDA" if device == "cuda" else "Reference")
         if case.what == "torch" and backend != "torch":
             return why
@@ -278,11 +281,15 @@ def measure(case: Case, rates: Rates, device: str, budget: float) -> dict[str, A
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             first, step = seconds_per_step(stepper(case, device), device, budget)
-    except (RuntimeError, InputError, openmm.OpenMMException) as error:  # out of memory, or a capture that failed
+    except (
+        RuntimeError,
+        InputError,
+        TeacherFailure,
+        openmm.OpenMMException,
+    ) as error:  # out of memory, or a capture that failed
         return {**row, "failed": " ".join(str(error).split())[:300]}
-    shape = shipped().network.config if case.replicas > 1 else published()[1].network.config
-    copies = case.replicas * case.orientations
-    arithmetic, moved = floors(rates, case.n, copies, case.precision, shape.n_layers, shape.embd_dim)
+    shape = model_of(case).network.config
+    arithmetic, moved = floors(rates, case.n, case.structures, case.precision, shape.n_layers, shape.embd_dim)
     return {
         **row,
         "first_step_s": first,

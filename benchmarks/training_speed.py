@@ -23,13 +23,14 @@ from typing import Any
 import torch
 from gpu_floors import synchronize
 from published_size import PUBLISHED, TextbookNetwork, processor, random_state_dict, slug
-from torch import Tensor, nn
+from torch import Tensor
 
 from mdet_openmm.configuration import read_settings
 from mdet_openmm.files import write_json
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.training.batches import Batch
+from mdet_openmm.training.compilation import compile_network
 from mdet_openmm.training.config import TrainConfig
 from mdet_openmm.training.module import ForceTraining
 
@@ -106,10 +107,10 @@ def ours(config: NetworkConfig, batch: Batch, bf16: bool, compiled: bool, steps:
     torch.manual_seed(0)
     network = EdgeTransformer(config)
     if compiled:
-        for layer in network.layers:
-            nn.Module.compile(layer, dynamic=False)
+        compile_network(network, batch.positions.device.type == "cuda")
     settings = TrainConfig(name="speed", data=Path("none"), network=config, precision="bf16" if bf16 else "fp32")
     module = ForceTraining(network, settings, Path()).to(batch.positions.device)
+    module.on_train_start()
     return seconds_per_step(
         network.parameters(), lambda: module.predict_forces(module.pair_features(batch))[1], batch.forces.float(), steps
     )

@@ -1,6 +1,5 @@
 """The compiled triangular attention as an operator that TorchScript calls, with its derivative, where they work."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +8,8 @@ from torch import Tensor
 
 from mdet_openmm.export.torchscript import once, refuse_second_derivative
 from mdet_openmm.network.attention import attention_of_projections
-from mdet_openmm.network.attention_operator import LIBRARY, fuse_attention
+from mdet_openmm.network.attention_operator import LIBRARY, fuse_attention, problem_of
 from mdet_openmm.network.edge_transformer import EdgeTransformer
-
-log = logging.getLogger("mdet_openmm")
 
 
 class _Differentiable(torch.autograd.Function):
@@ -45,7 +42,7 @@ def kernel_problem() -> str:
         LIBRARY.impl("triangular_attention", compiled_attention, "CPU")
         LIBRARY.impl("triangular_attention", _Differentiable.apply, "AutogradCPU")
 
-    return _problem(trial, "attention runs")
+    return problem_of(trial, "attention runs without its compiled kernel")
 
 
 @once
@@ -62,7 +59,7 @@ def derivative_problem() -> str:
 
         _compare(lambda x, heads: attention_gradient(x, attention_of_projections(x, heads, None), heads), expected)
 
-    return kernel_problem() or _problem(trial, "the gradient of an energy runs")
+    return kernel_problem() or problem_of(trial, "the gradient of an energy runs without its compiled kernel")
 
 
 def _compare(compiled: Callable[[Tensor, int], Tensor], expected: Callable[[Tensor], Tensor]) -> None:
@@ -72,16 +69,6 @@ def _compare(compiled: Callable[[Tensor, int], Tensor], expected: Callable[[Tens
         given = torch.randn(1, 3, 3, 48, dtype=dtype, generator=generator)
         if not torch.allclose(compiled(given, 2), expected(given), rtol=tolerance, atol=tolerance):
             raise ArithmeticError("its result is wrong")
-
-
-def _problem(trial: Callable[[], None], what: str) -> str:
-    try:
-        trial()
-    except Exception as error:  # numba is not installed, or too old for this Python or processor
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        log.warning("%s without its compiled kernel, several times slower (%s)", what, problem)
-        return problem
-    return ""
 
 
 def compile_attention(network: EdgeTransformer, differentiable: bool = False) -> bool:

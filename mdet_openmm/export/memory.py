@@ -8,7 +8,7 @@ from mdet_openmm.export.compiled_attention import derivative_problem, kernel_pro
 from mdet_openmm.export.model_folder import Model
 from mdet_openmm.export.options import PRECISIONS, ForceOptions
 from mdet_openmm.network.attention import MOST_SCORES
-from mdet_openmm.network.attention_operator import kernel_problem as gpu_problem
+from mdet_openmm.network.attention_operator import gpu_problem
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.settings import one_of
 

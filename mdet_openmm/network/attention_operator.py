@@ -6,6 +6,7 @@ On CUDA devices it is here, by the kernels of `mdet_openmm.network.attention_tri
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
@@ -55,13 +56,13 @@ class _Differentiable(torch.autograd.Function):
 
 
 def _with_graph(qkvv: Tensor, n_heads: int) -> Tensor:
-    if kernel_problem():
+    if gpu_problem():
         return attention_of_projections(qkvv, n_heads, None)
     return _Differentiable.apply(qkvv, n_heads)
 
 
 def _without_graph(qkvv: Tensor, n_heads: int) -> Tensor:
-    if kernel_problem():
+    if gpu_problem():
         return attention_of_projections(qkvv, n_heads, None)
     return torch.ops.mdet_openmm.attention_with_sums(qkvv, n_heads)[0]
 
@@ -94,19 +95,28 @@ torch.library.register_fake(
 
 
 @functools.cache
-def kernel_problem() -> str:
+def gpu_problem() -> str:
     """Why the Triton kernels do not work here; empty if they do. The first call compiles them, in fp32.
 
     It computes: call it before anything is captured in a CUDA graph or traced by torch.compile.
     """
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
-    try:
+
+    def trial() -> None:
         with torch.inference_mode(False):
             _try_kernels("cuda")
-    except Exception as error:  # Triton is not installed, or finds no C compiler for its launcher
+
+    return problem_of(trial, "attention runs without its kernel for GPUs")
+
+
+def problem_of(trial: Callable[[], None], otherwise: str) -> str:
+    """Why a trial of kernels fails, after a warning of what happens otherwise; empty if it does not."""
+    try:
+        trial()
+    except Exception as error:  # a package is missing or too old for this Python or processor, or finds no C compiler
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        log.warning("attention runs without its kernel for GPUs, several times slower (%s)", problem)
+        log.warning("%s, several times slower (%s)", otherwise, problem)
         return problem
     return ""
 

@@ -15,8 +15,6 @@ from mdet_openmm.units import BOHR_PER_ANGSTROM, EV_PER_ANGSTROM_PER_ATOMIC_FORC
 
 LARGEST_IN_MEMORY = 4 * 2**30
 """Bytes of training data, as tensors, up to which they are read once and held."""
-
-
 MOST_LOADERS = 4
 """Processes that make batches for one GPU."""
 
@@ -163,7 +161,7 @@ class TrainingBatches(IterableDataset[Batch]):
         return augmented(batch, self.copies, generator)
 
     def __iter__(self) -> Iterator[Batch]:
-        """From the first batch on; each of several processes of a loader makes every so manieth of them."""
+        """From the first batch on; several processes of a loader take turns."""
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for number in range(self.first_batch + first, len(self.plan), step):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from mdet_openmm.files import write_file
-from mdet_openmm.network.attention_operator import fuse_attention, kernel_problem
+from mdet_openmm.network.attention_operator import fuse_attention, gpu_problem
 from mdet_openmm.network.edge_transformer import EdgeTransformer
 from mdet_openmm.network.gradient import minus_gradient
 from mdet_openmm.training.batches import Batch, random_orthogonal
@@ -57,7 +57,7 @@ class ForceTraining(lightning.LightningModule):
         """On a GPU the fused attention, unless a loss differentiates it twice, or forward."""
         # before the first step: its trial is not to be traced by torch.compile
         once = self.train_config.forces == "direct" and not self.train_config.antisymmetry_weight
-        if self.device.type == "cuda" and once and not kernel_problem():
+        if self.device.type == "cuda" and once and not gpu_problem():
             for network in (self.network, cast(EdgeTransformer, self.average.module)):
                 fuse_attention(network, on_cpu=False)
 

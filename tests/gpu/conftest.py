@@ -14,6 +14,7 @@ import pytest
 import torch  # before openmm # isort: skip
 import numpy as np
 from numpy.typing import NDArray
+from platform_runs import ETHANOL
 
 from mdet_openmm.export.model_folder import Model, load_model
 from mdet_openmm.molecules.molecule import Molecule
@@ -27,7 +28,6 @@ from mdet_openmm.units import NM_PER_ANGSTROM
 HERE = Path(__file__).parent
 START, SECONDS = time.monotonic(), float(os.environ.get("MDET_TESTS_SECONDS", "inf"))
 """For machines that are lent for minutes: after these seconds no test is begun, and those that were are reported."""
-ETHANOL = Path(__file__).resolve().parents[2] / "simulations" / "systems" / "ethanol.pdb"
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 
 

@@ -17,7 +17,7 @@ TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 2e-2}
 @pytest.fixture
 def where(device: str) -> Iterator[str]:
     """A device on which the operator works, also without the formula."""
-    problem = attention_operator.kernel_problem() if device == "cuda" else derivative_problem()
+    problem = attention_operator.gpu_problem() if device == "cuda" else derivative_problem()
     assert problem == ""
     with torch.random.fork_rng():
         torch.manual_seed(0)

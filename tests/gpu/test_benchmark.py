@@ -44,19 +44,8 @@ def test_results_grow_row_by_row_and_are_not_measured_twice(
     device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def call(*flags: str) -> dict[str, dict[str, float]]:
-        fixed = [
-            "gpu.py",
-            "--device",
-            device,
-            "--orientations",
-            "1",
-            "--seconds",
-            "0.01",
-            "--output",
-            str(tmp_path),
-            "--replicas",
-            "3",
-        ]
+        fixed = ["gpu.py", "--output", str(tmp_path)]
+        fixed += f"--device {device} --orientations 1 --seconds 0.01 --replicas 3".split()
         monkeypatch.setattr(sys, "argv", [*fixed, *flags])
         gpu.main()
         (path,) = tmp_path.glob("*.json")

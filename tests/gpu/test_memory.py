@@ -7,6 +7,7 @@ from typing import Any
 import openmm
 import pytest
 import torch
+from platform_runs import MASSES
 
 from mdet_openmm.export.force_module import bind
 from mdet_openmm.export.model_folder import Model
@@ -49,9 +50,8 @@ def test_memory_does_not_grow(
             context.getIntegrator().step(100)
             context.getState(positions=True, velocities=True)
 
-    masses = [{1: 1.008, 6: 12.011, 8: 15.999}[int(z)] for z in ethanol.atomic_numbers]
     module = bind(trained, Species(ethanol.atomic_numbers), ForceOptions(precision="mixed", offset=offset))
-    system = make_system(masses)
+    system = make_system([MASSES[int(z)] for z in ethanol.atomic_numbers])
     add_force(system, module, backend, choice.device, cuda_graph)
     integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.0005)
     context = openmm.Context(system, integrator, choice.platform, choice.properties)

@@ -28,7 +28,7 @@ interpreter._patch_lang_tensor = with_index
 from mdet_openmm.network import attention_operator as operator
 from mdet_openmm.network.attention import TriangularAttention, attention_of_projections as formula
 
-operator.kernel_problem = lambda: ""
+operator.gpu_problem = lambda: ""
 operator.register("CPU")
 operator._try_kernels("cpu")
 fused = torch.ops.mdet_openmm.triangular_attention
