@@ -1,6 +1,7 @@
 """What each subcommand of ``mdet`` does with its arguments; the packages that it needs are loaded then."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -107,7 +108,8 @@ def _written(path: Path, fixed: dict[str, Any]) -> dict[str, Any]:
 
 
 def finetune(args: argparse.Namespace) -> None:
-    from mdet_openmm.training.config import FINETUNE_DEFAULTS, HEAD_DEFAULTS, TrainConfig
+    from mdet_openmm.export.model_folder import load_model
+    from mdet_openmm.training.config import FINETUNE_DEFAULTS, FINETUNE_ENERGY_WEIGHT, HEAD_DEFAULTS, TrainConfig
 
     given = {
         "steps": args.steps, "learning_rate": args.learning_rate, "batch_size": args.batch_size, "seed": args.seed,
@@ -124,6 +126,8 @@ def finetune(args: argparse.Namespace) -> None:
     }
     settings = from_namespace(TrainConfig, argparse.Namespace(**config))
     need("train", "lightning", "h5py")
+    if settings.train_only == "all" and "energy_weight" not in written and load_model(args.model).has_energy:
+        settings = dataclasses.replace(settings, energy_weight=FINETUNE_ENERGY_WEIGHT)
     _train(settings, args)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdet_openmm.export.options import PRECISIONS
+from mdet_openmm.export.options import DEFAULT_MODEL, PRECISIONS
 from mdet_openmm.settings import Checked, option
 
 
@@ -12,7 +12,7 @@ class PickSettings(Checked):
     """Frames of dynamics of one molecule, and how many of them are to be labelled."""
 
     trajectories: tuple[Path, ...] = option(help="run folders or trajectories of one molecule")
-    model: str = option("mdet-gfn2-mini", "model folder or name: which frames it is unsure of")
+    model: str = option(DEFAULT_MODEL, "model folder or name: which frames it is unsure of")
     count: int = option(500, "structures to pick", at_least=1)
     output: Path = option(Path("picked.xyz"), "extended XYZ to write, which mdet label reads")
     topology: Path | None = option(None, "PDB or other file that names the atoms of the trajectories")

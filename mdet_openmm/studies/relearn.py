@@ -22,7 +22,7 @@ from mdet_openmm.studies.failure_runs import Ran
 from mdet_openmm.studies.failure_settings import FailureSettings
 from mdet_openmm.studies.harvest import Frames, take_frames, write_frames
 from mdet_openmm.studies.molecules import StudyMolecule
-from mdet_openmm.training.config import FINETUNE_DEFAULTS, TrainConfig
+from mdet_openmm.training.config import FINETUNE_DEFAULTS, FINETUNE_ENERGY_WEIGHT, TrainConfig
 from mdet_openmm.training.evaluate import evaluate
 from mdet_openmm.training.fit import run_training
 
@@ -227,6 +227,7 @@ def _train_config(merged: Path, model: Model, number: int, settings: FailureSett
         "steps": settings.steps,
         "learning_rate": settings.learning_rate,
         "batch_size": settings.batch_size,
+        "energy_weight": FINETUNE_ENERGY_WEIGHT if model.has_energy else 0.0,
         "antisymmetry_weight": settings.antisymmetry_weight,
         "penalties_from": 0.0,  # a trained network has forces to make conservative
         "seed": settings.seed + number,

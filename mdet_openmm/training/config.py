@@ -136,7 +136,10 @@ FINETUNE_DEFAULTS: dict[str, int | float] = {
     "warmup_steps": 100,
     "validate_every": 500,
 }
-"""What `mdet finetune` assumes where its configuration is silent (the paper's fine-tuning)."""
+"""What a fine-tuning assumes where its configuration is silent (the paper's)."""
+
+FINETUNE_ENERGY_WEIGHT = 0.01
+"""Of the energy, if the model has one: it follows the forces then, and hardly takes from them."""
 
 HEAD_DEFAULTS: dict[str, dict[str, int | float]] = {
     "dipole": {**FINETUNE_DEFAULTS, "learning_rate": 2e-3, "dipole_weight": 1.0},

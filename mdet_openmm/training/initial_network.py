@@ -1,6 +1,7 @@
 """The network that a training run starts from."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -44,17 +45,41 @@ def build_network(config: TrainConfig, store: Store, shape: NetworkConfig | None
 
 
 MOST_SAMPLED = 5000
-"""Structures of one size."""
+"""Structures of one size whose energies are read."""
+MOST_EVALUATED = 16
+"""Structures of one size whose energies are computed."""
 
 
 def _sample(config: TrainConfig, store: Store) -> list[Batch]:
     """One structure of twenty, by size."""
+    return _drawn(config, store, lambda available: min(-(-available // 20), MOST_SAMPLED))
+
+
+def _few(config: TrainConfig, store: Store) -> list[Batch]:
+    """Up to `MOST_EVALUATED` structures of each size."""
+    return _drawn(config, store, lambda available: min(available, MOST_EVALUATED))
+
+
+def _drawn(config: TrainConfig, store: Store, how_many: Callable[[int], int]) -> list[Batch]:
     sample = []
     for group in store.by_size("train").values():
-        count = min(-(-len(group) // 20), MOST_SAMPLED)
+        count = how_many(len(group))
         chosen = np.random.default_rng([config.seed, len(group)]).choice(group, size=count, replace=False)
         sample.append(load_batch(store, np.sort(chosen)))
     return sample
+
+
+def _shift_of_level(network: EdgeTransformer, sample: list[Batch]) -> Tensor:
+    """What the elements' energies of a trained network, in double, need, Ha, to be those of the data.
+
+    Electronic energies of two levels of theory are many hartree apart, which no network could learn.
+    """
+    errors = []
+    for batch in sample:
+        with torch.no_grad():
+            energy, _ = network(batch.atomic_numbers, batch.positions, batch.charge, batch.multiplicity)
+        errors.append(batch._replace(energy=batch.energy - energy))
+    return _atom_energies(errors)
 
 
 def _atom_energies(sample: list[Batch]) -> Tensor:
@@ -99,6 +124,9 @@ def _continued(config: TrainConfig, start_from: str, store: Store) -> EdgeTransf
         network = changed
     if new_energy:
         network.atom_energies.copy_(_atom_energies(_sample(config, store)))
+    elif network.config.energy_head and config.energy_weight:
+        shift = _shift_of_level(network.double().eval(), _few(config, store))
+        network.atom_energies.add_(shift)
     network.to(torch.float32).requires_grad_(whole).train()
     if config.frozen_layers:
         _freeze(network, config.frozen_layers)

@@ -1,8 +1,10 @@
 """An energy head alone, on forces that stay as they are."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,34 @@ def test_it_learns_and_says_how_well(tmp_path: Path, small_data: Path) -> None:
     # about the mean, which no dynamics knows of
     assert float((energy - batch.energy).std()) < 0.5 * float(batch.energy.std())
     assert "Energies, in meV" in (tmp_path / "energy" / "README.md").read_text()
+
+
+def test_a_fine_tuning_keeps_the_energy_and_moves_it_to_the_level_of_the_data(
+    tmp_path: Path, energy_model: Path, small_data: Path
+) -> None:
+    """Energies of another level of theory are hundreds of hartree away, by element; forces alone leave the head out."""
+    data = Path(shutil.copy(small_data, tmp_path / "other-level.h5"))
+    store = Store(small_data)
+    by_element = {1: -0.5, 6: -37.8, 7: -54.4, 8: -75.0}
+    with h5py.File(data, "r+") as file:
+        for indices in store.by_size("train").values():
+            for index, numbers in zip(indices, store.load(indices).atomic_numbers, strict=True):
+                file["frames/energy"][index] += MEV / 1e3 * sum(by_element[int(z)] for z in numbers)
+    (tmp_path / "forces.yaml").write_text("energy_weight: 0.0\n")
+    for name, options in (("both", []), ("forces", ["--config", str(tmp_path / "forces.yaml")])):
+        folders = ["--output", str(tmp_path / name), "--run-folder", str(tmp_path / f"{name}-run")]
+        command = ["finetune", str(energy_model), str(data), "--name", name, "--steps", "2", *options, *folders]
+        assert main([*command, "--quiet"]) == 0
+    assert not load_model(tmp_path / "forces").has_energy
+    assert load_model(tmp_path / "both").metadata["training"]["energy_weight"] == 0.01
+    network, moved = load_model(tmp_path / "both").network.double(), Store(data)
+    for n, indices in moved.by_size("train").items():
+        batch = load_batch(moved, indices)
+        with torch.no_grad():
+            energy = network(batch.atomic_numbers, batch.positions, batch.charge, batch.multiplicity)[0]
+        error = energy - batch.energy
+        spread = float(load_batch(store, indices).energy.std())
+        assert abs(float(error.mean())) < spread + 0.01, n
 
 
 def test_reported_errors_are_those_of_the_energies(energy_model: Path, small_data: Path) -> None:
