@@ -86,13 +86,27 @@ def augmented(batch: Batch, copies: int, generator: torch.Generator) -> Batch:
     return Batch(z, x @ q, f @ q, energy, charge, multiplicity, turns @ q, (dipole.unsqueeze(1) @ q).squeeze(1))
 
 
+def thinned(store: Store, frames: NDArray[np.int64], force: float, seed: int) -> NDArray[np.int64]:
+    """Frames of one size without some of the strained ones, a function of the seed.
+
+    A structure whose RMS force is ``force`` eV/Å is kept, one of twice as much with a probability of a quarter: the
+    square of the ratio. With 0 all are kept.
+    """
+    if not force:
+        return frames
+    parts = np.array_split(frames, -(-len(frames) // 4096))
+    strain = np.concatenate([np.square(store.load(part).forces).sum(axis=2).mean(axis=1) for part in parts]) / force**2
+    chance = np.random.default_rng([seed, 2, int(store.sizes[frames[0]])]).random(len(frames))
+    return frames[chance * strain < 1.0]
+
+
 class TrainingBatches(IterableDataset[Batch]):
     """The endless sequence of training batches, which can be entered at any step.
 
     Frames of each size are shuffled once per pass over that size, and sizes are drawn so that every frame is seen
     equally often. Batch k depends on the seed, k, the rank and nothing else, which is what makes a resumed run exact.
-    With ``batch_pairs``, batches of molecules of more than sqrt(batch_pairs / batch_size) atoms are smaller, so that
-    none takes much longer than another.
+    With ``thin_force`` some strained ones are never seen, see `thinned`. With ``batch_pairs``, batches of molecules of
+    more than sqrt(batch_pairs / batch_size) atoms are smaller, so that none takes much longer than another.
     """
 
     def __init__(
@@ -107,6 +121,7 @@ class TrainingBatches(IterableDataset[Batch]):
         world_size: int = 1,
         n_batches: int,
         batch_pairs: int = 0,
+        thin_force: float = 0.0,
     ) -> None:
         self.store = store
         self.copies = copies
@@ -114,9 +129,9 @@ class TrainingBatches(IterableDataset[Batch]):
         self.first_batch = first_batch
         self.rank = rank
         self.world_size = world_size
-        groups = store.by_size("train")
-        self.sizes = sorted(groups)
-        self.groups = [np.sort(groups[n]) for n in self.sizes]
+        groups = {n: thinned(store, np.sort(frames), thin_force, seed) for n, frames in store.by_size("train").items()}
+        self.sizes = sorted(n for n, frames in groups.items() if len(frames))
+        self.groups = [groups[n] for n in self.sizes]
         most = [min(batch_size, max(1, batch_pairs // n**2)) if batch_pairs else batch_size for n in self.sizes]
         self.batch_sizes = [min(m, len(g)) for m, g in zip(most, self.groups, strict=True)]
         weights = np.array([len(g) / m for m, g in zip(most, self.groups, strict=True)])

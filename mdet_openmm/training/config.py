@@ -56,6 +56,9 @@ class TrainConfig(Checked):
     frozen_layers: int = option(
         0, "layers of start_from, and all that is before them, that keep their weights", at_least=0
     )
+    thin_force: float = option(
+        0.0, "eV/Å; structures whose RMS force is larger are left out, but for their ratio squared; 0: none", at_least=0
+    )
     calm_force: float = option(
         0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off", at_least=0
     )

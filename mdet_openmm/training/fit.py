@@ -197,6 +197,7 @@ def _train(
             store,
             batch_size=config.batch_size,
             batch_pairs=config.batch_pairs,
+            thin_force=config.thin_force,
             copies=config.copies,
             seed=config.seed,
             first_batch=first_step * config.accumulate,

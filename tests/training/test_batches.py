@@ -1,6 +1,7 @@
 """Batches: units, augmentation, and that batch k depends on nothing but the seed and k."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +9,10 @@ import torch
 
 from mdet_openmm.data.store import Store
 from mdet_openmm.training import batches as batches_module
-from mdet_openmm.training.batches import TrainingBatches, augmented, load_batch, random_orthogonal
+from mdet_openmm.training.batches import TrainingBatches, augmented, load_batch, random_orthogonal, thinned
 
 
-def sequence(store: Store, **changes: int) -> TrainingBatches:
+def sequence(store: Store, **changes: Any) -> TrainingBatches:
     settings = {"batch_size": 5, "copies": 2, "seed": 1, "n_batches": 40, **changes}
     return TrainingBatches(store, **settings)
 
@@ -66,6 +67,22 @@ def test_any_step_can_be_entered(small_data: Path, monkeypatch: pytest.MonkeyPat
         assert torch.equal(a.positions, c.positions)
     other = sequence(store, seed=2).batch(0)
     assert other.positions.shape != every[0].positions.shape or not torch.equal(other.positions, every[0].positions)
+
+
+def test_strained_structures_are_thinned_out_by_the_square_of_their_force(small_data: Path) -> None:
+    store, force = Store(small_data), 2.0
+    frames = store.by_size("train")[3]
+    rms = np.sqrt(np.square(store.load(frames).forces).sum(axis=2).mean(axis=1))
+    assert (rms < force).any() and (rms > 1.5 * force).any()
+    kept = np.array([np.isin(frames, thinned(store, frames, force, seed)) for seed in range(400)])
+    assert kept[:, rms < force].all()
+    chance = np.minimum(1.0, (force / rms) ** 2)
+    np.testing.assert_allclose(kept.mean(axis=0), chance, atol=5 * 0.5 / 20)
+    assert abs(kept.mean(axis=0) - chance).mean() < 0.5 / 20
+    assert len(thinned(store, frames, 0.0, 1)) == len(frames)
+    batches = sequence(store, thin_force=force)
+    for group, n in zip(batches.groups, batches.sizes, strict=True):
+        np.testing.assert_array_equal(group, thinned(store, store.by_size("train")[n], force, 1))
 
 
 def test_a_pass_takes_every_frame_once_over_all_ranks(small_data: Path) -> None:
