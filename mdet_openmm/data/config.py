@@ -27,7 +27,7 @@ class MoleculeEntry(Checked):
     file: Path | None = option(None, "SDF, XYZ, PDB or mmCIF with the start structure")
     trajectory: Path | None = option(None, "frames to label as they are: DCD, XTC, multi-frame XYZ, ...")
     topology: Path | None = option(None, "PDB or other file that names the atoms of the trajectory")
-    stride: int = option(1, "label every n-th frame of the trajectory", at_least=1)
+    stride: int = option(1, "label every n-th frame of the trajectory, or molecule of the smiles_file", at_least=1)
     name: str | None = option(None, "name in the data set; the SMILES or the file name by default")
     charge: int | None = option(None, "total charge in e; from the SMILES or the file by default")
     multiplicity: int | None = option(None, "2S + 1; from the SMILES or the file by default", at_least=1)
@@ -157,6 +157,9 @@ class LabelConfig(Checked):
     molecules: tuple[MoleculeEntry, ...] = option(help="the molecules")
     seed: int = option(0, "the same seed gives the same data set, whatever the number of workers", at_least=0)
     teacher: TeacherConfig = option(TeacherConfig(), "the method")
+    sampler: TeacherConfig | None = option(
+        None, "the method whose dynamics is sampled, a model as an ASE calculator for example, if not the teacher's own"
+    )
     sampling: SamplingConfig = option(SamplingConfig(), "training conformations")
     held_out: HeldOutConfig = option(HeldOutConfig(), "held-out conformations")
     displacements: tuple[Displacement, ...] = option(DISPLACEMENTS, "ways to displace a frame")

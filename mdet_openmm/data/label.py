@@ -177,6 +177,7 @@ def _provenance(config: LabelConfig, sources: list[Source]) -> dict[str, Any]:
         "seed": config.seed,
         "config": stored(config),
         "start_structures_sha256": starts.hexdigest(),
+        **({} if config.sampler is None else {"sampler": ", ".join(teacher_version(config.sampler))}),
     }
 
 
@@ -217,21 +218,24 @@ def _read_sources(config: LabelConfig, workers: int) -> list[Source]:
 
 
 def _try_teacher(config: LabelConfig, sources: list[Source]) -> None:
-    """Find out now, not in the middle of the run, that the teacher cannot work."""
+    """Find out now, not in the middle of the run, that the teacher, or the sampler, cannot work."""
+    methods = {"teacher": config.teacher, **({} if config.sampler is None else {"sampler": config.sampler})}
     for source in sources:
-        check_teachable(config.teacher, source.row.name, source.species)
+        for method in methods.values():
+            check_teachable(method, source.row.name, source.species)
     shown = tqdm(sources, desc="first calculations", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
     for number, source in enumerate(shown):
-        if number and config.teacher.kind != "gfn2":
-            break  # a calculation may take minutes, or its calculator a GPU; one is enough
-        row = source.row
-        teacher = make_teacher(config.teacher, source.species)
-        if source.frames is not None:
-            continue  # given frames may be beyond the teacher; that is counted, not refused
-        try:
-            teacher(source.starts[0])
-        except TeacherFailure as failure:
-            raise InputError(f"label: the teacher fails on the start structure of {row.name}: {failure}") from None
+        for name, method in methods.items():
+            if number and method.kind != "gfn2":
+                continue  # a calculation may take minutes, or its calculator a GPU; one is enough
+            answer = make_teacher(method, source.species)
+            if source.frames is not None:
+                continue  # given frames may be beyond the teacher; that is counted, not refused
+            try:
+                answer(source.starts[0])
+            except TeacherFailure as failure:
+                where = f"the start structure of {source.row.name}"
+                raise InputError(f"label: the {name} fails on {where}: {failure}") from None
 
 
 def _work(

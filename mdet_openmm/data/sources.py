@@ -134,7 +134,7 @@ def each_entry(entry: MoleculeEntry) -> list[MoleculeEntry]:
 
 
 def _placed(entry: MoleculeEntry) -> list[tuple[str, MoleculeEntry]]:
-    """The entry, or those of its file of SMILES, each behind the line where it stands for messages."""
+    """The entry, or every so manieth of its file of SMILES, each behind the line where it stands for messages."""
     if entry.smiles_file is None:
         return [("", entry)]
     try:
@@ -163,7 +163,7 @@ def _placed(entry: MoleculeEntry) -> list[tuple[str, MoleculeEntry]]:
         found.append((where, replace(entry, smiles=smiles, smiles_file=None, name=name)))
     if not found:
         raise InputError(f"label: {entry.smiles_file} has no molecules")
-    return found
+    return found[:: entry.stride]
 
 
 def _source(entry: MoleculeEntry, config: LabelConfig) -> Source:

@@ -1,6 +1,7 @@
 """The work of labelling, cut into tasks that do not depend on each other."""
 
 from collections.abc import Generator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +46,15 @@ class _Collected:
             self.kinds.append(kind)
 
 
-Work = Generator[list[Array], list[Answer], FrameBlock]
-"""A task under way: it asks for the labels of positions, is sent the teacher's answers, and returns its frames."""
+class Asked(NamedTuple):
+    """Positions whose labels a task waits for, and whether those of the sampler will do."""
+
+    positions: list[Array]
+    sampler: bool = False
+
+
+Work = Generator[Asked, list[Answer], FrameBlock]
+"""A task under way: it asks for the labels of positions, is sent the answers, and returns its frames."""
 
 
 def begin_task(task: Task, config: LabelConfig, source: Source) -> Work:
@@ -55,7 +63,7 @@ def begin_task(task: Task, config: LabelConfig, source: Source) -> Work:
     collected = _Collected(config)
     if task.positions.ndim == 3:
         frames = [as_stored(x, config.compact) for x in task.positions]
-        for positions, answer in zip(frames, (yield frames), strict=True):
+        for positions, answer in zip(frames, (yield Asked(frames)), strict=True):
             collected.keep("trajectory", positions, answer)
     else:
         yield from _sample(task, config, numbers, collected)
@@ -78,7 +86,7 @@ def begin_task(task: Task, config: LabelConfig, source: Source) -> Work:
 
 
 def run_tasks(tasks: Sequence[Task], config: LabelConfig, sources: Sequence[Source]) -> list[FrameBlock]:
-    """Do tasks side by side, with one call of the teacher for what all of them ask for at a time.
+    """Do tasks side by side, with one call of each method for what all of them ask for at a time.
 
     Parameters
     ----------
@@ -94,17 +102,22 @@ def run_tasks(tasks: Sequence[Task], config: LabelConfig, sources: Sequence[Sour
     list of FrameBlock
         In the order of the tasks.
     """
-    teacher = make_batch_teacher(config.teacher)
+    methods = {False: make_batch_teacher(config.teacher)}
+    if config.sampler is not None:
+        methods[True] = make_batch_teacher(config.sampler)
     species = [source.species for source in sources]
     works = [begin_task(task, config, source) for task, source in zip(tasks, sources, strict=True)]
     blocks: list[FrameBlock | None] = [None] * len(tasks)
     wanted = {k: next(work) for k, work in enumerate(works)}
     while wanted:
-        answers = iter(teacher([(species[k], x) for k, frames in wanted.items() for x in frames]))
+        answers = {}
+        for sampler, method in methods.items():
+            asked = [(species[k], x) for k, a in wanted.items() if a.sampler is sampler for x in a.positions]
+            answers[sampler] = iter(method(asked) if asked else ())
         told, wanted = wanted, {}
-        for k, frames in told.items():
+        for k, (positions, sampler) in told.items():
             try:
-                wanted[k] = works[k].send([next(answers) for _ in frames])
+                wanted[k] = works[k].send([next(answers[sampler]) for _ in positions])
             except StopIteration as done:
                 blocks[k] = done.value
     return [block for block in blocks if block is not None]
@@ -112,7 +125,7 @@ def run_tasks(tasks: Sequence[Task], config: LabelConfig, sources: Sequence[Sour
 
 def _sample(
     task: Task, config: LabelConfig, numbers: NDArray[np.int64], collected: _Collected
-) -> Generator[list[Array], list[Answer], None]:
+) -> Generator[Asked, list[Answer], None]:
     from ase.data import atomic_masses
 
     rng = np.random.default_rng(np.random.SeedSequence(task.seed))
@@ -132,9 +145,10 @@ def _sample(
         compact=config.compact,
     )
     bases: list[Array] = []
+    other = config.sampler is not None
     positions, sampled = next(steps)
     while len(bases) < task.frames:
-        (answer,) = yield [positions]
+        (answer,) = yield Asked([positions], sampler=other)
         if isinstance(answer, TeacherFailure):
             collected.failed("teacher", task.frames - len(bases), str(answer))
             break
@@ -143,7 +157,8 @@ def _sample(
                 collected.failed("broken", task.frames - len(bases))
                 break
             bases.append(positions)
-            collected.keep("dynamics", positions, answer)
+            (label,) = (yield Asked([positions])) if other else (answer,)
+            collected.keep("dynamics", positions, label)
         positions, sampled = steps.send(answer)
     if not task.displaced:
         return
@@ -157,7 +172,7 @@ def _sample(
     rng = np.random.default_rng(np.random.SeedSequence((*task.seed, 1)))
     drawn = [displacer.draw(bases[int(rng.integers(len(bases)))], rng) for _ in range(task.displaced)]
     frames = [as_stored(positions, config.compact) for _, positions in drawn]
-    for (kind, _), positions, answer in zip(drawn, frames, (yield frames), strict=True):
+    for (kind, _), positions, answer in zip(drawn, frames, (yield Asked(frames)), strict=True):
         assert kind in DISPLACEMENT_KINDS
         collected.keep(kind, positions, answer)
 

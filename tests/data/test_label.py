@@ -189,6 +189,37 @@ def ase_config(max_force=1e9, **arguments):
     )
 
 
+def test_dynamics_of_another_method_has_its_frames_and_the_teachers_labels(tmp_path):
+    springs = ase_config()
+    config = dataclasses.replace(springs, teacher=TeacherConfig(kind="gfn2"), sampler=springs.teacher)
+    run_label(springs, tmp_path / "springs.h5", workers=1)
+    run_label(config, tmp_path / "both.h5", workers=1)
+    alone, both = Store(tmp_path / "springs.h5"), Store(tmp_path / "both.h5")
+    assert both.attributes["teacher"] == "GFN2-xTB" and "Spring" in both.attributes["sampler"]
+    frames = np.arange(len(both))
+    assert len(both) == len(alone) and {both.kind_names[k] for k in both.kinds} == {"dynamics", "stretch"}
+    x, forces = both.load(frames).positions, both.load(frames).forces
+    np.testing.assert_array_equal(x, alone.load(frames).positions)
+    teacher = make_teacher(config.teacher, Species([1, 1]))
+    for k in (0, 7, 19, 25, 39):
+        np.testing.assert_allclose(forces[k], teacher(x[k]).forces, atol=1e-5)
+    assert np.abs(forces - alone.load(frames).forces).max() > 0.1
+    with pytest.raises(InputError, match="another configuration"):
+        run_label(dataclasses.replace(config, sampler=None), tmp_path / "both.h5", restart=True)
+
+
+def test_a_sampler_that_fails_where_the_teacher_does_not_ends_its_trajectory(tmp_path):
+    springs = ase_config()
+    run_label(springs, tmp_path / "all.h5", workers=1)
+    x = Store(tmp_path / "all.h5").load(np.arange(20)).positions
+    longest = float(np.linalg.norm(x[:, 0] - x[:, 1], axis=1).max())
+    fails = dataclasses.replace(springs.teacher, arguments={"fails_beyond": 0.999 * longest})
+    run_label(dataclasses.replace(springs, sampler=fails), tmp_path / "set.h5", workers=1)
+    kinds = [Store(tmp_path / "set.h5").kind_names[k] for k in Store(tmp_path / "set.h5").kinds]
+    assert kinds.count("dynamics") < 20 and Store(tmp_path / "set.h5").attributes["skipped"]["teacher"] > 0
+    assert kinds.count("stretch") == 20, "displaced frames have the teacher's labels"
+
+
 @pytest.mark.parametrize("fault", ["fails_beyond", "nan_beyond"])
 def test_frames_without_an_answer_are_skipped_and_counted(tmp_path, fault):
     run_label(ase_config(), tmp_path / "all.h5", workers=1)
@@ -511,6 +542,8 @@ def test_a_file_of_smiles(tmp_path):
     assert [s.row.split for s in sources] == ["test"] * 3 and {s.weight for s in sources} == {0.5}
     alone = read_sources(dataclasses.replace(config, molecules=(MoleculeEntry(smiles="O", name="water"),)))
     assert np.array_equal(alone[0].starts[0], sources[0].starts[0])
+    second = dataclasses.replace(config, molecules=(dataclasses.replace(config.molecules[0], stride=2),))
+    assert [s.row.name for s in read_sources(second)] == ["water", "benzene ring"]
 
 
 @pytest.mark.parametrize(
