@@ -172,7 +172,12 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         + (f", from the weights of {Path(config.start_from).name}, " if config.start_from else " ")
         + f"of {config.batch_size} structures x {config.copies} orientations on {len(store.indices('train')):,} "
         f"structures of {len(np.unique(store.molecule[store.indices('train')])):,} molecules, labelled with "
-        f"{store.attributes['teacher']}.",
+        f"{store.attributes['teacher']}."
+        + (
+            f" Of those with an RMS force above {config.thin_force:g} eV/Å a part was taken, as the square of the ratio."
+            if config.thin_force
+            else ""
+        ),
         f"Only the {config.train_only} head was trained; bit for bit the forces are those of "
         f"{Path(config.start_from).name}."
         if config.train_only != "all" and config.start_from
