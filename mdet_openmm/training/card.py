@@ -174,7 +174,7 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         f"structures of {len(np.unique(store.molecule[store.indices('train')])):,} molecules, labelled with "
         f"{store.attributes['teacher']}."
         + (
-            f" Of those with an RMS force above {config.thin_force:g} eV/Å a part was taken, as the square of the ratio."
+            f" Of those with an RMS force above {config.thin_force:g} eV/Å it took a part, as the ratio squared."
             if config.thin_force
             else ""
         ),
