@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mdet_openmm.conversion.pieces import Piece, Units, multiplicity_of, units_of
 from mdet_openmm.conversion.settings import ConvertSettings
 from mdet_openmm.data.layout import hdf5
+from mdet_openmm.data.string_heaps import check_string_heaps
 from mdet_openmm.errors import InputError
 from mdet_openmm.units import ANGSTROM_PER_BOHR
 
@@ -30,6 +31,7 @@ def opened(path: Path) -> Any:
         If it is none, or is cut short.
     """
     try:
+        check_string_heaps(path)
         return hdf5().File(path, "r")
     except OSError as error:
         raise InputError(f"{path} is not an HDF5 file, or is cut short ({' '.join(str(error).split())})") from None

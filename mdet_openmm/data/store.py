@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mdet_openmm.data.layout import ATOM_COLUMNS, FORMAT, FORMAT_VERSION, FRAME_COLUMNS, MoleculeRow, hdf5
 from mdet_openmm.data.plain_rows import PlainRows, is_plain
+from mdet_openmm.data.string_heaps import check_string_heaps
 from mdet_openmm.errors import InputError
 from mdet_openmm.files import check_version
 
@@ -73,6 +74,8 @@ class Store:
         self._process = -1
         if not self.path.is_file():
             raise InputError(f"the data set {self.path} does not exist; make it with: mdet label CONFIG")
+        with contextlib.suppress(OSError):  # HDF5 says why below
+            check_string_heaps(self.path)
         file = self._file()
         with self._readable():
             form, version = (file.attrs.get(name) for name in ("format", "format_version"))

@@ -201,3 +201,19 @@ def test_files_that_are_no_data_set_are_refused_in_one_line(path, tmp_path):
             Store(tmp_path / "changed.h5")
     with pytest.raises(InputError, match="does not exist"):
         Store(tmp_path / "missing.h5")
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_strings_that_hdf5_would_look_for_for_ever_are_refused(path, part):
+    """Zeros where a heap of strings goes on: HDF5 2.0 does not come back from them."""
+    Store(path).close()
+    content = bytearray(path.read_bytes())
+    heaps = [at for at in range(len(content) - 8) if content[at : at + 8] == b"GCOL\x01\0\0\0"]
+    assert heaps
+    for at in heaps:
+        length = int.from_bytes(content[at + 8 : at + 16], "little")
+        used = len(content[at : at + length].rstrip(b"\0")) - 16  # the size of the free space ends it
+        begin = at + 16 + int(part * used) // 8 * 8
+        path.write_bytes(content[:begin] + bytes(at + length - begin) + content[at + length :])
+        with pytest.raises(InputError, match="heap of strings"):
+            Store(path)

@@ -1,0 +1,53 @@
+"""The heaps in which HDF5 keeps strings, looked through before HDF5 reads them.
+
+They are the one part of a file without a checksum that HDF5 (2.0) does not get out of when it is damaged: behind free
+space of no size it looks for the next string for ever, and nothing in the process can stop it.
+"""
+
+import mmap
+import struct
+from pathlib import Path
+
+from mdet_openmm.errors import InputError
+
+_SIGNATURE = b"GCOL\x01\0\0\0"
+_OBJECT = struct.Struct("<HH4xQ")
+_REACH = 64 * 2**20
+"""Bytes at both ends of a file in which strings are looked for: they are written before and after all tables."""
+
+
+def check_string_heaps(path: Path) -> None:
+    """Refuse a file in which a heap of strings leads nowhere.
+
+    Layout: "Global Heap" in the HDF5 File Format Specification, III.E, with lengths of eight bytes.
+
+    Raises
+    ------
+    InputError
+        If free space in a heap has no size.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        if not size:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for begin, end in ((0, size),) if size <= 2 * _REACH else ((0, _REACH), (size - _REACH, size)):
+                at = content.find(_SIGNATURE, begin, end)
+                while at >= 0:
+                    if _leads_nowhere(content, at, size):
+                        raise InputError(f"{path} is damaged: a heap of strings at byte {at} has free space of no size")
+                    at = content.find(_SIGNATURE, at + 1, end)
+
+
+def _leads_nowhere(content: mmap.mmap, heap: int, size: int) -> bool:
+    if heap + 16 > size:
+        return False
+    (length,) = struct.unpack_from("<Q", content, heap + 8)
+    at, end = heap + 16, min(heap + length, size)
+    while at + _OBJECT.size <= end:
+        index, _, taken = _OBJECT.unpack_from(content, at)
+        if not index and not taken:
+            return True
+        # the size of free space is that of all of it, that of a string without its head and what fills it up
+        at += taken if not index else _OBJECT.size + -(-taken // 8) * 8
+    return False
