@@ -3,10 +3,11 @@
 import array
 import atexit
 import contextlib
+import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -282,5 +283,14 @@ def _write_molecules(group: Any, molecules: list[MoleculeRow], failures: NDArray
         group.create_dataset(name, data=[getattr(m, name) for m in molecules], dtype=text)
     for name, unit in (("charge", "e"), ("multiplicity", "2S + 1"), ("n_atoms", "1")):
         group.create_dataset(name, data=[getattr(m, name) for m in molecules], dtype="i4").attrs["unit"] = unit
+    group.attrs["sha256"] = molecules_digest(molecules, SPLITS, KINDS)
     for column, name in enumerate(FAILURES):
         group.create_dataset(f"skipped_{name}", data=failures[:, column], dtype="i8").attrs["unit"] = "frames"
+
+
+def molecules_digest(molecules: Sequence[MoleculeRow], splits: Sequence[str], kinds: Sequence[str]) -> str:
+    """SHA-256 of the small tables that say what the frames are of, for HDF5 has no checksums of strings."""
+    rows = [
+        [m.name, m.smiles, m.source, int(m.charge), int(m.multiplicity), m.split, int(m.n_atoms)] for m in molecules
+    ]
+    return hashlib.sha256(json.dumps([rows, list(splits), list(kinds)]).encode()).hexdigest()

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mdet_openmm.data.layout import ATOM_COLUMNS, FORMAT, FORMAT_VERSION, FRAME_COLUMNS, MoleculeRow, hdf5
+from mdet_openmm.data.layout import (
+    ATOM_COLUMNS,
+    FORMAT,
+    FORMAT_VERSION,
+    FRAME_COLUMNS,
+    MoleculeRow,
+    hdf5,
+    molecules_digest,
+)
 from mdet_openmm.data.plain_rows import PlainRows, is_plain
 from mdet_openmm.data.string_heaps import check_string_heaps
 from mdet_openmm.errors import InputError
@@ -89,6 +97,9 @@ class Store:
             lengths = {file[f"atoms/{name}"].shape[0] for name in ATOM_COLUMNS}
             counts = {file[f"frames/{name}"].shape[0] for name in FRAME_COLUMNS}
             counts.add(file["frames/offsets"].shape[0] - 1)
+            told = file["molecules"].attrs.get("sha256")  # older files have none
+            if told is not None and told != molecules_digest(self.molecules, self.split_names, self.kind_names):
+                raise ValueError("its table of molecules is not what was written")
             if len(counts) != 1 or lengths != {int(file["frames/offsets"][-1])}:
                 raise ValueError("its tables do not have the same number of frames")
 

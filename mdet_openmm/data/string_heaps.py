@@ -1,7 +1,7 @@
 """The heaps in which HDF5 keeps strings, looked through before HDF5 reads them.
 
-They are the one part of a file without a checksum that HDF5 (2.0) does not get out of when it is damaged: behind free
-space of no size it looks for the next string for ever, and nothing in the process can stop it.
+They are the one part of a file without a checksum that HDF5 (2.0) does not get out of when it is damaged: behind what
+has no size, or more than all there is, it looks for the next string for ever, and nothing in the process can stop it.
 """
 
 import mmap
@@ -24,7 +24,7 @@ def check_string_heaps(path: Path) -> None:
     Raises
     ------
     InputError
-        If free space in a heap has no size.
+        If something in a heap is smaller or larger than can be.
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -35,7 +35,7 @@ def check_string_heaps(path: Path) -> None:
                 at = content.find(_SIGNATURE, begin, end)
                 while at >= 0:
                     if _leads_nowhere(content, at, size):
-                        raise InputError(f"{path} is damaged: a heap of strings at byte {at} has free space of no size")
+                        raise InputError(f"{path} is damaged: the heap of strings at byte {at} leads nowhere")
                     at = content.find(_SIGNATURE, at + 1, end)
 
 
@@ -43,11 +43,12 @@ def _leads_nowhere(content: mmap.mmap, heap: int, size: int) -> bool:
     if heap + 16 > size:
         return False
     (length,) = struct.unpack_from("<Q", content, heap + 8)
-    at, end = heap + 16, min(heap + length, size)
-    while at + _OBJECT.size <= end:
+    at, end = heap + 16, heap + length
+    while at + _OBJECT.size <= min(end, size):
         index, _, taken = _OBJECT.unpack_from(content, at)
-        if not index and not taken:
-            return True
         # the size of free space is that of all of it, that of a string without its head and what fills it up
-        at += taken if not index else _OBJECT.size + -(-taken // 8) * 8
+        step = _OBJECT.size + -(-taken // 8) * 8 if index else taken
+        if step < _OBJECT.size or at + step > end:
+            return True
+        at += step
     return False

@@ -212,8 +212,27 @@ def test_strings_that_hdf5_would_look_for_for_ever_are_refused(path, part):
     assert heaps
     for at in heaps:
         length = int.from_bytes(content[at + 8 : at + 16], "little")
+        if part < 1.0:
+            path.write_bytes(content[: at + 24] + b"\xff" * 8 + content[at + 32 :])  # the size of its first string
+            with pytest.raises(InputError, match="heap of strings"):
+                Store(path)
         used = len(content[at : at + length].rstrip(b"\0")) - 16  # the size of the free space ends it
         begin = at + 16 + int(part * used) // 8 * 8
         path.write_bytes(content[:begin] + bytes(at + length - begin) + content[at + length :])
         with pytest.raises(InputError, match="heap of strings"):
             Store(path)
+
+
+def test_a_table_of_molecules_that_was_changed_is_refused(path):
+    for name, value in (("charge", 7), ("name", "wafer"), ("multiplicity", 3)):
+        with h5py.File(path, "r+") as file:
+            before = file["molecules"][name][0]
+            file["molecules"][name][0] = value
+        with pytest.raises(InputError, match="not what was written"):
+            Store(path)
+        with h5py.File(path, "r+") as file:
+            file["molecules"][name][0] = before
+    assert Store(path).molecules == tuple(MOLECULES)
+    with h5py.File(path, "r+") as file:  # of a version that wrote none
+        del file["molecules"].attrs["sha256"]
+    assert Store(path).molecules == tuple(MOLECULES)
