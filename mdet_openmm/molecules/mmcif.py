@@ -209,6 +209,8 @@ def _elements(symbols: Sequence[str], file: str) -> np.ndarray:
     for k, symbol in enumerate(symbols, start=1):
         if not symbol:
             raise InputError(f"{file}, atom {k}: no type_symbol; add the elements")
+        if symbol.isdigit():  # XYZ files have atomic numbers there, mmCIF files never
+            raise InputError(f"{file}, atom {k}: type_symbol {symbol} is not the symbol of an element")
         numbers.append(atomic_number(symbol, f"{file}, atom {k}"))
     return np.array(numbers, dtype=np.int64)
 

@@ -150,6 +150,18 @@ def numbers_in(text: str) -> set[str]:
     return found
 
 
+def reordered(read: Molecule, whole: Molecule, text: str) -> bool:
+    """Whether atoms stand in another order and one of them has another number of the text in the place of a coordinate."""
+    order = np.abs(whole.positions[:, None] - read.positions).sum(axis=2).argmin(axis=0)
+    moved = read.positions[np.abs(read.positions - whole.positions[order]) > SAME]
+    return (
+        len(set(order.tolist())) == read.n_atoms
+        and np.array_equal(read.atomic_numbers, whole.atomic_numbers[order])
+        and len(moved) <= 1
+        and {f"{x:.4g}" for x in moved} <= numbers_in(text)
+    )
+
+
 def complaint(name: str, text: str, folder: Path) -> str | None:
     """What is wrong with how the file was taken; None if nothing is. Raises what the readers raise by mistake."""
     clean, path = folder / name, folder / f"damaged-{name}"
@@ -171,6 +183,8 @@ def complaint(name: str, text: str, folder: Path) -> str | None:
     same_size = read.n_atoms == whole.n_atoms
     changed = read.positions[np.abs(read.positions - whole.positions) > SAME] if same_size else np.zeros(0)
     if np.array_equal(read.atomic_numbers, whole.atomic_numbers) and {f"{x:.4g}" for x in changed} <= numbers_in(text):
+        return None
+    if same_size and reordered(read, whole, text):
         return None
     return f"read as {read.atomic_numbers.tolist()} at {read.positions.round(3).tolist()}"
 
