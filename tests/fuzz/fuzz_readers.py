@@ -151,7 +151,7 @@ def numbers_in(text: str) -> set[str]:
 
 
 def reordered(read: Molecule, whole: Molecule, text: str) -> bool:
-    """Whether atoms stand in another order and one of them has another number of the text in the place of a coordinate."""
+    """Whether atoms stand in another order, and one coordinate may be another number of the text."""
     order = np.abs(whole.positions[:, None] - read.positions).sum(axis=2).argmin(axis=0)
     moved = read.positions[np.abs(read.positions - whole.positions[order]) > SAME]
     return (

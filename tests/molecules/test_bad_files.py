@@ -107,7 +107,7 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "cif crystal": ("a.cif", CORE_CIF, "crystal structure"),
     "cif open text": ("a.cif", "data_x\n_a.b\n;text without an end\n_atom_site.Cartn_x 1\n", "not closed"),
     "cif no element": ("a.cif", CIF.replace(FIRST_CIF, FIRST_CIF.replace("1 C ", "1 ? ")), "no type_symbol"),
-    "cif a number for an element": (
+    "cif number as element": (
         "a.cif",
         CIF.replace(FIRST_CIF, FIRST_CIF.replace("1 C ", "1 6 ")),
         "type_symbol 6",
