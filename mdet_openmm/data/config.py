@@ -168,6 +168,11 @@ class LabelConfig(Checked):
     max_stretch: float = option(1.8, "a trajectory ends when a bond is this many times its start length", above=1)
     task_frames: int = option(200, "frames of a given trajectory per task", at_least=1)
 
+    @property
+    def methods(self) -> dict[str, TeacherConfig]:
+        """The teacher and, if there is one, the sampler, by name."""
+        return {"teacher": self.teacher, **({} if self.sampler is None else {"sampler": self.sampler})}
+
     def check(self) -> None:
         """Refuse what cannot be labelled before anything is computed."""
         if not self.molecules:

@@ -219,15 +219,14 @@ def _read_sources(config: LabelConfig, workers: int) -> list[Source]:
 
 def _try_teacher(config: LabelConfig, sources: list[Source]) -> None:
     """Find out now, not in the middle of the run, that the teacher, or the sampler, cannot work."""
-    methods = {"teacher": config.teacher, **({} if config.sampler is None else {"sampler": config.sampler})}
     for source in sources:
-        for method in methods.values():
+        for method in config.methods.values():
             check_teachable(method, source.row.name, source.species)
-    shown = tqdm(sources, desc="first calculations", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
-    for number, source in enumerate(shown):
-        for name, method in methods.items():
-            if number and method.kind != "gfn2":
-                continue  # a calculation may take minutes, or its calculator a GPU; one is enough
+    for name, method in config.methods.items():
+        # a calculation may take minutes, or its calculator a GPU; one is enough
+        tried = sources if method.kind == "gfn2" else sources[:1]
+        shown = tqdm(tried, desc="first calculations", unit="molecule", leave=False, delay=2.0, mininterval=1.0)
+        for source in shown:
             answer = make_teacher(method, source.species)
             if source.frames is not None:
                 continue  # given frames may be beyond the teacher; that is counted, not refused

@@ -6,6 +6,7 @@ has no size, or more than all there is, it looks for the next string for ever, a
 
 import mmap
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from mdet_openmm.errors import InputError
@@ -31,12 +32,17 @@ def check_string_heaps(path: Path) -> None:
         if not size:
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            for begin, end in ((0, size),) if size <= 2 * _REACH else ((0, _REACH), (size - _REACH, size)):
-                at = content.find(_SIGNATURE, begin, end)
-                while at >= 0:
-                    if _leads_nowhere(content, at, size):
-                        raise InputError(f"{path} is damaged: the heap of strings at byte {at} leads nowhere")
-                    at = content.find(_SIGNATURE, at + 1, end)
+            for at in _heaps(content, size):
+                if _leads_nowhere(content, at, size):
+                    raise InputError(f"{path} is damaged: the heap of strings at byte {at} leads nowhere")
+
+
+def _heaps(content: mmap.mmap, size: int) -> Iterator[int]:
+    """Where heaps begin."""
+    for begin, end in ((0, size),) if size <= 2 * _REACH else ((0, _REACH), (size - _REACH, size)):
+        at = begin - 1
+        while (at := content.find(_SIGNATURE, at + 1, end)) >= 0:
+            yield at
 
 
 def _leads_nowhere(content: mmap.mmap, heap: int, size: int) -> bool:

@@ -47,10 +47,10 @@ class _Collected:
 
 
 class Asked(NamedTuple):
-    """Positions whose labels a task waits for, and whether those of the sampler will do."""
+    """Positions whose labels a task waits for, and by which of the configuration's methods."""
 
     positions: list[Array]
-    sampler: bool = False
+    method: str = "teacher"
 
 
 Work = Generator[Asked, list[Answer], FrameBlock]
@@ -102,22 +102,20 @@ def run_tasks(tasks: Sequence[Task], config: LabelConfig, sources: Sequence[Sour
     list of FrameBlock
         In the order of the tasks.
     """
-    methods = {False: make_batch_teacher(config.teacher)}
-    if config.sampler is not None:
-        methods[True] = make_batch_teacher(config.sampler)
+    methods = {name: make_batch_teacher(method) for name, method in config.methods.items()}
     species = [source.species for source in sources]
     works = [begin_task(task, config, source) for task, source in zip(tasks, sources, strict=True)]
     blocks: list[FrameBlock | None] = [None] * len(tasks)
     wanted = {k: next(work) for k, work in enumerate(works)}
     while wanted:
         answers = {}
-        for sampler, method in methods.items():
-            asked = [(species[k], x) for k, a in wanted.items() if a.sampler is sampler for x in a.positions]
-            answers[sampler] = iter(method(asked) if asked else ())
+        for name, label in methods.items():
+            asked = [(species[k], x) for k, (frames, method) in wanted.items() if method == name for x in frames]
+            answers[name] = iter(label(asked) if asked else ())
         told, wanted = wanted, {}
-        for k, (positions, sampler) in told.items():
+        for k, (frames, method) in told.items():
             try:
-                wanted[k] = works[k].send([next(answers[sampler]) for _ in positions])
+                wanted[k] = works[k].send([next(answers[method]) for _ in frames])
             except StopIteration as done:
                 blocks[k] = done.value
     return [block for block in blocks if block is not None]
@@ -145,10 +143,10 @@ def _sample(
         compact=config.compact,
     )
     bases: list[Array] = []
-    other = config.sampler is not None
+    mover = "teacher" if config.sampler is None else "sampler"
     positions, sampled = next(steps)
     while len(bases) < task.frames:
-        (answer,) = yield Asked([positions], sampler=other)
+        (answer,) = yield Asked([positions], mover)
         if isinstance(answer, TeacherFailure):
             collected.failed("teacher", task.frames - len(bases), str(answer))
             break
@@ -157,7 +155,7 @@ def _sample(
                 collected.failed("broken", task.frames - len(bases))
                 break
             bases.append(positions)
-            (label,) = (yield Asked([positions])) if other else (answer,)
+            (label,) = (answer,) if mover == "teacher" else (yield Asked([positions]))
             collected.keep("dynamics", positions, label)
         positions, sampled = steps.send(answer)
     if not task.displaced:

@@ -1,7 +1,6 @@
 """The network that a training run starts from."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -50,20 +49,11 @@ MOST_EVALUATED = 16
 """Structures of one size whose energies are computed."""
 
 
-def _sample(config: TrainConfig, store: Store) -> list[Batch]:
-    """One structure of twenty, by size."""
-    return _drawn(config, store, lambda available: min(-(-available // 20), MOST_SAMPLED))
-
-
-def _few(config: TrainConfig, store: Store) -> list[Batch]:
-    """Up to `MOST_EVALUATED` structures of each size."""
-    return _drawn(config, store, lambda available: min(available, MOST_EVALUATED))
-
-
-def _drawn(config: TrainConfig, store: Store, how_many: Callable[[int], int]) -> list[Batch]:
+def _sample(config: TrainConfig, store: Store, most: int = MOST_SAMPLED, one_in: int = 20) -> list[Batch]:
+    """One structure of so many, by size."""
     sample = []
     for group in store.by_size("train").values():
-        count = how_many(len(group))
+        count = min(-(-len(group) // one_in), most)
         chosen = np.random.default_rng([config.seed, len(group)]).choice(group, size=count, replace=False)
         sample.append(load_batch(store, np.sort(chosen)))
     return sample
@@ -125,7 +115,7 @@ def _continued(config: TrainConfig, start_from: str, store: Store) -> EdgeTransf
     if new_energy:
         network.atom_energies.copy_(_atom_energies(_sample(config, store)))
     elif network.config.energy_head and config.energy_weight:
-        shift = _shift_of_level(network.double().eval(), _few(config, store))
+        shift = _shift_of_level(network.double().eval(), _sample(config, store, MOST_EVALUATED, 1))
         network.atom_energies.add_(shift)
     network.to(torch.float32).requires_grad_(whole).train()
     if config.frozen_layers:
