@@ -170,8 +170,9 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
         f"{sum(p.numel() for p in network.parameters()):,} parameters: {shape.n_layers} layers, width "
         f"{shape.embd_dim}, {shape.n_heads} heads, {shape.directions} directions. Trained for {config.steps:,} steps"
         + (f", from the weights of {Path(config.start_from).name}, " if config.start_from else " ")
-        + f"of {config.batch_size} structures x {config.copies} orientations on {len(store.indices('train')):,} "
-        f"structures of {len(np.unique(store.molecule[store.indices('train')])):,} molecules, labelled with "
+        + f"of {'up to ' if config.batch_pairs else ''}{config.batch_size} structures x {config.copies} orientations "
+        f"on {len(store.indices('train')):,} structures of "
+        f"{len(np.unique(store.molecule[store.indices('train')])):,} molecules, labelled with "
         f"{store.attributes['teacher']}."
         + (
             f" Of those with an RMS force above {config.thin_force:g} eV/Å it took a part, as the ratio squared."
