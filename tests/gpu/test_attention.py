@@ -74,13 +74,14 @@ def test_it_is_compiled_once_for_all_sizes(where: str) -> None:
     if where == "cpu":
         pytest.skip("compiled for a GPU alone")
     torch._dynamo.reset()
-    step = torch.compile(lambda x, heads: fused(2 * x, heads).sin(), dynamic=True)
+    # of half the projections: with twice as large ones scores of 30 cost the formula itself 9e-6 in fp32
+    step = torch.compile(lambda x, heads: fused(0.5 * x, heads).sin(), dynamic=True)
     with torch._dynamo.config.patch(error_on_recompile=True):
         for b, n in ((8, 12), (6, 20)):
             x, grad = torch.randn(b, n, n, 4 * 32, device=where), torch.randn(b, n, n, 32, device=where)
             got = both(step, x, grad, 2)
-            wanted = both(lambda x, heads: plain(2 * x, heads).sin(), x.double(), grad.double(), 2)
-            assert max(apart(one, other) for one, other in zip(got, wanted, strict=True)) < 5e-6
+            wanted = both(lambda x, heads: plain(0.5 * x, heads).sin(), x.double(), grad.double(), 2)
+            assert max(apart(one, other) for one, other in zip(got, wanted, strict=True)) < 2e-6
 
 
 def test_it_is_captured_in_a_graph(where: str) -> None:
