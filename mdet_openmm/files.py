@@ -8,6 +8,8 @@ import math
 import os
 import secrets
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +19,9 @@ from mdet_openmm.errors import InputError
 log = logging.getLogger("mdet_openmm")
 LOCK: Final = ".lock"
 _UNFINISHED: Final = ".unfinished"
+DAMAGED_ARCHIVE: Final = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What a .npz that is none, or is damaged, raises: RuntimeError of members that seem to be encrypted or compressed in
+other ways."""
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mdet_openmm.conversion.pieces import AT_ONCE, Piece, by_composition, name_of, units_of
 from mdet_openmm.conversion.settings import ConvertSettings
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import DAMAGED_ARCHIVE
 
 KEYS: Final = {
     "MD17": ("z", "R", "F", "E"),
@@ -43,7 +44,7 @@ class Archive:
         try:
             with zipfile.ZipFile(path) as archive:
                 self.members = {Path(name).stem for name in archive.namelist() if name.endswith(".npy")}
-        except (OSError, zipfile.BadZipFile) as error:
+        except DAMAGED_ARCHIVE as error:
             raise InputError(f"{path} is no .npz archive, or is cut short ({error})") from None
         kinds = [kind for kind, keys in KEYS.items() if set(keys) <= self.members]
         if not kinds:
@@ -56,7 +57,9 @@ class Archive:
         try:
             with np.load(self.path, allow_pickle=False) as archive:
                 values: NDArray[Any] = archive[name]
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            if not isinstance(values, np.ndarray):  # bytes, where its header is damaged
+                raise ValueError("it is no array")
+        except DAMAGED_ARCHIVE as error:
             raise InputError(f"{self.path}: the array {name} cannot be read ({error})") from None
         return values
 
@@ -83,7 +86,7 @@ class Archive:
                     if len(content) < count * row * dtype.itemsize:
                         raise InputError(f"{self.path} is cut short in the array {name}")
                     yield np.frombuffer(content, dtype=dtype).reshape(count, *shape[1:])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED_ARCHIVE as error:
             raise InputError(f"{self.path}: the array {name} cannot be read ({error})") from None
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from mdet_openmm.errors import InputError
 
 TRR_MAGIC, XTC_MAGIC = 1993, 1995
-TRR_NAME = b"GMX_trn_file"
+TRR_NAME = (13, 12, b"GMX_trn_file")
+"""Its lengths, with and without the end of a C string, and itself."""
 TRR_HEADER = struct.Struct(">3i12s13i")
 XTC_HEADER = struct.Struct(">3i10fi")
 XTC_PACKED = struct.Struct(">f8i")
@@ -53,12 +54,12 @@ def check_frames(path: Path, n_atoms: int) -> None:
 
 def _trr_frame(content: bytes, at: int) -> tuple[int, int]:
     """Atoms and bytes of the frame there; no bytes if it cannot be one."""
-    magic, _, _, name, *sizes, n, _, _ = TRR_HEADER.unpack_from(content, at)
+    magic, long, short, name, *sizes, n, _, _ = TRR_HEADER.unpack_from(content, at)
     unused, box, vectors = (*sizes[:2], *sizes[5:7]), sizes[2], sizes[7:]
     real = next((size // count for size, count in ((box, 9), *((v, 3 * n) for v in vectors)) if size > 0 < count), 0)
     tensors = all(size in (0, 9 * real) for size in sizes[2:5])
     if (
-        magic != TRR_MAGIC or name != TRR_NAME or any(unused) or real not in (4, 8) or not tensors
+        magic != TRR_MAGIC or (long, short, name) != TRR_NAME or any(unused) or real not in (4, 8) or not tensors
         or vectors[0] != 3 * n * real or any(size not in (0, vectors[0]) for size in vectors)
     ):  # fmt: skip
         return n, 0

@@ -3,7 +3,6 @@
 import io
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdet_openmm.errors import InputError
+from mdet_openmm.files import DAMAGED_ARCHIVE
 from mdet_openmm.molecules.bonds import find_bonds
 from mdet_openmm.molecules.checks import check_geometry
 from mdet_openmm.molecules.dcd import read_dcd
@@ -184,7 +184,7 @@ def _xyz_frames(text: str, path: Path) -> Iterator[str]:
                 f"{path}, line {at + 1}: frame {count} should begin here with its number of atoms, not "
                 f"'{lines[at].strip()[:40]}'"
             )
-        end = at + 2 + int(lines[at])
+        end = at + 2 + int(lines[at].strip())
         yield "\n".join(lines[at:end])
         at = end
 
@@ -229,9 +229,9 @@ def _from_npz(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = [next((archive[n] for n in names if n in archive), None) for names in (NPZ_NUMBERS, NPZ_POSITIONS)]
-        if found[0] is not None and found[1] is not None:
+        if isinstance(found[0], np.ndarray) and isinstance(found[1], np.ndarray):
             return found[0].astype(np.int64).reshape(-1), found[1].astype(np.float64)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED_ARCHIVE as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None
     raise InputError(f"{path} needs an array {' or '.join(NPZ_NUMBERS)} and an array {' or '.join(NPZ_POSITIONS)}")
 

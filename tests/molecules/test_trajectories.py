@@ -2,6 +2,7 @@
 
 import shutil
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,16 @@ def zeroed(data: bytes) -> bytes:
     return data[:start] + bytes(16) + data[start + 16 :]
 
 
+def listed(at: int, value: int) -> Callable[[bytes], bytes]:
+    """With a byte of every entry of a zip file's table of contents changed."""
+
+    def damage(data: bytes) -> bytes:
+        first, *entries = data.split(b"PK\x01\x02")
+        return b"PK\x01\x02".join([first, *(e[: at - 4] + bytes([value]) + e[at - 3 :] for e in entries)])
+
+    return damage
+
+
 DAMAGE = {
     "cut in the sixth frame.dcd": (lambda d: d[: len(d) - 4 * 60 - 20], "promises 10 frames, 5 are whole"),
     "too long.dcd": (lambda d: d + d[-60:], "promises 10 frames, 11 are whole"),
@@ -109,9 +120,13 @@ DAMAGE = {
     "no atoms.trr": (lambda d: d[:64] + bytes(4) + d[68:], "no header"),
     "a long vector.trr": (lambda d: d[:52] + struct.pack(">i", 2**30) + d[56:], "no header"),
     "frames of other sizes.trr": (lambda d: d + d[:64] + struct.pack(">i", 9) + d[68:], "damaged after frame 10"),
+    "a name of another length.trr": (lambda d: d[:11] + b"\x80" + d[12:], "no header"),
     "cut.nc": (cut(0.9), "cannot read"),
     "cut.traj": (cut(0.5), "cannot read"),
     "cut.npz": (cut(0.5), "cannot read"),
+    "of a later zip.npz": (listed(6, 99), "cannot read.*version"),
+    "locked.npz": (listed(8, 1), "cannot read.*encrypted"),
+    "compressed otherwise.npz": (listed(10, 99), "cannot read.*compression"),
     "cut.xyz": (lambda d: b"\n".join(d.split(b"\n")[: 5 * 5 + 4]), "frame 6: ends after 2 of 3 atoms"),
     "cut in the comment.xyz": (lambda d: b"\n".join(d.split(b"\n")[: 5 * 5 + 1]), "frame 6: ends after 0 of 3 atoms"),
     "a line too much.xyz": (lambda d: d + b"H 0 0 0\n", "line 51: frame 11 should begin here"),
@@ -131,6 +146,12 @@ def test_damage_is_named_with_its_place(tmp_path: Path, name: str, capfd: pytest
         read_trajectory(path, WATER)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
     assert capfd.readouterr().out == ""
+
+
+def test_white_space_of_other_kinds_around_a_count(tmp_path: Path) -> None:
+    path = write(tmp_path / "water.xyz")
+    path.write_bytes(path.read_bytes().replace(b"3\n", b"3\x1c\n", 1))
+    assert len(read_trajectory(path, WATER).positions) == 10
 
 
 @pytest.mark.parametrize("kind", ["run.dcd", "ours.npz", "run.nc"])
@@ -226,6 +247,11 @@ def test_what_is_no_trajectory(tmp_path: Path) -> None:
         read_trajectory(tmp_path / "b.npz")
     np.savez(tmp_path / "c.npz", R=POSITIONS, z=["O", "H", "H"])
     with pytest.raises(InputError, match="cannot read"):
+        read_trajectory(tmp_path / "c.npz")
+    with zipfile.ZipFile(tmp_path / "c.npz", "w") as archive:
+        archive.writestr("z", b"no array")
+        archive.writestr("R", b"no array")
+    with pytest.raises(InputError, match="needs an array"):
         read_trajectory(tmp_path / "c.npz")
     np.savez(tmp_path / "d.npz", R=POSITIONS[:0], z=NUMBERS)
     with pytest.raises(InputError, match="no frames"):
