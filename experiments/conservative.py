@@ -110,7 +110,8 @@ def draw(runs: dict[str, list[Path]], costs: dict[str, float], rows: list[dict[s
         total = (log[POTENTIAL] + log[KINETIC]) * MEV_PER_KJ_MOL / n_atoms
         left.plot(log[TIME], total - total[0], lw=1.0, ls="-" if k < len(COLOURS) else "--", **look)
         drifts = [abs(row["energy_drift_meV_per_atom_ps"]) for row in rows if row.get("condition") == name]
-        right.loglog([costs[name]] * len(drifts), drifts, "o" if k < len(COLOURS) else "s", **look)
+        right.semilogy([costs[name]] * len(drifts), drifts, "o" if k < len(COLOURS) else "s", **look)
+    left.set_yscale("symlog", linthresh=2.0)  # where one of them breaks a bond the others are still seen
     left.set(xlabel="time / ps", ylabel="energy less its start / meV per atom")
     right.set(xlabel="cost of a step / that of direct forces alone", ylabel="drift / meV per atom and ps")
     right.legend(frameon=False, fontsize=8)
