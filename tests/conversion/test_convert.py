@@ -249,9 +249,9 @@ def test_split_by_molecule_keeps_molecules_whole(tmp_path: Path) -> None:
 def broken(tmp_path: Path) -> list[tuple[Path, str]]:
     whole = made.md17(tmp_path / "whole.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
-    table = whole.index(b"PK\x01\x02")
-    for name, at, value in (("later", 6, 99), ("locked", 8, 1)):  # of the table's first entry
-        (tmp_path / f"{name}.npz").write_bytes(whole[: table + at] + bytes([value]) + whole[table + at + 1 :])
+    entry = whole.index(b"PK\x01\x02")  # the first of its table of contents
+    for name, at, value in (("later", entry + 6, 99), ("locked", entry + 8, 1)):
+        (tmp_path / f"{name}.npz").write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
     np.savez(tmp_path / "strange.npz", a=np.zeros(3))
     np.savez(tmp_path / "short.npz", z=made.ETHANOL, R=np.zeros((4, 9, 3)), F=np.zeros((3, 9, 3)), E=np.zeros(4))
     np.savez(tmp_path / "atoms.npz", z=made.WATER, R=np.zeros((4, 9, 3)), F=np.zeros((4, 9, 3)), E=np.zeros(4))
