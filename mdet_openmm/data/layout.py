@@ -92,6 +92,11 @@ class FrameBlock:
         Frames missing for each reason in FAILURES.
     message
         The first failure of the teacher, in its words; '' if none.
+
+    Raises
+    ------
+    ValueError
+        If an array has another shape.
     """
 
     molecule: int
@@ -106,6 +111,18 @@ class FrameBlock:
     kind: NDArray[np.uint8]
     failures: NDArray[np.int64]
     message: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is no block, such as one that was read from a damaged file."""
+        f, n = len(self.energy), len(self.atomic_numbers)
+        shapes = {
+            "atomic_numbers": (n,), "positions": (f, n, 3), "forces": (f, n, 3), "energy": (f,), "dipole": (f, 3),
+            "temperature": (f,), "kind": (f,), "failures": (len(FAILURES),),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            values = getattr(self, name)
+            if values.shape != shape or values.dtype.kind not in "iuf":
+                raise ValueError(f"{name} of {f} frames of {n} atoms is {values.dtype}, {values.shape}, not {shape}")
 
     def __len__(self) -> int:
         """Number of frames."""

@@ -27,7 +27,8 @@ from mdet_openmm.data.config import (
     stored,
 )
 from mdet_openmm.data.label import run_label
-from mdet_openmm.data.partial import partial_run
+from mdet_openmm.data.layout import FrameBlock
+from mdet_openmm.data.partial import block_path, collect, partial_run, save_block, save_molecules, whole_block
 from mdet_openmm.data.plan import plan
 from mdet_openmm.data.sources import read_sources
 from mdet_openmm.data.store import Store
@@ -163,6 +164,31 @@ def test_a_damaged_task_file_is_done_again(tiny, tmp_path):
     assert summary["frames"] == 40
     with pytest.raises(InputError, match="another configuration"):
         run_label(config, output, restart=True)
+
+
+def test_blocks_of_other_shapes_do_not_count_as_kept(tmp_path):
+    x = np.zeros((2, 3, 3), dtype=np.float32)
+    z, kind, failures = np.array([8, 1, 1]), np.zeros(2, np.uint8), np.zeros(3, np.int64)
+    block = FrameBlock(0, 0, 0, z, x, x, np.zeros(2), x[:, 0], x[:, 0, 0], kind, failures, "")
+    path = block_path(tmp_path, 0)
+    save_block(path, block)
+    assert whole_block(path) is not None
+    with np.load(path) as stored:
+        values = dict(stored)
+    for name, damaged in (("temperature", x[0, 0, 0]), ("kind", b"12"), ("forces", x[:1]), ("energy", np.zeros(()))):
+        np.savez(path, **{**values, name: np.asarray(damaged)})
+        assert whole_block(path) is None, name
+
+
+def test_a_run_with_a_damaged_stamp_is_not_collected(tmp_path):
+    partial = tmp_path / "set.h5.partial"
+    partial.mkdir()
+    save_molecules(partial, [])
+    for stamp in ('{"config": {"compact": true}, "seed": null}', '{"config": 3}', "[]", "{"):
+        (partial / "run.json").write_text(stamp)
+        with pytest.raises(InputError, match="holds no run"):
+            collect(partial, tmp_path / "so-far.h5")
+    assert list(tmp_path.iterdir()) == [partial]
 
 
 def test_a_finished_data_set_is_never_overwritten(tiny):
