@@ -85,8 +85,8 @@ def collect(folder: Path, output: Path) -> dict[str, Any]:
         provenance = json.loads((folder / STAMP).read_text(encoding="utf-8"))
         rows = [MoleculeRow(**row) for row in json.loads((folder / "molecules.json").read_text(encoding="utf-8"))]
         compact = bool(provenance["config"]["compact"])
-        if None in provenance.values():
-            raise ValueError("an empty value")
+        if None in provenance.values() or not all(name.isidentifier() for name in provenance):
+            raise ValueError("it is damaged")
     except (OSError, ValueError, TypeError, KeyError):
         raise InputError(f"{folder} holds no run of mdet label; name the folder <output>.partial of one") from None
     done = 0

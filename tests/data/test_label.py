@@ -184,7 +184,13 @@ def test_a_run_with_a_damaged_stamp_is_not_collected(tmp_path):
     partial = tmp_path / "set.h5.partial"
     partial.mkdir()
     save_molecules(partial, [])
-    for stamp in ('{"config": {"compact": true}, "seed": null}', '{"config": 3}', "[]", "{"):
+    for stamp in (
+        '{"config": {"compact": true}, "seed": null}',
+        '{"config": {"compact": true}, "": 1}',
+        '{"config": 3}',
+        "[]",
+        "{",
+    ):
         (partial / "run.json").write_text(stamp)
         with pytest.raises(InputError, match="holds no run"):
             collect(partial, tmp_path / "so-far.h5")
