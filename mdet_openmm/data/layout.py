@@ -96,7 +96,7 @@ class FrameBlock:
     Raises
     ------
     ValueError
-        If an array has another shape.
+        If an array has another shape, or is not of numbers.
     """
 
     molecule: int

@@ -179,12 +179,13 @@ def _xyz_frames(text: str, path: Path) -> Iterator[str]:
             at += 1
             continue
         count += 1
-        if not re.fullmatch(r"\s*\d+\s*", lines[at]):
+        number = re.fullmatch(r"\s*(\d+)\s*", lines[at])
+        if number is None:
             raise InputError(
                 f"{path}, line {at + 1}: frame {count} should begin here with its number of atoms, not "
                 f"'{lines[at].strip()[:40]}'"
             )
-        end = at + 2 + int(lines[at].strip())
+        end = at + 2 + int(number[1])
         yield "\n".join(lines[at:end])
         at = end
 
