@@ -4,13 +4,14 @@ Four sources: all sensible graphs of up to five C, N and O and a sample of those
 functional groups joined through linkers and rings, up to 36 atoms with hydrogens, F, S, Cl and P among them; real
 molecules by name (``real.smi``, written by hand); and pairs of small ones. Amines, acids and the like also come as
 ions. One of twenty of each source, by a hash of its SMILES, is held out; so are real molecules of more than 36 atoms.
-Fifty held-out real ones of all sizes are the validation list of the card. The same RDKit gives the same files.
+Fifty held-out real ones of all sizes are the validation list of the card. A second list has more small molecules, the
+worst kind of the first, and none that is held out. The same RDKit gives the same files.
 """
 
 import re
 from pathlib import Path
 
-from graphs import grown, mark
+from graphs import drawn, grown, mark
 from ions import ions
 from joins import assembled, joined
 from pairs import pairs
@@ -24,6 +25,7 @@ LARGEST, LARGEST_REAL, LARGEST_PAIR = 36, 44, 26
 HELD_OUT_OF = 20
 VALIDATION_SIZES = ((1, 10), (11, 15), (16, 20), (21, 27), (28, 36))
 OF_EACH_SIZE = 10
+LARGEST_MORE, MORE, MORE_IONS = 14, 5400, 300
 
 
 def real() -> dict[str, str]:
@@ -65,6 +67,19 @@ def validation(candidates: list[str]) -> list[str]:
     return sorted(chosen, key=size)
 
 
+def more(but: set[str]) -> list[str]:
+    """Groups joined to small molecules, and ions of them, that no other list has and that are not to be held out."""
+    pool = [s for s in joined(LARGEST_MORE, 1_000_000) if s not in but]
+    charged = ions(pool, MORE_IONS, MORE_IONS)
+    chosen = {*drawn(filter(to_train_on, pool), MORE), *filter(to_train_on, charged)} - but
+    return sorted(filter(embeds, chosen))
+
+
+def to_train_on(smiles: str) -> bool:
+    """Whether a molecule is not the one of twenty that is held out."""
+    return mark("out" + smiles) % HELD_OUT_OF != 0
+
+
 def write(suffix: str, smiles: list[str], names: dict[str, str]) -> None:
     """One file of SMILES and names."""
     lines = [f"{one} {names.get(one, one)}" for one in smiles]
@@ -74,7 +89,7 @@ def write(suffix: str, smiles: list[str], names: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Write the three files."""
+    """Write the four files."""
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined, unused-ignore]
     names = real()
     neutral = {*grown(), *joined(20, 1000), *assembled(15, LARGEST, 90)}
@@ -83,13 +98,10 @@ def main() -> None:
     usable = [s for s in everything if embeds(s) and size(s) <= LARGEST_REAL]
     kept_out = held_out_elsewhere()
     small = {s for s in usable if Chem.MolFromSmiles(s).GetNumHeavyAtoms() <= 2}
-    held_out = {
-        s
-        for s in usable
-        if s in kept_out or size(s) > LARGEST or (mark("out" + s) % HELD_OUT_OF == 0 and s not in small)
-    }
+    held_out = {s for s in usable if s in kept_out or size(s) > LARGEST or not (to_train_on(s) or s in small)}
     write("", [s for s in usable if s not in held_out], names)
     write("-held-out", sorted(held_out), names)
+    write("-more", more({*usable, *kept_out}), {})
     write("-validation", validation([s for s in held_out if s in names]), names)
 
 

@@ -104,7 +104,8 @@ class TrainingBatches(IterableDataset[Batch]):
     """The endless sequence of training batches, which can be entered at any step.
 
     Frames of each size are shuffled once per pass over that size, and sizes are drawn so that every frame is seen
-    equally often. Batch k depends on the seed, k, the rank and nothing else, which is what makes a resumed run exact.
+    equally often; with ``size_power``, one of n atoms in proportion to n to the power of -``size_power``. Batch k
+    depends on the seed, k, the rank and nothing else, which is what makes a resumed run exact.
     With ``thin_force`` some strained ones are never seen, see `thinned`. With ``batch_pairs``, batches of molecules of
     more than sqrt(batch_pairs / batch_size) atoms are smaller, so that none takes much longer than another.
     """
@@ -122,6 +123,7 @@ class TrainingBatches(IterableDataset[Batch]):
         n_batches: int,
         batch_pairs: int = 0,
         thin_force: float = 0.0,
+        size_power: float = 0.0,
     ) -> None:
         self.store = store
         self.copies = copies
@@ -134,7 +136,7 @@ class TrainingBatches(IterableDataset[Batch]):
         self.groups = [groups[n] for n in self.sizes]
         most = [min(batch_size, max(1, batch_pairs // n**2)) if batch_pairs else batch_size for n in self.sizes]
         self.batch_sizes = [min(m, len(g)) for m, g in zip(most, self.groups, strict=True)]
-        weights = np.array([len(g) / m for m, g in zip(most, self.groups, strict=True)])
+        weights = np.array([len(g) / m / n**size_power for n, m, g in zip(self.sizes, most, self.groups, strict=True)])
         # which size each batch takes, and how many batches of that size came before it
         self.plan = np.random.default_rng([seed, 0]).choice(len(self.sizes), size=n_batches, p=weights / weights.sum())
         self.before = np.zeros(n_batches, dtype=np.int64)

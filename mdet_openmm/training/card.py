@@ -178,6 +178,11 @@ def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], netwo
             f" Of those with an RMS force above {config.thin_force:g} eV/Å it took a part, as the ratio squared."
             if config.thin_force
             else ""
+        )
+        + (
+            f" Those of n atoms were seen in proportion to n to the power of -{config.size_power:g}."
+            if config.size_power
+            else ""
         ),
         f"Only the {config.train_only} head was trained; bit for bit the forces are those of "
         f"{Path(config.start_from).name}."

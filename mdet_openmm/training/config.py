@@ -59,6 +59,9 @@ class TrainConfig(Checked):
     thin_force: float = option(
         0.0, "eV/Å; structures whose RMS force is larger are left out, but for their ratio squared; 0: none", at_least=0
     )
+    size_power: float = option(
+        0.0, "structures of n atoms are seen in proportion to n to the power of -size_power; 0: all alike", at_least=0
+    )
     calm_force: float = option(
         0.0, "eV/Å; a structure whose RMS force is larger counts less, by their ratio; 0: off", at_least=0
     )

@@ -198,6 +198,7 @@ def _train(
             batch_size=config.batch_size,
             batch_pairs=config.batch_pairs,
             thin_force=config.thin_force,
+            size_power=config.size_power,
             copies=config.copies,
             seed=config.seed,
             first_batch=first_step * config.accumulate,

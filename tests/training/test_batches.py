@@ -85,6 +85,16 @@ def test_strained_structures_are_thinned_out_by_the_square_of_their_force(small_
         np.testing.assert_array_equal(group, thinned(store, store.by_size("train")[n], force, 1))
 
 
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.5])
+def test_sizes_are_drawn_in_proportion_to_a_power_of_theirs(small_data: Path, power: float) -> None:
+    batches = sequence(Store(small_data), size_power=power, n_batches=40_000)
+    seen = np.bincount(batches.plan, minlength=len(batches.sizes)) * np.array(batches.batch_sizes, dtype=float)
+    of_each = seen / [len(group) for group in batches.groups]
+    assert len(batches.sizes) > 1
+    expected = np.array(batches.sizes, dtype=float) ** -power
+    np.testing.assert_allclose(of_each / of_each.sum(), expected / expected.sum(), rtol=0.05)
+
+
 def test_a_pass_takes_every_frame_once_over_all_ranks(small_data: Path) -> None:
     store = Store(small_data)
     ranks = [sequence(store, rank=r, world_size=2, batch_size=3, n_batches=60) for r in range(2)]
