@@ -71,7 +71,7 @@ QUICK = {
 FREE = ("accelerator", "checkpoint_every", "compile", "data", "description", "name", "start_from", "threads",
         "validate_every")  # fmt: skip
 """Settings of a training that do not decide what comes of it, or that hashes stand for."""
-LATER = {"frozen_layers": 0}
+LATER = {"frozen_layers": 0, "size_power": 0.0}
 """Settings that came when there were rows already, and what these were made with."""
 
 

@@ -19,7 +19,10 @@ from mdet_openmm.export.model_folder import load_model, save_model
 from mdet_openmm.molecules.trajectories import read_trajectory
 from mdet_openmm.network.config import NetworkConfig
 from mdet_openmm.network.edge_transformer import EdgeTransformer
+from mdet_openmm.training.config import TrainConfig
+from mdet_openmm.training.run_folder import stored
 
+EXPERIMENTS = Path(fine_tuning.__file__).parent
 METHANOL = np.array([[0.7, 0, 0], [-0.7, 0, 0], [1.1, 0.9, 0], [-1.1, 1, 0], [-1.1, -0.5, 0.9], [-1.1, -0.5, -0.9]])
 
 
@@ -52,6 +55,16 @@ def pool(count: int = 60) -> dict[str, Any]:
     test = np.arange(count)[::-3]
     train = np.setdiff1d(np.arange(count), test)[::2]
     return {**found, **other, "test_01": test.astype(np.int32), "train_01": train.astype(np.int32)}
+
+
+def test_rows_that_are_stored_are_found_again_by_the_package_of_today() -> None:
+    """A setting that came later belongs into LATER, or every row would be trained once more."""
+    stored_rows = json.loads((EXPERIMENTS / "results" / "fine_tuning.json").read_text())["rows"].values()
+    trained = [row["asked"]["training"] for row in stored_rows if row["asked"]["training"]]
+    now = set(stored(TrainConfig(name="-", data=Path("-"))))
+    assert trained
+    for settings in trained:
+        assert now - settings.keys() <= {*fine_tuning.FREE, *fine_tuning.LATER}
 
 
 @pytest.fixture
