@@ -52,6 +52,17 @@ def was_interrupted(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt: " in str(error)
 
 
+@contextlib.contextmanager
+def interrupts() -> Iterator[None]:
+    """Raise the KeyboardInterrupt of which TorchScript made a RuntimeError: Ctrl-C met Python code under it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
+        raise
+
+
 def exit_status(command: Callable[[], None]) -> int:
     """Run a command and turn its outcome into an exit status, the same for every door of the package.
 

@@ -51,6 +51,25 @@ def ethanol(seed: int = 0) -> Atoms:
     return Atoms(molecule.atomic_numbers, molecule.positions + noise)
 
 
+def test_an_interrupt_that_meets_python_code_under_torchscript_stays_one(models, monkeypatch):
+    """As a RuntimeError a labelling would take it for a structure that the teacher cannot do, and leave that out."""
+    atoms = ethanol()
+    atoms.calc = MDETCalculator(models["direct"])
+    atoms.get_forces()
+
+    def interrupted(*given: Any) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mdet_openmm.export.attention_kernel.compiled_attention", interrupted)
+    atoms.rattle(0.01)
+    with pytest.raises(KeyboardInterrupt):
+        atoms.get_forces()
+    arguments = {"model": str(models["direct"].path)}
+    config = TeacherConfig(kind="ase", ase="mdet_openmm.calculator:MDETCalculator", arguments=arguments)
+    with pytest.raises(KeyboardInterrupt):
+        make_teacher(config, Species(atoms.numbers))(atoms.positions)
+
+
 def test_the_gradient_of_a_model_labels_structures_as_a_teacher_does(models):
     """As in docs/conservative.md, for a cation."""
     charged = {"charge": "{charge}", "multiplicity": "{multiplicity}"}

@@ -7,7 +7,7 @@ import numpy as np
 
 from mdet_openmm.data.config import TeacherConfig
 from mdet_openmm.data.labels import Answer, BatchTeacher, Label, Positions, Teacher, TeacherFailure
-from mdet_openmm.errors import InputError
+from mdet_openmm.errors import InputError, interrupts
 from mdet_openmm.molecules.molecule import Molecule, Species
 from mdet_openmm.units import (
     ANGSTROM_PER_BOHR,
@@ -47,7 +47,8 @@ def make_teacher(config: TeacherConfig, molecule: Species | Molecule) -> Teacher
 
     def label(positions: Positions) -> Label:
         try:
-            answer = compute(positions)
+            with interrupts():
+                answer = compute(positions)
         except Exception as error:  # every package has its own exception for an SCF that fails
             raise TeacherFailure(f"{type(error).__name__}: {error}") from error
         if not (np.isfinite(answer.energy) and np.isfinite(answer.forces).all()):

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mdet_openmm.errors import InputError
+from mdet_openmm.errors import InputError, interrupts
 from mdet_openmm.export.bound_network import BoundNetwork
 from mdet_openmm.export.compiled_attention import compile_attention
 from mdet_openmm.export.fast_linear import use_onednn
@@ -262,6 +262,7 @@ def forces(module: torch.jit.ScriptModule, positions: NDArray[np.float64]) -> tu
     given = torch.as_tensor(
         np.asarray(positions, dtype=np.float64) * NM_PER_ANGSTROM, device=next(module.buffers()).device
     )
-    energy, per_nm = module(given)
+    with interrupts():
+        energy, per_nm = module(given)
     in_ev = float(energy) / KJ_PER_MOL_PER_EV if module.has_energy else None
     return in_ev, per_nm.cpu().numpy() / KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM

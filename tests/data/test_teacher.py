@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
+from ase.calculators.calculator import Calculator
 
 from mdet_openmm.data.config import TeacherConfig
 from mdet_openmm.data.teacher import TeacherFailure, make_teacher
@@ -49,6 +51,21 @@ def test_same_numbers_as_the_ase_interface_of_tblite(smiles, charge, multiplicit
     assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
     np.testing.assert_allclose(label.forces, atoms.get_forces(), atol=2e-4)
     np.testing.assert_allclose(label.dipole, atoms.get_dipole_moment(), atol=1e-3)
+
+
+class Interrupted(Calculator):
+    """What a Ctrl-C under C++ looks like, in another's calculator."""
+
+    implemented_properties: ClassVar = ["energy", "forces"]
+
+    def calculate(self, *given, **named):
+        raise RuntimeError("TorchScript\nRuntimeError: KeyboardInterrupt: <EMPTY MESSAGE>\n\nAt:")
+
+
+def test_an_interrupt_is_no_failure_of_the_teacher():
+    config = TeacherConfig(kind="ase", ase=f"{__name__}:Interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        make_teacher(config, Species(np.array([1, 1])))(np.eye(3)[:2])
 
 
 ONE_THREAD = """
