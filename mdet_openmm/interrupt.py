@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+from mdet_openmm.signal_stack import separate_signal_stack
 from mdet_openmm.walltime import Deadline
 
 
@@ -43,6 +44,7 @@ class Interrupt:
     def listen(self) -> None:
         """Listen to the signals; once more if other code has put its own handlers in the place of these."""
         if threading.current_thread() is threading.main_thread():
+            separate_signal_stack()
             for number in (signal.SIGINT, signal.SIGTERM):
                 handler = signal.signal(number, self.ask)
                 self._before.setdefault(number, handler)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mdet_openmm.export.torchscript import once, refuse_second_derivative
+from mdet_openmm.signal_stack import separate_signal_stack
 
 _LIBRARY: Final = torch.library.Library("mdet_openmm", "FRAGMENT")
 _LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
@@ -71,6 +72,7 @@ def use_onednn(module: nn.Module) -> bool:
     """Replace all fp32 linear layers inside a module, in place; whether oneDNN works here."""
     if onednn_problem():
         return False
+    separate_signal_stack()  # a signal on the stack of oneDNN's code would damage the heap
     for name, child in list(module.named_children()):
         if not isinstance(child, nn.Linear):
             use_onednn(child)
