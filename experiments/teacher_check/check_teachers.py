@@ -64,10 +64,20 @@ def read() -> dict[str, NDArray[Any]]:
         return {name: stored[name] for name in stored.files}
 
 
+def write(labels: dict[str, NDArray[Any]]) -> None:
+    """Replace the file of labels."""
+    temporary = LABELS.with_suffix(".partial.npz")
+    np.savez_compressed(temporary, **labels)  # type: ignore[arg-type, unused-ignore]
+    temporary.replace(LABELS)
+
+
 def label() -> None:
     """Label what is not labelled yet, and write after every molecule."""
-    known = read()
+    known, groups = read(), dict(molecules())
     done = {str(s) for s in known.get("smiles", ())}
+    if known:
+        known["group"] = np.array([groups[str(s)] for s in known["smiles"]])  # the list may have put it elsewhere since
+        write(known)
     todo = [(s, g) for s, g in molecules() if s not in done]
     for smiles, group in tqdm(todo, unit="molecule"):
         molecule, frames = structures(smiles)
@@ -90,9 +100,7 @@ def label() -> None:
                 "energy": np.array([found.energy]),
             }
             known = {key: np.concatenate((known[key], value)) if known else value for key, value in row.items()}
-        temporary = LABELS.with_suffix(".partial.npz")
-        np.savez_compressed(temporary, **known)  # type: ignore[arg-type, unused-ignore]
-        temporary.replace(LABELS)
+        write(known)
 
 
 def report() -> None:
