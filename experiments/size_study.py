@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
     for name, points in found.items():
         last = points[-1]
         near = [min(points, key=lambda p: abs(p["core_seconds"] - q * last["core_seconds"])) for q in (0.25, 0.5, 1)]
-        speed = last["step"] / last["core_seconds"]
+        speed = (last["step"] - COMPILED) / last["core_seconds"]
         print(f"| {name} | {last['step']} | {speed:.1f} | " + " | ".join(f"{p['mae']:.0f}" for p in near) + " |")
 
 
