@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from mdet_openmm.errors import exit_status
+from mdet_openmm.errors import RunStopped, exit_status
 from mdet_openmm.training.progress import losses_in
 
 ROOT = Path("runs/sizes")
@@ -70,7 +70,7 @@ def curve(config: dict[str, Any], name: str, minutes: float) -> list[dict[str, f
             training.send_signal(signal.SIGTERM)
             training.wait()
     if not points:
-        raise SystemExit(f"{name} was not validated: see {folder / 'log.txt'}")
+        raise RunStopped(f"{name} was not validated: see {folder / 'log.txt'}")
     return points
 
 
@@ -87,7 +87,7 @@ def main() -> int:
 def run(args: argparse.Namespace) -> None:
     """Train the sizes, print the table and write the numbers."""
     base = yaml.safe_load(args.config.read_text())
-    base |= {"data": str((args.config.parent.parent / base["data"]).resolve()), "validate_every": COMPILED}
+    base["validate_every"] = COMPILED
     found = json.loads(args.output.read_text()) if args.output.exists() else {}
     for layers, width, heads in SIZES:
         name = f"{layers}x{width}"

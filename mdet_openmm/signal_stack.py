@@ -8,7 +8,6 @@ alternate stack where a thread has one.
 
 import ctypes
 import sys
-import threading
 from typing import Any, ClassVar, Final
 
 SIZE: Final = 64 * 1024
@@ -22,20 +21,18 @@ class _Stack(ctypes.Structure):
     _fields_: ClassVar[Any] = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
 
 
-_mine = threading.local()
 _kept: list[Any] = []
 """Memory that the kernel writes to for as long as the threads live."""
 
 
 def separate_signal_stack() -> None:
     """Give this thread an alternate stack for signal handlers, if it has none; on Linux, elsewhere nothing happens."""
-    if sys.platform != "linux" or getattr(_mine, "done", False):
+    if sys.platform != "linux":
         return
-    _mine.done = True
     libc = ctypes.CDLL(None)
     there = _Stack()
     if libc.sigaltstack(None, ctypes.byref(there)) != 0 or not there.flags & _DISABLED:
-        return  # another's, faulthandler's for example
+        return  # made here before, or another's: faulthandler's for example
     memory = ctypes.create_string_buffer(SIZE)
     if libc.sigaltstack(ctypes.byref(_Stack(ctypes.addressof(memory), 0, SIZE)), None) == 0:
         _kept.append(memory)

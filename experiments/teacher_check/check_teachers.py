@@ -78,7 +78,7 @@ def label() -> None:
     if known:
         known["group"] = np.array([groups[str(s)] for s in known["smiles"]])  # the list may have put it elsewhere since
         write(known)
-    todo = [(s, g) for s, g in molecules() if s not in done]
+    todo = [(s, g) for s, g in groups.items() if s not in done]
     for smiles, group in tqdm(todo, unit="molecule"):
         molecule, frames = structures(smiles)
         teacher = make_teacher(DFT, molecule)
