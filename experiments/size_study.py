@@ -1,11 +1,12 @@
 """Error against core-seconds for networks of several sizes (docs/models.md).
 
-``python experiments/size_study.py configs/mdet-so3lr-small.train.yaml --minutes 8``
+``python experiments/size_study.py configs/mdet-so3lr-small.train.yaml --minutes 12``
 
 Trains the configuration with each shape of network, one after the other, each for so many minutes of CPU time after its
-first 200 steps (in which layers are compiled), and notes the error of its averaged weights on the validation molecules
-and the CPU time whenever it is validated. What other jobs take from the machine does not count. Everything lies in
-``runs/sizes``; a size that is there is not trained again.
+first 250 steps (in which layers are compiled), and notes the error of its averaged weights on held-out conformations
+and the CPU time whenever it is validated. The average is over some hundred steps: a training of minutes would else be
+judged by its beginning. What other jobs take from the machine does not count, but for what they take from its caches.
+Everything lies in ``runs/sizes``; a size that is there is not trained again.
 """
 
 import argparse
@@ -22,12 +23,13 @@ from typing import Any
 import yaml
 
 from mdet_openmm.errors import RunStopped, exit_status
+from mdet_openmm.side_by_side import sigterm_interrupts
 from mdet_openmm.training.progress import losses_in
 
 ROOT = Path("runs/sizes")
 SIZES = ((4, 64, 4), (5, 96, 6), (6, 128, 8))
 """Layers, width and heads."""
-COMPILED = 200
+COMPILED = 250
 
 
 def validations(losses: Path) -> dict[int, float]:
@@ -78,7 +80,7 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("config", type=Path)
-    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--output", type=Path, default=Path("experiments/results/size_study.json"))
     args = parser.parse_args()
     return exit_status(lambda: run(args))
@@ -87,13 +89,14 @@ def main() -> int:
 def run(args: argparse.Namespace) -> None:
     """Train the sizes, print the table and write the numbers."""
     base = yaml.safe_load(args.config.read_text())
-    base["validate_every"] = COMPILED
+    base |= {"validate_every": COMPILED, "ema_decay": 0.99}
     found = json.loads(args.output.read_text()) if args.output.exists() else {}
     for layers, width, heads in SIZES:
         name = f"{layers}x{width}"
         if name not in found:
             network = base["network"] | {"n_layers": layers, "embd_dim": width, "n_heads": heads}
-            found[name] = curve(base | {"network": network}, name, args.minutes)
+            with sigterm_interrupts():
+                found[name] = curve(base | {"network": network}, name, args.minutes)
             args.output.write_text(json.dumps(found, indent=1) + "\n")
     print("| network | steps | steps/s | " + " | ".join(f"{q} of the time" for q in ("¼", "½", "all")) + " |")
     print("| --- | --- | --- | --- | --- | --- |")
