@@ -5,7 +5,8 @@
 100 ps at 300 K for each of ten molecules that the model was trained on, 20 ps for five that it was not; or, with
 ``--unseen FILE.smi``, for some lines of that file, and those alone. Stability is that of "Forces are not enough" (Fu et
 al.); the mean length of every bond is compared with 10 ps of Langevin dynamics on the teacher from the same start.
-Molecules that are done are kept: run it again to go on.
+Molecules that are done are kept: run it again to go on. The teacher's dynamics are kept apart from the model's, for the
+next model of that teacher.
 """
 
 import argparse
@@ -109,7 +110,8 @@ def validate(job: Job, options: argparse.Namespace, root: Path) -> dict[str, Any
     if not stopped:
         bonds = find_bonds(start.atomic_numbers, start.positions)
         how = Conditions(options.teacher_time, teacher=options.teacher)
-        taught = lengths_of(bonds, teacher_run(folder / "teacher", start, how, seed=7).positions)
+        taught_in = Path("runs") / f"validate-{options.teacher}-{options.teacher_time:g}ps" / folder.name
+        taught = lengths_of(bonds, teacher_run(taught_in, start, how, seed=7).positions)
         lengths = lengths_of(bonds, read_run(run).positions)
         blocks = np.array([b.mean(axis=0) for b in np.array_split(taught, max(2, round(options.teacher_time / 2)))])
         difference = np.abs(lengths.mean(axis=0) - blocks.mean(axis=0))
