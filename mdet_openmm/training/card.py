@@ -164,13 +164,14 @@ def _weak(teacher: str) -> str:
 def model_card(config: TrainConfig, store: Store, metrics: dict[str, Any], network: EdgeTransformer) -> str:
     """The README.md of a model folder: what it is, what it was trained on, and how wrong it is."""
     shape = network.config
+    of_a_step = config.batch_size * config.accumulate * config.devices * config.nodes
     parts = [
         f"# {config.name}",
         config.description,
         f"{sum(p.numel() for p in network.parameters()):,} parameters: {shape.n_layers} layers, width "
         f"{shape.embd_dim}, {shape.n_heads} heads, {shape.directions} directions. Trained for {config.steps:,} steps"
         + (f", from the weights of {Path(config.start_from).name}, " if config.start_from else " ")
-        + f"of {'up to ' if config.batch_pairs else ''}{config.batch_size} structures x {config.copies} orientations "
+        + f"of {'up to ' if config.batch_pairs else ''}{of_a_step} structures x {config.copies} orientations "
         f"on {len(store.indices('train')):,} structures of "
         f"{len(np.unique(store.molecule[store.indices('train')])):,} molecules, labelled with "
         f"{store.attributes['teacher']}."

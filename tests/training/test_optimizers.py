@@ -85,6 +85,7 @@ def test_a_run_goes_on_where_it_was_and_a_branch_cools_down(tmp_path: Path, muon
     run_training(muon, model_folder=tmp_path / "a", run_folder=tmp_path / "run-a", quiet=True)
     rows = read(tmp_path / "run-a")
     assert [int(r.split(",")[0]) for r in rows] == list(range(12))  # one row a step, whatever makes a step
+    assert "of up to 12 structures" in (tmp_path / "a" / "README.md").read_text()  # two batches of six
     # the same run, told to end earlier, and told to go on
     short = dataclasses.replace(muon, steps=8)
     run_training(short, model_folder=tmp_path / "b8", run_folder=tmp_path / "run-b", quiet=True)
