@@ -76,6 +76,18 @@ class MDETCalculator(Calculator):
         self._given = (charge, multiplicity)
         self._bound: tuple[Species, torch.jit.ScriptModule] | None = None
 
+    @staticmethod
+    def content(model: str | Path | Model, **_: Any) -> str:
+        """The weights behind a calculator with these arguments, for the provenance of data made with it.
+
+        Raises
+        ------
+        InputError
+            If there is no such model.
+        """
+        found = model if isinstance(model, Model) else load_model(model)
+        return f"{found.name}, weights sha256:{found.sha256}"
+
     def species_of(self, atoms: Atoms) -> Species:
         """Elements, charge and multiplicity of atoms; see the class.
 

@@ -1,6 +1,7 @@
 """Teachers: energies, forces and dipoles of geometries, always computed afresh."""
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -110,7 +111,11 @@ def check_teachable(config: TeacherConfig, name: str, species: Species) -> None:
 
 
 def teacher_version(config: TeacherConfig) -> tuple[str, str]:
-    """Name and version of the teacher, for the provenance of a data set."""
+    """Name and version of the teacher, for the provenance of a data set.
+
+    An ASE calculator whose answers follow from a file has a function ``content(**arguments)`` that names what is in it,
+    so that a labelling is not gone on with after the file has become another.
+    """
     if config.kind == "gfn2":
         library = _import("tblite.library")
         return NAMES["gfn2"], "tblite " + ".".join(str(n) for n in library.get_version())
@@ -123,8 +128,10 @@ def teacher_version(config: TeacherConfig) -> tuple[str, str]:
 
         return pyscf_version(config)
     assert config.ase is not None
-    module = _import(config.ase.partition(":")[0].partition(".")[0])
-    return config.ase, f"{module.__name__} {getattr(module, '__version__', 'unknown')}"
+    package = _import(config.ase.partition(":")[0].partition(".")[0])
+    version = f"{package.__name__} {getattr(package, '__version__', 'unknown')}"
+    content = getattr(_calculator_class(config), "content", None)
+    return config.ase, version if content is None else f"{version}, {_called(config, content, config.arguments)}"
 
 
 def teacher_of_name(name: str) -> TeacherConfig | None:
@@ -186,20 +193,12 @@ def check_charge_is_told(config: TeacherConfig, charge: int, multiplicity: int) 
 def _ase(config: TeacherConfig, species: Species) -> Teacher:
     from ase import Atoms
 
-    assert config.ase is not None
     charge, multiplicity = species.charge, species.multiplicity
     check_charge_is_told(config, charge, multiplicity)
     placeholders = {"{charge}": charge, "{multiplicity}": multiplicity}
-    module, _, name = config.ase.partition(":")
-    try:
-        calculator_class = getattr(_import(module), name)
-    except AttributeError:
-        raise InputError(f"teacher: module {module} has no class {name}") from None
+    calculator_class = _calculator_class(config)
     arguments = {k: placeholders.get(v, v) if isinstance(v, str) else v for k, v in config.arguments.items()}
-    try:
-        calculator = calculator_class(**arguments)
-    except TypeError as error:
-        raise InputError(f"teacher: {config.ase} does not take these arguments: {error}") from None
+    calculator = _called(config, calculator_class, arguments)
     atoms = Atoms(numbers=species.atomic_numbers, positions=np.zeros((species.n_atoms, 3)))
     atoms.info.update(charge=charge, spin=multiplicity)
     atoms.calc = calculator
@@ -215,6 +214,22 @@ def _ase(config: TeacherConfig, species: Species) -> Teacher:
         return Label(float(atoms.get_potential_energy()), forces, dipole)
 
     return compute
+
+
+def _calculator_class(config: TeacherConfig) -> Any:
+    assert config.ase is not None
+    module, _, name = config.ase.partition(":")
+    try:
+        return getattr(_import(module), name)
+    except AttributeError:
+        raise InputError(f"teacher: module {module} has no class {name}") from None
+
+
+def _called(config: TeacherConfig, what: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    try:
+        return what(**arguments)
+    except TypeError as error:
+        raise InputError(f"teacher: {config.ase} does not take these arguments: {error}") from None
 
 
 def _import(module: str) -> Any:

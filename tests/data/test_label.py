@@ -1,8 +1,10 @@
 """Whole labelling runs: what is in the data set, repeated, interrupted, and with a teacher that fails."""
 
 import dataclasses
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from mdet_openmm.data.config import (
     Displacement,
@@ -238,6 +241,27 @@ def test_dynamics_of_another_method_has_its_frames_and_the_teachers_labels(tmp_p
     assert np.abs(forces - alone.load(frames).forces).max() > 0.1
     with pytest.raises(InputError, match="another configuration"):
         run_label(dataclasses.replace(config, sampler=None), tmp_path / "both.h5", restart=True)
+
+
+def test_a_sampler_that_is_a_model_is_known_by_its_weights(model, tmp_path):
+    """Another model under the same name moves atoms otherwise: a run is not gone on with by it."""
+    model, made = Path(shutil.copytree(model, tmp_path / "model")), tmp_path / "set.h5"
+    sampler = TeacherConfig(kind="ase", ase="mdet_openmm.calculator:MDETCalculator", arguments={"model": str(model)})
+    config = dataclasses.replace(ase_config(), sampler=sampler)
+    run_label(config, made, workers=1)
+    weights = json.loads((model / "manifest.json").read_text())["files"]["weights.safetensors"]
+    assert weights in Store(made).attributes["sampler"]
+    run_label(config, made, workers=1, restart=True)
+    retrained = {
+        name: value + 1e-3 * (value.dtype.kind == "f")
+        for name, value in safetensors.numpy.load_file(model / "weights.safetensors").items()
+    }
+    safetensors.numpy.save_file(retrained, model / "weights.safetensors")
+    manifest = json.loads((model / "manifest.json").read_text())
+    manifest["files"]["weights.safetensors"] = hashlib.sha256((model / "weights.safetensors").read_bytes()).hexdigest()
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="another configuration or teacher version"):
+        run_label(config, made, workers=1, restart=True)
 
 
 def test_a_sampler_that_fails_where_the_teacher_does_not_ends_its_trajectory(tmp_path):
