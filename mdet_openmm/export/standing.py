@@ -71,7 +71,7 @@ def sentences(model: Model, molecule: Molecule) -> list[str]:
     """
     at = standing(model, molecule)
     notes = model.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
-    diagnose = f"mdet diagnose {model.name} FILE"
+    diagnose = f"mdet diagnose {model.name} SYSTEM"
     if not at.known:
         return [f"{model.name} does not say what it was trained on; before you rely on it: {diagnose}", *notes]
     assert at.size is not None

@@ -44,7 +44,7 @@ def likely_cause(model: Model, molecule: Molecule, force: ForceFunction) -> str:
     if not standing(model, molecule).known:
         return (
             f"likely the model: {sound}, and {model.name} does not say what it was trained on. Compare it with its "
-            f"teacher (mdet diagnose {model.name} FILE), or use another model"
+            f"teacher (mdet diagnose {model.name} SYSTEM), or use another model"
         )
     if reasons:
         return (
@@ -54,5 +54,5 @@ def likely_cause(model: Model, molecule: Molecule, force: ForceFunction) -> str:
         )
     return (
         f"likely the model, though {molecule.name} is within the training of {model.name}: {sound}. Label some "
-        f"structures of it and fine-tune, or see mdet diagnose {model.name} FILE"
+        f"structures of it and fine-tune, or see mdet diagnose {model.name} SYSTEM"
     )

@@ -56,10 +56,10 @@ def test_a_strained_structure_is_suspected_whatever_the_model_knows() -> None:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (model_of(), ["does not say what it was trained on", "mdet diagnose m FILE"]),
+        (model_of(), ["does not say what it was trained on", "mdet diagnose m SYSTEM"]),
         (covering(8, 9, seen()), ["outside of the training of m (3 atoms, trained on 8 to 9)", "fine-tune"]),
         (covering(2, 5, SeenEnvironments()), ["never seen: the bonds of atoms 1 (O), 2 (H), 3 (H)", "fine-tune"]),
-        (covering(2, 5, seen()), ["though water is within the training of m", "mdet diagnose m FILE"]),
+        (covering(2, 5, seen()), ["though water is within the training of m", "mdet diagnose m SYSTEM"]),
     ],
 )
 def test_of_a_sound_structure_the_model_is_suspected(model: Model, words: list[str]) -> None:
