@@ -77,15 +77,15 @@ class MDETCalculator(Calculator):
         self._bound: tuple[Species, torch.jit.ScriptModule] | None = None
 
     @staticmethod
-    def content(model: str | Path | Model, **_: Any) -> str:
-        """The weights behind a calculator with these arguments, for the provenance of data made with it.
+    def content(model: str | Path, **_: Any) -> str:
+        """The weights behind a calculator that a configuration names, for the provenance of data made with it.
 
         Raises
         ------
         InputError
             If there is no such model.
         """
-        found = model if isinstance(model, Model) else load_model(model)
+        found = load_model(model)
         return f"{found.name}, weights sha256:{found.sha256}"
 
     def species_of(self, atoms: Atoms) -> Species:

@@ -71,7 +71,7 @@ def sentences(model: Model, molecule: Molecule) -> list[str]:
     """
     at = standing(model, molecule)
     notes = model.notes(molecule.atomic_numbers, molecule.charge, molecule.multiplicity)
-    diagnose = f"mdet diagnose {model.name} SYSTEM"
+    diagnose = diagnosis_of(model)
     if not at.known:
         return [f"{model.name} does not say what it was trained on; before you rely on it: {diagnose}", *notes]
     assert at.size is not None
@@ -95,6 +95,11 @@ def sentences(model: Model, molecule: Molecule) -> list[str]:
         groups = ", ".join(f"{name} ({error:.0f} meV/Å)" for name, error in sorted(at.weak.items()))
         lines.append(f"the teacher of {model.name} is itself far from DFT for: {groups}")
     return [*lines, *notes]
+
+
+def diagnosis_of(model: Model) -> str:
+    """The command that measures how far the model can be trusted with a molecule."""
+    return f"mdet diagnose {model.name} SYSTEM"
 
 
 def outside(model: Model, molecule: Molecule) -> list[str]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from mdet_openmm.digits import shown
 from mdet_openmm.export.model_folder import Model
-from mdet_openmm.export.standing import outside, standing
+from mdet_openmm.export.standing import diagnosis_of, outside, standing
 from mdet_openmm.molecules.molecule import Molecule
 from mdet_openmm.molecules.strain import strain
 from mdet_openmm.simulation.relax import ForceFunction
@@ -44,7 +44,7 @@ def likely_cause(model: Model, molecule: Molecule, force: ForceFunction) -> str:
     if not standing(model, molecule).known:
         return (
             f"likely the model: {sound}, and {model.name} does not say what it was trained on. Compare it with its "
-            f"teacher (mdet diagnose {model.name} SYSTEM), or use another model"
+            f"teacher ({diagnosis_of(model)}), or use another model"
         )
     if reasons:
         return (
@@ -54,5 +54,5 @@ def likely_cause(model: Model, molecule: Molecule, force: ForceFunction) -> str:
         )
     return (
         f"likely the model, though {molecule.name} is within the training of {model.name}: {sound}. Label some "
-        f"structures of it and fine-tune, or see mdet diagnose {model.name} SYSTEM"
+        f"structures of it and fine-tune, or see {diagnosis_of(model)}"
     )
